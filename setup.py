@@ -1,0 +1,79 @@
+"""Compiles the hot modules, where that is possible.
+
+The metadata is in pyproject.toml; this file owns one question: what becomes an extension module.
+
+* Every `.py` that has a `.pxd` beside it: the same file, compiled by Cython in pure Python mode. Adding a `.pxd`
+  is all it takes to have another module compiled.
+* Every `.pyx`: what cannot be said in Python. These are Linux only (epoll).
+
+It is all or nothing: compiled modules share C types, so half of them would not import. When anything stops the
+build (no C compiler, one that fails, no Cython), nothing of it is kept, and the interpreted files, which are the same
+code, do the work. `PYJOWS_PURE=1` in the environment asks for that on purpose.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DIRECTIVES = {'language_level': 3, 'annotation_typing': False}
+FLAGS = {'msvc': ['/O2'], 'unix': ['-O3', '-g0']}
+
+
+def pure() -> bool:
+    """Whether the environment asks for the interpreted form (the same rule as in `pyjows/_build.py`)."""
+    return os.environ.get('PYJOWS_PURE', '0') not in ('', '0')
+
+
+def hot_modules() -> list[Extension]:
+    """One extension for each source that is to be compiled, empty when `PYJOWS_PURE` is set."""
+    if pure():
+        return []
+    root = Path('pyjows')
+    sources = [pxd.with_suffix('.py') for pxd in root.rglob('*.pxd') if pxd.with_suffix('.py').exists()]
+    if sys.platform == 'linux':
+        sources += root.rglob('*.pyx')
+    return [Extension('.'.join(path.with_suffix('').parts), [path.as_posix()]) for path in sorted(sources)]
+
+
+class BuildAllOrNothing(build_ext):
+    """`build_ext` that keeps every extension or, when one of them fails, none."""
+
+    def run(self) -> None:
+        places = self.places()
+        try:
+            self.translate()
+            super().run()
+        except (Exception, SystemExit) as exc:  # whatever a compiler can do wrong, the interpreted form can do without
+            for path in places:
+                path.unlink(missing_ok=True)
+            self.distribution.ext_modules = self.extensions = []
+            reason = re.sub(r"\['([^']*)'.*\]", r'\1', ' '.join(str(exc).split())).rstrip('.') or type(exc).__name__
+            print(f'pyjows: not compiled ({reason}): the interpreted form is installed, same code, slower', flush=True)
+
+    def translate(self) -> None:
+        """Have Cython write the C, below build/ and never beside the sources."""
+        from Cython.Build import cythonize
+
+        translated = cythonize(self.extensions, build_dir='build/cython', compiler_directives=DIRECTIVES, quiet=True)
+        sources = {extension.name: extension.sources for extension in translated}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+
+    def places(self) -> list[Path]:
+        """Where the extension modules are, or would be: in the build folder, or (`--inplace`) beside the sources."""
+        names = [self.get_ext_fullname(extension.name) for extension in self.extensions]
+        return [Path(self.get_ext_fullpath(name)) for name in names] + \
+               [Path(self.build_lib, self.get_ext_filename(name)) for name in names]
+
+    def build_extensions(self) -> None:
+        self.parallel = self.parallel or os.cpu_count()
+        for extension in self.extensions:
+            extension.extra_compile_args = FLAGS.get(self.compiler.compiler_type, [])
+        super().build_extensions()
+
+
+setup(ext_modules=hot_modules(), cmdclass={'build_ext': BuildAllOrNothing})
