@@ -20,6 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DIRECTIVES = {'language_level': 3, 'annotation_typing': False}
+NOT_COMPILED = {'__init__', 'native'}  # their .pxd mark the package for cimport, and hold inline C instead of Python
 FLAGS = {'msvc': ['/O2'], 'unix': ['-O3', '-g0']}
 
 
@@ -33,7 +34,8 @@ def hot_modules() -> list[Extension]:
     if pure():
         return []
     root = Path('pyjows')
-    sources = [pxd.with_suffix('.py') for pxd in root.rglob('*.pxd') if pxd.with_suffix('.py').exists()]
+    typed = [pxd.with_suffix('.py') for pxd in root.rglob('*.pxd') if pxd.stem not in NOT_COMPILED]
+    sources = [path for path in typed if path.exists()]
     if sys.platform == 'linux':
         sources += root.rglob('*.pyx')
     return [Extension('.'.join(path.with_suffix('').parts), [path.as_posix()]) for path in sorted(sources)]

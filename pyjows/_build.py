@@ -1,8 +1,8 @@
 """Compiled or interpreted: which form of the hot modules this process uses.
 
 The hot modules are Python files that may have an extension module beside them, built from the very same text. The
-import system prefers the extension module. This file owns the way to prefer the `.py` files instead (the environment variable
-`PYJOWS_PURE=1`), and the question of what was loaded. It knows nothing of what those modules do.
+import system prefers the extension module. This file owns the way to prefer the `.py` files instead (the environment
+variable `PYJOWS_PURE=1`), and the question of what was loaded. It knows nothing of what those modules do.
 """
 
 from __future__ import annotations
