@@ -1,0 +1,58 @@
+"""Two WebSockets talk with no loop, no socket and no thread: bytes out of one, into the other.
+
+    python examples/by_hand.py
+
+That is the whole of pyjows under its server and its client, and the way into any program that has its own idea of I/O.
+"""
+
+import pyjows
+
+client = pyjows.WebSocket()
+server = pyjows.WebSocket()
+
+
+@server.on
+def request(server):
+    print('server: asked for', server.req.path)
+
+
+@server.on
+def json(server, question):
+    print('server: got', question)
+    server.send(json={'answer': sum(question['add'])})
+
+
+@client.on
+def open(client):
+    print('client: open')
+    client.send(json={'add': [19, 23]})
+
+
+@client.on('json')
+def answered(client, answer):
+    print('client: got', answer)
+    client.finish(1000, 'thank you')
+
+
+@server.on
+def finish(server, code, reason):
+    print('server: closed with', code, reason)
+
+
+@client.on('finish')
+def finished(client, code, reason):
+    print('client: closed with', code, reason)
+
+
+client.client_handshake('ws://example.com/sums')
+
+while True:
+    there = client.client_write()
+    server.server_read(there)
+    back = server.server_write()
+    client.client_read(back)
+    if not there and not back:
+        break
+
+server.closed()
+client.closed()

@@ -1,0 +1,55 @@
+"""Sends what you type, prints what comes back.
+
+    python examples/echo_client.py                              # to examples/echo_server.py
+    python examples/echo_client.py ws://127.0.0.1:4000/ hello   # sends hello, prints the answer, leaves
+
+Leave with Ctrl-D (or Ctrl-C).
+"""
+
+import sys
+import threading
+
+import pyjows
+
+url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
+words = ' '.join(sys.argv[2:])
+
+loop = pyjows.IOLoop.singleton()
+ws = pyjows.connect(url)
+
+
+@ws.on
+def open(ws):
+    if words:
+        ws.send(text=words)
+    else:
+        print(f'Connected to {url}. What you type is sent.', flush=True)
+        threading.Thread(target=read_lines, daemon=True).start()
+
+
+@ws.on
+def text(ws, message):
+    print(message, flush=True)
+    if words:
+        ws.finish(1000)
+
+
+@ws.on
+def error(ws, exc):
+    print(exc, file=sys.stderr)
+
+
+@ws.on
+def finish(ws, code, reason):
+    print(f'Closed: {code} {reason}'.rstrip(), flush=True)
+    loop.stop()
+
+
+def read_lines():
+    """In a thread of its own: reading the keyboard waits, and the loop must not. Only `call_threadsafe` crosses over."""
+    for line in sys.stdin:
+        loop.call_threadsafe(lambda loop, line=line: ws.send(text=line.rstrip('\n')))
+    loop.call_threadsafe(lambda loop: ws.finish(1000))
+
+
+pyjows.run()

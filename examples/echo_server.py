@@ -1,0 +1,28 @@
+"""Sends every message back to where it came from.
+
+    python examples/echo_server.py
+    python examples/echo_server.py 'ws://[::1]:4000'
+    python examples/echo_server.py ws+unix:///tmp/echo.sock
+
+Ctrl-C stops it: whoever is still connected gets a close frame with the code 1001.
+"""
+
+import sys
+
+import pyjows
+
+url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
+server = pyjows.serve(url)
+
+
+def echo(ws, message):
+    ws.send(message)        # str as text, bytes as binary
+
+
+@server.on
+def websocket(server, ws):
+    ws.on('message', echo)
+
+
+print(f'Echo: {server.urls[0]}', flush=True)
+pyjows.run()

@@ -1,0 +1,50 @@
+"""HTTP and WebSocket on one port: a page, a health check, a socket that counts, and a polite no to everything else.
+
+    python examples/http_and_ws.py
+    curl -i http://127.0.0.1:3000/health
+"""
+
+import json
+import sys
+
+import pyjows
+
+PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Counter</title>
+<button>Count</button> <output>0</output>
+<script>
+  const ws = new WebSocket(location.href.replace('http', 'ws') + 'count');
+  ws.onmessage = event => document.querySelector('output').value = event.data;
+  document.querySelector('button').onclick = () => ws.send('up');
+</script></html>"""
+
+server = pyjows.serve(sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000')
+count = 0
+
+
+@server.on
+def request(server, req):
+    """A plain HTTP request; no answer from here is a 404."""
+    if req.path == '/':
+        return pyjows.Response(200, {'Content-Type': 'text/html; charset=utf-8'}, PAGE)
+    if req.path == '/health':
+        body = json.dumps({'ok': True, 'count': count, 'connections': len(server.connections)}).encode()
+        return pyjows.Response(200, {'Content-Type': 'application/json'}, body)
+
+
+@server.on
+def websocket(server, ws):
+    """A request for an upgrade: nothing is answered yet, so this is the place to refuse it."""
+    if ws.req.path != '/count':
+        ws.reject(404, body=f'there is no WebSocket at {ws.req.path}, try /count\n')
+        return
+    ws.send(text=str(count))
+
+    @ws.on
+    def text(ws, message):
+        global count
+        count += 1
+        server.broadcast(text=str(count))
+
+
+print(f'Counter: http://127.0.0.1:{server.ports[0]}/', flush=True)
+pyjows.run()

@@ -1,0 +1,32 @@
+"""The server speaks first: everybody connected hears the time, once a second.
+
+    python examples/timer.py
+    python examples/timer.py ws://127.0.0.1:4000 0.1        # ten times a second
+
+Watch it with `python examples/echo_client.py`.
+"""
+
+import sys
+import time
+
+import pyjows
+
+url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
+seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
+
+loop = pyjows.IOLoop.singleton()
+server = pyjows.serve(url, ioloop=loop)
+
+
+@loop.recurring(seconds)
+def tick(loop):
+    server.broadcast(text=time.strftime('%H:%M:%S'))
+
+
+@server.on
+def websocket(server, ws):
+    ws.send(text=f'Here is the time, every {seconds:g} s.')     # waits until the connection is open, and goes first
+
+
+print(f'Time: {server.urls[0]}', flush=True)
+pyjows.run()
