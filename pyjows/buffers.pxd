@@ -1,0 +1,42 @@
+cimport cython
+
+from pyjows cimport native
+
+cdef Py_ssize_t BY_REFERENCE
+
+
+@cython.final
+cdef class WriteBuffer:
+    cdef bytearray data
+    cdef Py_ssize_t used
+    cdef readonly Py_ssize_t size
+    cdef list parts
+
+    cpdef object reserve(self, Py_ssize_t n)
+    @cython.locals(n=Py_ssize_t)
+    cpdef object put(self, bytes piece)
+    cpdef object refer(self, bytes piece)
+    cpdef list pieces(self)
+    cpdef bytes take(self)
+    @cython.locals(rest=list)
+    cpdef object consume(self, Py_ssize_t n)
+    cpdef object clear(self)
+
+
+@cython.final
+cdef class BufferPool:
+    cdef list free
+
+    cpdef WriteBuffer acquire(self)
+    cpdef object release(self, WriteBuffer buffer)
+
+
+cdef class Receiver:
+    cdef public WriteBuffer out
+    cdef public object stream
+
+    cpdef object feed(self, object data, Py_ssize_t n)
+    cpdef object eof(self)
+    cpdef object drained(self)
+    cpdef object lost(self, object exc)
+    cpdef WriteBuffer outgoing(self)

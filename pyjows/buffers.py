@@ -1,0 +1,151 @@
+"""Where bytes wait. Owns `WriteBuffer`, and the seam between what moves bytes and what understands them, `Receiver`.
+
+Must not know sockets, frames or HTTP. A connection holds a write buffer only while something waits in it: buffers come from
+a pool of the loop and go back to it, so that an idle connection owns none, and a busy loop uses the same hot one again and
+again.
+"""
+
+from __future__ import annotations
+
+from . import native
+
+__all__ = ['BY_REFERENCE', 'BufferPool', 'Receiver', 'WriteBuffer']
+
+#: A payload of this many bytes or more is not copied into the buffer; the kernel takes it from where it is.
+BY_REFERENCE = 16384
+
+_INITIAL = 1024
+_POOLED = 64
+_KEPT = 262144
+
+
+class WriteBuffer:
+    """Bytes on their way out, in order.
+
+    Small pieces are copied behind each other into one run of memory; a large one is kept as it is, and what came before
+    it is sealed, so that one ``sendmsg`` takes all of it.
+
+    Attributes:
+        size: how many bytes wait.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray(_INITIAL)
+        self.used = 0
+        self.size = 0
+        self.parts: list[bytes] | None = None
+
+    def reserve(self, n: int) -> None:
+        """Make sure that `n` more bytes fit behind ``data[:used]``."""
+        if self.used + n > len(self.data):
+            self.data += bytes(max(len(self.data), n))
+
+    def put(self, piece: bytes) -> None:
+        """Append bytes."""
+        n = len(piece)
+        if n >= BY_REFERENCE:
+            self.refer(piece)
+            return
+        self.reserve(n)
+        native.copy(native.pointer(self.data), self.used, piece, n)
+        self.used += n
+        self.size += n
+
+    def refer(self, piece: bytes) -> None:
+        """Append bytes without a copy; they must not change any more."""
+        if self.parts is None:
+            self.parts = []
+        if self.used:
+            self.parts.append(bytes(self.data[: self.used]))
+            self.used = 0
+        self.parts.append(piece)
+        self.size += len(piece)
+
+    def pieces(self) -> list[bytes | bytearray | memoryview]:
+        """All that waits as a list, for ``sendmsg``; valid until the buffer changes."""
+        pieces: list[bytes | bytearray | memoryview] = [] if self.parts is None else [*self.parts]
+        if self.used:
+            pieces.append(memoryview(self.data)[: self.used])
+        return pieces
+
+    def take(self) -> bytes:
+        """All that waits, as bytes; nothing waits afterwards."""
+        if self.parts is None:
+            taken = bytes(self.data[: self.used])
+        else:
+            taken = b''.join(self.pieces())
+        self.clear()
+        return taken
+
+    def consume(self, n: int) -> None:
+        """Drop the first `n` bytes: the kernel has them."""
+        if n == self.size:
+            self.clear()
+            return
+        # Rare: the kernel's buffer is full. What is left is sealed, so that later sends move no memory.
+        rest: list[bytes] = []
+        for piece in self.pieces():
+            if n >= len(piece):
+                n -= len(piece)
+            else:
+                rest.append(bytes(memoryview(piece)[n:]) if n or not isinstance(piece, bytes) else piece)
+                n = 0
+        self.clear()
+        for piece in rest:
+            self.refer(piece)
+
+    def clear(self) -> None:
+        """Drop all that waits."""
+        self.used = 0
+        self.size = 0
+        self.parts = None
+
+
+class BufferPool:
+    """The write buffers of one loop that nobody uses just now."""
+
+    def __init__(self) -> None:
+        self.free: list[WriteBuffer] = []
+
+    def acquire(self) -> WriteBuffer:
+        """An empty buffer."""
+        return self.free.pop() if self.free else WriteBuffer()
+
+    def release(self, buffer: WriteBuffer) -> None:
+        """Give a buffer back; one that grew large is let go."""
+        buffer.clear()
+        if len(self.free) < _POOLED and len(buffer.data) <= _KEPT:
+            self.free.append(buffer)
+
+
+class Receiver:
+    """What a stream feeds: the understanding half of a connection.
+
+    Attributes:
+        out: the buffer in which its bytes wait, None while nothing does. A stream that drives the receiver sets and clears it.
+        stream: what moves the bytes; None where the caller does it by hand. It has ``acquire() -> WriteBuffer``,
+            which is called when the first byte is about to wait.
+    """
+
+    def __init__(self) -> None:
+        self.out: WriteBuffer | None = None
+        self.stream: object = None
+
+    def feed(self, data: bytes | bytearray, n: int) -> None:
+        """`n` bytes came: ``data[:n]``, which are valid only during the call."""
+        raise NotImplementedError
+
+    def eof(self) -> None:
+        """The peer ended its half of the connection."""
+
+    def drained(self) -> None:
+        """The kernel has taken all that waited."""
+
+    def lost(self, exc: BaseException | None) -> None:
+        """The connection is gone, by the fault `exc` if there was one; called exactly once."""
+
+    def outgoing(self) -> WriteBuffer:
+        """The buffer to write to."""
+        if self.out is None:
+            self.out = WriteBuffer() if self.stream is None else self.stream.acquire()  # type: ignore[attr-defined]
+        return self.out

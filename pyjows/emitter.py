@@ -1,0 +1,288 @@
+"""`EventEmitter`: pyee's emitter with Mojolicious' manners.
+
+Owns who is subscribed to what, and calling them. Must not know what any event means.
+
+Every object of pyjows that has events is an `EventEmitter`. Handlers get the emitter first, so that one function can
+serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when somebody subscribes or
+leaves: emitting walks the tuple that was there when it began, with no copy and no lock, whatever the handlers do meanwhile.
+
+`EmitterCore` has the behaviour and compiles to a C type; `EventEmitter` is the same with pyee's class as its base, so
+that `isinstance(ws, pyee.EventEmitter)` holds and pyee's own names work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any, TypeVar, cast, overload
+
+import pyee
+
+__all__ = ['EmitterCore', 'EventEmitter']
+
+Handler = TypeVar('Handler', bound=Callable[..., Any])
+
+# Subscribing is rare and short: one lock serves all emitters and costs an idle connection nothing.
+_LOCK = threading.RLock()
+
+_NO_LOOP = (
+    'cannot subscribe the coroutine function {name!r} to {event!r}: there is no asyncio loop to run it; '
+    "use a plain function, or a loop that runs coroutines: IOLoop(reactor='asyncio')"
+)
+
+
+class _Once:
+    """A subscriber that leaves before it is called."""
+
+    __slots__ = ('event', 'f')
+
+    def __init__(self, event: str, f: Callable[..., Any]) -> None:
+        self.event = event
+        self.f = f
+
+    def __call__(self, emitter: EmitterCore, *args: Any, **kwargs: Any) -> Any:
+        # Of two threads, or of an emit inside an emit, only the one that removes it may call it.
+        return self.f(emitter, *args, **kwargs) if emitter._discard(self.event, self) else None
+
+
+class EmitterCore:
+    """The behaviour of `EventEmitter`, without pyee's class as a base."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, tuple[Callable[..., Any], ...]] = {}
+
+    # Subscribing
+
+    @overload
+    def on(self, event: Handler) -> Handler: ...
+    @overload
+    def on(self, event: str) -> Callable[[Handler], Handler]: ...
+    @overload
+    def on(self, event: str, f: Handler) -> Handler: ...
+    @overload
+    def on(self, event: Handler, f: str) -> Handler: ...
+    def on(self, event: Any, f: Any = None) -> Any:
+        """Subscribe a handler, and return it.
+
+        ``@e.on`` (the function's name is the event), ``@e.on('name')``, ``e.on('name', f)`` and ``e.on(f, 'name')`` are the
+        same. The handler is called ``f(emitter, *args)``.
+
+        Raises:
+            TypeError: the handler cannot be called, or the event is no string.
+            RuntimeError: the handler is an ``async def`` function and nothing here can run it.
+        """
+        return self._subscribe(event, f, False)
+
+    @overload
+    def once(self, event: Handler) -> Handler: ...
+    @overload
+    def once(self, event: str) -> Callable[[Handler], Handler]: ...
+    @overload
+    def once(self, event: str, f: Handler) -> Handler: ...
+    @overload
+    def once(self, event: Handler, f: str) -> Handler: ...
+    def once(self, event: Any, f: Any = None) -> Any:
+        """Subscribe a handler that is called at most once; the same four ways as `on`."""
+        return self._subscribe(event, f, True)
+
+    def catch(self, f: Handler) -> Handler:
+        """Subscribe to ``error``."""
+        return cast(Handler, self._subscribe('error', f, False))
+
+    def add_listener(self, event: str, f: Handler) -> Handler:
+        """pyee's name for ``on(event, f)``."""
+        return cast(Handler, self._subscribe(event, f, False))
+
+    def listens_to(self, event: str) -> Callable[[Handler], Handler]:
+        """pyee's name for ``on(event)``."""
+        return cast('Callable[[Handler], Handler]', self._subscribe(event, None, False))
+
+    def _subscribe(self, event: Any, f: Any, once: bool) -> Any:
+        if f is None:
+            if not callable(event):
+                return lambda handler: self._subscribe(event, handler, once)
+            event, f = getattr(event, '__name__', None), event
+            if event is None or event == '<lambda>':
+                raise TypeError(f"{f!r} has no name to take the event's from; say on('event', f)")
+        elif callable(event):
+            event, f = f, event
+        if not isinstance(event, str):
+            raise TypeError(f'an event is named by a str, not by {event!r}')
+        if not callable(f):
+            raise TypeError(f'a handler is something to call, not {f!r}')
+        if inspect.iscoroutinefunction(f) and not self._can_spawn():
+            raise RuntimeError(_NO_LOOP.format(name=getattr(f, '__name__', f), event=event))
+        if 'new_listener' in self._events:
+            self.emit('new_listener', event, f)
+        handler = _Once(event, f) if once else f
+        with _LOCK:
+            self._events[event] = (*self._events.get(event, ()), handler)
+        return f
+
+    # Leaving
+
+    def unsubscribe(self, event: Any, f: Any = None) -> Any:
+        """Remove one handler of an event, or with no handler given all of them; returns the emitter.
+
+        Removing what is not there does nothing.
+        """
+        if callable(event):
+            event, f = f, event
+        with _LOCK:
+            if f is None:
+                self._events.pop(event, None)
+            else:
+                for handler in self._events.get(event, ()):
+                    if handler == f or (isinstance(handler, _Once) and handler.f == f):
+                        self._discard(event, handler)
+                        break
+        return self
+
+    def _discard(self, event: str, handler: Any) -> bool:
+        with _LOCK:
+            handlers = self._events.get(event, ())
+            rest = tuple(other for other in handlers if other is not handler)
+            if rest:
+                self._events[event] = rest
+            else:
+                self._events.pop(event, None)
+            return len(rest) < len(handlers)
+
+    def remove_listener(self, event: str, f: Callable[..., Any]) -> None:
+        """pyee's name for ``unsubscribe(event, f)``; raises KeyError when `f` is not subscribed."""
+        if f not in self.subscribers(event):
+            raise KeyError(f)
+        self.unsubscribe(event, f)
+
+    def remove_all_listeners(self, event: str | None = None) -> None:
+        """Remove all handlers of an event, or of all events (pyee)."""
+        if event is not None:
+            self.unsubscribe(event)
+        else:
+            for name in self.event_names():
+                self.unsubscribe(name)
+
+    # Looking
+
+    def subscribers(self, event: str) -> list[Callable[..., Any]]:
+        """The handlers of an event, in the order they will be called."""
+        handlers = self._events.get(event, ())
+        return [handler.f if isinstance(handler, _Once) else handler for handler in handlers]
+
+    def listeners(self, event: str) -> list[Callable[..., Any]]:
+        """pyee's name for `subscribers`."""
+        return self.subscribers(event)
+
+    def has_subscribers(self, event: str) -> bool:
+        """Whether anybody listens to an event."""
+        return event in self._events
+
+    def event_names(self) -> set[str]:
+        """The events that somebody listens to (pyee)."""
+        return set(self._events)
+
+    # Emitting
+
+    def emit(self, event: str, *args: Any, **kwargs: Any) -> bool:
+        """Call every handler of an event, in order; tells whether there was one.
+
+        What a handler raises leaves at once. An ``error`` that nobody listens to raises the exception given with it
+        (`pyee.PyeeError` if it is none).
+        """
+        handlers = self._events.get(event)
+        if handlers is None:
+            if event == 'error':
+                exc = args[0] if args else None
+                raise exc if isinstance(exc, BaseException) else pyee.PyeeError(f"'error' with no subscriber: {exc}")
+            return False
+        for handler in handlers:
+            result = handler(self, *args, **kwargs)
+            if result is not None:
+                self._returned(result)
+        return True
+
+    def emit_none(self, event: str) -> bool:
+        """`emit` with no argument but the emitter: the fast form, for the hot path."""
+        handlers = self._events.get(event)
+        if handlers is None:
+            return False
+        for handler in handlers:
+            result = handler(self)
+            if result is not None:
+                self._returned(result)
+        return True
+
+    def emit_one(self, event: str, arg: Any) -> bool:
+        """`emit` with one argument after the emitter: the fast form, for the hot path."""
+        handlers = self._events.get(event)
+        if handlers is None:
+            return False
+        for handler in handlers:
+            result = handler(self, arg)
+            if result is not None:
+                self._returned(result)
+        return True
+
+    # Coroutines
+
+    def _returned(self, result: Any) -> None:
+        """A handler returned something: a coroutine is run, everything else is nobody's business."""
+        if isinstance(result, CoroutineType):
+            self._spawn(self._guard(result))
+
+    async def _guard(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await coroutine
+        except Exception as exc:
+            self._handler_failed(exc)
+
+    def _can_spawn(self) -> bool:
+        """Whether coroutine functions may subscribe; what knows its loop asks it instead."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside everything else; what knows its loop hands it over instead."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+
+    def _handler_failed(self, exc: BaseException) -> None:
+        """A coroutine handler raised, with no caller left that could catch it."""
+        self.emit('error', exc)
+
+
+# asyncio keeps its tasks weakly.
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+class EventEmitter(EmitterCore, pyee.EventEmitter):
+    """An object with events.
+
+    Synopsis::
+
+        cat = EventEmitter()
+
+        @cat.on
+        def meow(cat, times):
+            print('meow! ' * times)
+
+        cat.emit('meow', 3)
+
+    Events:
+        ``new_listener`` ``(emitter, event, f)``: somebody is about to subscribe.
+        ``error`` ``(emitter, exc)``: raised by `emit` when nobody listens.
+
+    Methods: `on`, `once`, `catch`, `emit`, `subscribers`, `has_subscribers`, `unsubscribe`, and pyee's `add_listener`,
+    `listens_to`, `listeners`, `event_names`, `remove_listener`, `remove_all_listeners`.
+    """
+
+    def __init__(self) -> None:
+        # Not pyee's: its dictionaries and its lock, one of each an emitter, are what the tuples here stand for.
+        EmitterCore.__init__(self)

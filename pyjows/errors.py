@@ -1,0 +1,136 @@
+"""The exceptions. Knows nothing of how a connection works: each class says what went wrong and carries the evidence.
+
+A peer's faults never raise through the loop; they close the connection and arrive as ``finish``. The exceptions here reach
+the one whose own call made the mistake (`ConnectionClosed`, `InvalidState`, `LocalProtocolError`), or come as the argument
+of ``error`` (`HandshakeError`), or as ``parser_exc`` and the like for those who drive the protocol themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .frames import Close
+
+__all__ = [
+    'ConnectionClosed',
+    'ConnectionClosedError',
+    'ConnectionClosedOK',
+    'HandshakeError',
+    'InvalidState',
+    'LocalProtocolError',
+    'NegotiationError',
+    'PayloadTooBig',
+    'ProtocolError',
+    'RemoteProtocolError',
+    'WebSocketError',
+]
+
+
+class WebSocketError(Exception):
+    """Base of all exceptions that pyjows raises itself."""
+
+
+class ProtocolError(WebSocketError, ValueError):
+    """Something breaks RFC 6455; `code` is the close code that it asks for (section 7.4.1)."""
+
+    code = 1002
+
+    def __init__(self, message: str = '', code: int = 1002) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PayloadTooBig(ProtocolError):
+    """A frame or message is larger than the limit: close code 1009."""
+
+    def __init__(self, message: str = '', code: int = 1009) -> None:
+        super().__init__(message, code)
+
+
+class NegotiationError(ProtocolError):
+    """The server's answer to an extension offer breaks the extension's rules: close code 1010."""
+
+    def __init__(self, message: str = '', code: int = 1010) -> None:
+        super().__init__(message, code)
+
+
+class InvalidState(WebSocketError):
+    """The connection is in a state in which this cannot be done."""
+
+
+class ConnectionClosed(InvalidState):
+    """The connection is closed, or its closing began.
+
+    Attributes:
+        rcvd: the close frame received (`Close`), or None.
+        sent: the close frame sent (`Close`), or None.
+        rcvd_then_sent: whether the peer closed first; None unless both frames were seen.
+    """
+
+    def __init__(
+        self,
+        rcvd: Close | None = None,
+        sent: Close | None = None,
+        rcvd_then_sent: bool | None = None,
+    ) -> None:
+        super().__init__(rcvd, sent, rcvd_then_sent)
+        self.rcvd = rcvd
+        self.sent = sent
+        self.rcvd_then_sent = rcvd_then_sent
+
+    def __str__(self) -> str:
+        if self.rcvd is None:
+            return f'sent {self.sent}; no close frame received' if self.sent else 'no close frame received or sent'
+        if self.sent is None:
+            return f'received {self.rcvd}; no close frame sent'
+        if self.rcvd_then_sent:
+            return f'received {self.rcvd}; then sent {self.sent}'
+        return f'sent {self.sent}; then received {self.rcvd}'
+
+
+class ConnectionClosedOK(ConnectionClosed):
+    """Closed in good order: both sides sent 1000, 1001 or no code."""
+
+
+class ConnectionClosedError(ConnectionClosed):
+    """Closed with another code, or without a closing handshake."""
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake failed.
+
+    Attributes:
+        status: the HTTP status, answered (client) or to be answered (server); None where there was none.
+        headers: the headers of the answer.
+        body: the body of the answer, as far as it came.
+        response: a server's ready-made answer, or None.
+    """
+
+    def __init__(
+        self,
+        message: str = '',
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        body: bytes = b'',
+        response: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.response = response
+
+
+class LocalProtocolError(ProtocolError):
+    """We tried what the state or the protocol does not allow."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol; `event_hint` is the event to send in answer, or None."""
+
+    def __init__(self, message: str = '', event_hint: Any = None) -> None:
+        super().__init__(message)
+        self.event_hint = event_hint

@@ -1,0 +1,396 @@
+"""The frame codec (RFC 6455 section 5). Owns how a frame looks on the wire; there is no second place that knows.
+
+Must not know what a frame means to a connection: which opcodes may follow each other, who must mask, how large is too
+large. That is `protocol.py`'s.
+
+Reading is `FrameHeader.parse`, which understands one header in a buffer that may hold any number of frames, whole or cut;
+writing is `write_frame`, which puts one frame into a `WriteBuffer`. `build_frame` and `parse_frame` are the same two for callers
+with plain bytes at hand.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from operator import itemgetter
+from typing import Any, SupportsIndex
+
+from . import native
+from .buffers import BY_REFERENCE, WriteBuffer
+from .errors import PayloadTooBig, ProtocolError
+
+__all__ = [
+    'Close',
+    'CloseCode',
+    'Frame',
+    'FrameHeader',
+    'Opcode',
+    'build_frame',
+    'parse_frame',
+    'write_frame',
+]
+
+
+class Opcode(enum.IntEnum):
+    """What a frame is (RFC 6455 5.2)."""
+
+    CONT, TEXT, BINARY = 0x00, 0x01, 0x02
+    CLOSE, PING, PONG = 0x08, 0x09, 0x0A
+
+
+class CloseCode(enum.IntEnum):
+    """Why a connection closes (RFC 6455 7.4.1, and the registry of section 11.7)."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    # 1004 is reserved
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+
+
+# Those that say something about a connection, but never travel in a close frame.
+_NOT_SENT = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)
+
+_EXPLAINED = {
+    CloseCode.NORMAL_CLOSURE: 'OK',
+    CloseCode.UNSUPPORTED_DATA: 'unsupported data',
+    CloseCode.NO_STATUS_RCVD: 'no status code received [internal]',
+    CloseCode.ABNORMAL_CLOSURE: 'abnormal closure [internal]',
+    CloseCode.INVALID_DATA: 'invalid frame payload data',
+    CloseCode.MESSAGE_TOO_BIG: 'message too big',
+    CloseCode.TLS_HANDSHAKE: 'TLS handshake failure [internal]',
+}
+
+_OPCODES: tuple[int, ...] = tuple(
+    Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16)
+)
+
+
+class Frame(tuple[bool, bool, bool, bool, int, bytes]):
+    """One frame, an immutable value.
+
+    It is built as ``Frame(opcode, data, fin=True, rsv1=False, rsv2=False, rsv3=False)``, and unpacks and indexes in
+    Mojolicious' order ``(fin, rsv1, rsv2, rsv3, opcode, data)``.
+
+    Attributes:
+        opcode (Opcode | int): what it is (RFC 6455 5.2); a plain int where the RFC knows no such opcode.
+        data (bytes): the payload, unmasked; `payload` is the same.
+        fin, rsv1, rsv2, rsv3 (bool): the bits.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        opcode: int,
+        data: bytes,
+        fin: bool = True,
+        rsv1: bool = False,
+        rsv2: bool = False,
+        rsv3: bool = False,
+    ) -> Frame:
+        return tuple.__new__(cls, (fin, rsv1, rsv2, rsv3, opcode, data))
+
+    fin = property(itemgetter(0))
+    rsv1 = property(itemgetter(1))
+    rsv2 = property(itemgetter(2))
+    rsv3 = property(itemgetter(3))
+    opcode = property(itemgetter(4))
+    data = property(itemgetter(5))
+    payload = property(itemgetter(5))
+
+    def __getnewargs__(self) -> Any:
+        fin, rsv1, rsv2, rsv3, opcode, data = self
+        return opcode, data, fin, rsv1, rsv2, rsv3
+
+    def _replace(self, **changes: Any) -> Frame:
+        """A copy with some attributes changed, as of a named tuple."""
+        fin, rsv1, rsv2, rsv3, opcode, data = self
+        values = {'opcode': opcode, 'data': data, 'fin': fin, 'rsv1': rsv1, 'rsv2': rsv2, 'rsv3': rsv3}
+        return Frame(**{**values, **changes})
+
+    def __repr__(self) -> str:
+        name = self.opcode.name if isinstance(self.opcode, Opcode) else f'{self.opcode:#x}'
+        data = bytes(self.data)
+        shown = repr(data) if len(data) <= 48 else f'{data[:32]!r}… {len(data)} bytes'
+        bits = ''.join(f', {bit}=True' for bit in ('rsv1', 'rsv2', 'rsv3') if getattr(self, bit))
+        return f'Frame({name}, {shown}, fin={bool(self.fin)}{bits})'
+
+
+class Close:
+    """The payload of a close frame: a code and a reason (RFC 6455 5.5.1)."""
+
+    __slots__ = ('code', 'reason')
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+    @classmethod
+    def parse(cls, data: bytes) -> Close:
+        """Understand a close frame's payload; an empty one reads as code 1005.
+
+        Raises:
+            ProtocolError: a payload of one byte, or a code that may not travel.
+            UnicodeDecodeError: the reason is no UTF-8.
+        """
+        if not data:
+            return cls(CloseCode.NO_STATUS_RCVD, '')
+        if len(data) == 1:
+            raise ProtocolError('a close frame of 1 byte; it is empty, or begins with a code of 2 bytes')
+        close = cls(int.from_bytes(data[:2], 'big'), str(data[2:], 'utf-8'))
+        close.check()
+        return close
+
+    def serialize(self) -> bytes:
+        """The payload of the close frame.
+
+        Raises:
+            ProtocolError: the code may not travel, or the reason is longer than 123 bytes.
+        """
+        self.check()
+        reason = self.reason.encode()
+        if len(reason) > 123:
+            raise ProtocolError(
+                f'the close reason has {len(reason)} bytes in UTF-8; at most 123 fit into a close frame'
+            )
+        return int(self.code).to_bytes(2, 'big') + reason
+
+    def check(self) -> None:
+        """Raise ProtocolError if the code may not stand in a close frame (RFC 6455 7.4)."""
+        code = self.code
+        if not (1000 <= code <= 1014 and code != 1004 and code not in _NOT_SENT or 3000 <= code <= 4999):
+            raise ProtocolError(
+                f'{int(code)} may not be sent as a close code; use 1000 to 1003, 1007 to 1014, or 3000 to 4999'
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Close):
+            return NotImplemented
+        return (self.code, self.reason) == (other.code, other.reason)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.reason))
+
+    def __repr__(self) -> str:
+        return f'Close(code={int(self.code)}, reason={self.reason!r})'
+
+    def __str__(self) -> str:
+        if 3000 <= self.code < 4000:
+            explanation = 'registered'
+        elif 4000 <= self.code < 5000:
+            explanation = 'private use'
+        elif self.code in _EXPLAINED:
+            explanation = _EXPLAINED[CloseCode(self.code)]
+        elif self.code in CloseCode._value2member_map_:
+            explanation = CloseCode(self.code).name.lower().replace('_', ' ')
+        else:
+            explanation = 'unknown'
+        return f'{int(self.code)} ({explanation})' + (f' {self.reason}' if self.reason else '')
+
+
+class FrameHeader:
+    """The header of one frame, as it was found in a buffer (RFC 6455 5.2).
+
+    Attributes:
+        head: the first byte: FIN, RSV1 to RSV3 and the opcode.
+        masked: whether the payload is masked, with `key`.
+        length: of the payload, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.masked = False
+        self.key = 0
+        self.length = 0
+
+    def parse(self, p: Any, at: int, end: int) -> int:
+        """Read the header that begins at ``p[at]``, where ``p[end]`` is no longer ours.
+
+        Returns:
+            The header's size in bytes, 0 when it is not all there yet.
+
+        Raises:
+            ProtocolError: the length is not in its shortest form, or is negative.
+        """
+        if end - at < 2:
+            return 0
+        second = p[at + 1]
+        length = second & 0x7F
+        size = 2
+        if length == 126:
+            if end - at < 4:
+                return 0
+            length = p[at + 2] << 8 | p[at + 3]
+            if length < 126:
+                raise ProtocolError(f'a length of {length} in 16 bits; RFC 6455 5.2 asks for the shortest form')
+            size = 4
+        elif length == 127:
+            if end - at < 10:
+                return 0
+            if p[at + 2] & 0x80:
+                raise ProtocolError('a 64-bit length with the top bit set; RFC 6455 5.2 wants it 0')
+            length = 0
+            for i in range(2, 10):
+                length = length << 8 | p[at + i]
+            if length < 65536:
+                raise ProtocolError(f'a length of {length} in 64 bits; RFC 6455 5.2 asks for the shortest form')
+            size = 10
+        if second & 0x80:
+            if end - at < size + 4:
+                return 0
+            self.key = native.load_key(p, at + size)
+            self.masked = True
+            size += 4
+        else:
+            self.masked = False
+        self.head = p[at]
+        self.length = length
+        return size
+
+
+class _Keys:
+    """Masking keys from the operating system's CSPRNG (RFC 6455 5.3, 10.3), fetched a thousand at a time."""
+
+    def __init__(self) -> None:
+        self.pool = b''
+        self.at = 0
+
+    def next(self) -> int:
+        """A fresh key, never to be used again."""
+        at = self.at
+        if at >= len(self.pool):
+            self.pool = os.urandom(4096)
+            at = 0
+        self.at = at + 4
+        return native.load_key(native.pointer(self.pool), at)
+
+    def forget(self) -> None:
+        """Throw away the keys that a forked child would share with its parent."""
+        self.pool = b''
+        self.at = 0
+
+
+_KEYS = _Keys()
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_KEYS.forget)
+
+
+def write_frame(out: WriteBuffer, head: int, payload: bytes, masked: bool) -> None:
+    """Append one frame to a buffer: its first byte, its payload, masked with a fresh key or not."""
+    n = len(payload)
+    out.reserve(14 if n >= BY_REFERENCE and not masked else 14 + n)
+    q = native.pointer(out.data)
+    at = out.used
+    bit = 0x80 if masked else 0
+    q[at] = head
+    if n < 126:
+        q[at + 1] = bit | n
+        at += 2
+    elif n < 65536:
+        q[at + 1] = bit | 126
+        q[at + 2] = n >> 8
+        q[at + 3] = n & 0xFF
+        at += 4
+    else:
+        q[at + 1] = bit | 127
+        for i in range(8):
+            q[at + 2 + i] = (n >> (56 - 8 * i)) & 0xFF
+        at += 10
+    if masked:
+        key = _KEYS.next()
+        for i in range(4):
+            q[at + i] = (key >> (8 * i)) & 0xFF
+        at += 4
+        native.copy_masked(q, at, payload, n, key)
+        at += n
+    elif n < BY_REFERENCE:
+        native.copy(q, at, payload, n)
+        at += n
+    out.size += at - out.used
+    out.used = at
+    if n >= BY_REFERENCE and not masked:
+        out.refer(payload)
+
+
+def make_frame(head: int, payload: bytes) -> Frame:
+    """The frame whose first byte is `head`."""
+    return tuple.__new__(
+        Frame,
+        ((head & 0x80) != 0, (head & 0x40) != 0, (head & 0x20) != 0, (head & 0x10) != 0, _OPCODES[head & 0x0F], payload),
+    )
+
+
+def build_frame(
+    fin: bool,
+    rsv1: bool,
+    rsv2: bool,
+    rsv3: bool,
+    opcode: SupportsIndex,
+    payload: bytes,
+    *,
+    masked: bool = False,
+) -> bytes:
+    """One frame as wire bytes, masked with a fresh random key if `masked`.
+
+    Raises:
+        ValueError: an opcode that does not fit into its 4 bits.
+        TypeError: the payload is not bytes-like.
+    """
+    out = WriteBuffer()
+    write_frame(out, head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload), masked)
+    return out.take()
+
+
+def head_byte(fin: Any, rsv1: Any, rsv2: Any, rsv3: Any, opcode: SupportsIndex) -> int:
+    """The first byte of a frame, from its parts; raises ValueError for an opcode outside 0 to 15."""
+    code = opcode.__index__()
+    if not 0 <= code <= 15:
+        raise ValueError(f'{opcode!r} is no opcode; it is a number from 0 to 15 (RFC 6455 5.2)')
+    return (0x80 if fin else 0) | (0x40 if rsv1 else 0) | (0x20 if rsv2 else 0) | (0x10 if rsv3 else 0) | code
+
+
+def octets(payload: Any) -> bytes:
+    """A payload as bytes; raises TypeError for what is not bytes-like."""
+    if type(payload) is bytes:
+        return payload
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise TypeError(f'a payload is bytes, bytearray or memoryview, not {type(payload).__name__}')
+
+
+def parse_frame(buffer: bytes | bytearray, max_size: int | None = None) -> Frame | None:
+    """Take one whole frame off the front of a bytearray, its payload unmasked; given bytes, only parse.
+
+    Returns:
+        The frame; None while it is not all there, and then `buffer` is left alone.
+
+    Raises:
+        ProtocolError: the length is not in its shortest form, or is negative.
+        PayloadTooBig: the payload is larger than `max_size` bytes.
+    """
+    header = FrameHeader()
+    p = native.pointer(buffer)
+    end = len(buffer)
+    size = header.parse(p, 0, end)
+    if size and max_size is not None and header.length > max_size:
+        raise PayloadTooBig(f'a payload of {header.length} bytes; the limit is {max_size}')
+    if not size or end - size < header.length:
+        return None
+    n = header.length
+    payload = native.unmasked(p, size, n, header.key) if header.masked else native.copied(p, size, n)
+    if isinstance(buffer, bytearray):
+        del buffer[: size + n]
+    return make_frame(header.head, payload)

@@ -1,0 +1,72 @@
+"""The few words that C says differently, as plain Python.
+
+The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``native.word(…)``: interpreted,
+that is a function of this file; compiled, it is the C function of the same name in ``native.pxd``. The two files are
+to be read side by side and mean the same. Nothing else belongs here.
+
+A "pointer" is something to index: the bytes-like object itself here, an ``unsigned char *`` in C. A masking key is
+a 32-bit integer whose lowest byte masks the first byte of the payload.
+"""
+
+from __future__ import annotations
+
+__all__ = ['blank', 'compiled', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'rotated', 'unmasked']
+
+Octets = bytes | bytearray | memoryview
+
+
+def compiled() -> bool:
+    """Whether the C words are in use."""
+    return False
+
+
+def pointer(data: Octets) -> Octets:
+    """`data` as something to index."""
+    return data
+
+
+def load_key(p: Octets, at: int) -> int:
+    """The masking key at ``p[at:at + 4]``."""
+    return int.from_bytes(p[at : at + 4], 'little')
+
+
+def rotated(key: int, n: int) -> int:
+    """The masking key as it stands `n` bytes further into the payload."""
+    n = (n & 3) * 8
+    return ((key >> n) | (key << (32 - n))) & 0xFFFFFFFF if n else key
+
+
+def copied(p: Octets, at: int, n: int) -> bytes:
+    """The bytes ``p[at:at + n]``."""
+    return bytes(p[at : at + n])
+
+
+def unmasked(p: Octets, at: int, n: int, key: int) -> bytes:
+    """The bytes ``p[at:at + n]`` with the key applied (RFC 6455 5.3)."""
+    repeated = (key.to_bytes(4, 'little') * (n // 4 + 1))[:n]
+    return (int.from_bytes(p[at : at + n], 'little') ^ int.from_bytes(repeated, 'little')).to_bytes(n, 'little')
+
+
+def copy(q: bytearray, to: int, data: Octets, n: int) -> None:
+    """Copy ``data[:n]`` to ``q[to:to + n]``."""
+    q[to : to + n] = data
+
+
+def copy_masked(q: bytearray, to: int, data: Octets, n: int, key: int) -> None:
+    """Copy ``data[:n]`` to ``q[to:to + n]``, with the key applied (RFC 6455 5.3)."""
+    q[to : to + n] = unmasked(data, 0, n, key)
+
+
+def blank(n: int) -> bytearray:
+    """Memory for `n` bytes that are still to come; in C it is a bytes object that nobody else has seen yet."""
+    return bytearray(n)
+
+
+def fill(memory: bytearray, to: int, p: Octets, at: int, n: int, key: int) -> None:
+    """Put ``p[at:at + n]`` into blank memory, with the key applied (0: as it is)."""
+    memory[to : to + n] = unmasked(p, at, n, key) if key else p[at : at + n]
+
+
+def frozen(memory: bytearray) -> bytes:
+    """The filled memory as bytes."""
+    return bytes(memory)
