@@ -1,0 +1,36 @@
+"""A pytest plugin for the gate: a test that would be skipped fails instead.
+
+A skipped test is a test that nobody ran. Where everything was installed on purpose, one that cannot find its browser, its
+peer or its platform means that something is broken. `PYJOWS_TEST_ALL=1` turns this on; what a build lacks by its nature (the
+interpreted one has no native reactor) may be skipped: those reasons have the word `interpreted` or `compiled` in them.
+"""
+
+import os
+import re
+
+import pytest
+
+ALLOWED = re.compile(r'\b(interpreted|compiled)\b')
+
+
+def strict(report):
+    if os.environ.get('PYJOWS_TEST_ALL', '0') in ('', '0') or not report.skipped or hasattr(report, 'wasxfail'):
+        return
+    reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    if not ALLOWED.search(reason):
+        report.outcome = 'failed'
+        report.longrepr = f'{report.nodeid}: would be skipped, and nothing may be skipped here ({reason})'
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    strict(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    strict(report)
+    return report
