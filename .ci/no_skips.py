@@ -1,8 +1,9 @@
 """A pytest plugin for the gate: a test that would be skipped fails instead.
 
-A skipped test is a test that nobody ran. Where everything was installed on purpose, one that cannot find its browser, its
-peer or its platform means that something is broken. `PYJOWS_TEST_ALL=1` turns this on; what a build lacks by its nature (the
-interpreted one has no native reactor) may be skipped: those reasons have the word `interpreted` or `compiled` in them.
+A skipped test is a test that nobody ran. Where everything was installed on purpose, one that cannot find its browser,
+its peer or its platform means that something is broken. `PYJOWS_TEST_ALL=1` turns this on. What a build lacks by its
+nature (the interpreted one has no native reactor) may be skipped: those reasons have the word `interpreted` or
+`compiled` in them.
 """
 
 import os
