@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from pyjows cimport native
+from pyjows cimport buffers, native
 from pyjows.buffers cimport WriteBuffer
 
 
@@ -30,7 +30,7 @@ cdef _Keys _KEYS
 cdef tuple _OPCODES
 
 @cython.locals(n=Py_ssize_t, at=Py_ssize_t, q=native.octets, bit=int, i=int, key=uint32_t)
-cdef object write_frame(WriteBuffer out, int head, bytes payload, bint masked)
+cpdef object write_frame(WriteBuffer out, int head, bytes payload, bint masked)
 cpdef object make_frame(int head, bytes payload)
 cpdef int head_byte(object fin, object rsv1, object rsv2, object rsv3, object opcode) except -1
 cpdef bytes octets(object payload)

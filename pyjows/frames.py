@@ -15,8 +15,7 @@ import os
 from operator import itemgetter
 from typing import Any, SupportsIndex
 
-from . import native
-from .buffers import BY_REFERENCE, WriteBuffer
+from . import buffers, native
 from .errors import PayloadTooBig, ProtocolError
 
 __all__ = [
@@ -288,10 +287,10 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_KEYS.forget)
 
 
-def write_frame(out: WriteBuffer, head: int, payload: bytes, masked: bool) -> None:
+def write_frame(out: buffers.WriteBuffer, head: int, payload: bytes, masked: bool) -> None:
     """Append one frame to a buffer: its first byte, its payload, masked with a fresh key or not."""
     n = len(payload)
-    out.reserve(14 if n >= BY_REFERENCE and not masked else 14 + n)
+    out.reserve(14 if n >= buffers.BY_REFERENCE and not masked else 14 + n)
     q = native.pointer(out.data)
     at = out.used
     bit = 0x80 if masked else 0
@@ -316,12 +315,12 @@ def write_frame(out: WriteBuffer, head: int, payload: bytes, masked: bool) -> No
         at += 4
         native.copy_masked(q, at, payload, n, key)
         at += n
-    elif n < BY_REFERENCE:
+    elif n < buffers.BY_REFERENCE:
         native.copy(q, at, payload, n)
         at += n
     out.size += at - out.used
     out.used = at
-    if n >= BY_REFERENCE and not masked:
+    if n >= buffers.BY_REFERENCE and not masked:
         out.refer(payload)
 
 
@@ -349,7 +348,7 @@ def build_frame(
         ValueError: an opcode that does not fit into its 4 bits.
         TypeError: the payload is not bytes-like.
     """
-    out = WriteBuffer()
+    out = buffers.WriteBuffer()
     write_frame(out, head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload), masked)
     return out.take()
 
