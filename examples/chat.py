@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyjows
 
-PAGE = Path(__file__).with_name('chat.html').read_bytes()
+PAGE = Path(__file__).with_name('chat.html').read_text('utf-8')
 MAX_NAME, MAX_TEXT, MAX_HISTORY = 24, 2000, 200
 
 
@@ -69,7 +69,7 @@ room = Room()
 @server.on
 def request(server, req):
     if req.path == '/':
-        return pyjows.Response(200, {'Content-Type': 'text/html; charset=utf-8'}, PAGE)
+        return pyjows.Response.html(PAGE)
 
 
 @server.on

@@ -4,12 +4,11 @@
     curl -i http://127.0.0.1:3000/health
 """
 
-import json
 import sys
 
 import pyjows
 
-PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Counter</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Counter</title>
 <button>Count</button> <output>0</output>
 <script>
   const ws = new WebSocket(location.href.replace('http', 'ws') + 'count');
@@ -25,10 +24,9 @@ count = 0
 def request(server, req):
     """A plain HTTP request; no answer from here is a 404."""
     if req.path == '/':
-        return pyjows.Response(200, {'Content-Type': 'text/html; charset=utf-8'}, PAGE)
+        return pyjows.Response.html(PAGE)
     if req.path == '/health':
-        body = json.dumps({'ok': True, 'count': count, 'connections': len(server.connections)}).encode()
-        return pyjows.Response(200, {'Content-Type': 'application/json'}, body)
+        return pyjows.Response.json({'ok': True, 'count': count, 'connections': len(server.connections)})
 
 
 @server.on

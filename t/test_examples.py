@@ -1,0 +1,202 @@
+"""Every program under examples/ runs as its docstring says, as a process of its own, and does what it is there for."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from program import ROOT, Program
+
+from websockets.sync.client import connect
+
+EXAMPLES = ROOT / 'examples'
+ANYWHERE = 'ws://127.0.0.1:0'
+
+
+def example(name, *args):
+    return Program(EXAMPLES / name, *args)
+
+
+def url_of(program):
+    return program.find(r'\b(?:ws|http)://\S+')
+
+
+def test_echo_server_sends_every_message_back():
+    with example('echo_server.py', ANYWHERE) as server:
+        with connect(url_of(server), max_size=None) as ws:
+            for message in ('Hello', '', 'Grüße 👋', b'\x00\xff', b'x' * 200_000):
+                ws.send(message)
+                assert ws.recv() == message
+        assert server.stop() == 0
+        assert not server.errors
+
+
+def test_echo_server_tells_who_is_connected_that_it_goes_away():
+    with example('echo_server.py', ANYWHERE) as server, connect(url_of(server)) as ws:
+        ws.send('still here')
+        assert ws.recv() == 'still here'
+        server.process.terminate()
+        assert list(ws) == []
+        assert ws.close_code == 1001
+        assert server.end() == 0
+
+
+def test_echo_server_listens_on_a_unix_socket(tmp_path):
+    with example('echo_server.py', f'ws+unix://{tmp_path}/echo.sock') as server:
+        server.find('Echo: ')
+        with example('echo_client.py', f'ws+unix://{tmp_path}/echo.sock', 'hello') as client:
+            assert client.end() == 0
+            assert 'hello' in client.lines
+
+
+def test_echo_client_sends_its_words_and_prints_the_answer():
+    with example('echo_server.py', ANYWHERE) as server:
+        with example('echo_client.py', url_of(server), 'good', 'morning') as client:
+            assert client.end() == 0
+            assert client.lines == ['good morning', 'Closed: 1000']
+            assert not client.errors
+
+
+def test_echo_client_sends_what_is_typed():
+    with example('echo_server.py', ANYWHERE) as server, example('echo_client.py', url_of(server)) as client:
+        client.find('What you type is sent')
+        for line in ('one', 'two'):
+            client.type(line + '\n')
+            client.find(f'^{line}$')
+        client.process.stdin.close()
+        assert client.end() == 0
+        assert client.lines[-1] == 'Closed: 1000'
+
+
+def test_echo_client_says_that_nobody_is_there():
+    with example('echo_client.py', 'ws://127.0.0.1:1', 'anybody?') as client:
+        assert client.end() == 0
+        assert 'refused' in ' '.join(client.errors).lower()
+        assert client.lines == [line for line in client.lines if line.startswith('Closed: 1006')]
+
+
+class Guest:
+    """Somebody in the chat who has no browser."""
+
+    def __init__(self, url, name):
+        self.ws = connect(url.replace('http', 'ws'))
+        self.say(type='join', name=name)
+
+    def say(self, **message):
+        self.ws.send(json.dumps(message))
+
+    def hears(self, kind):
+        """The next message of this kind; what comes before it is passed over."""
+        while True:
+            message = json.loads(self.ws.recv(timeout=30))
+            if message['type'] == kind:
+                return message
+
+
+def test_chat_tells_everybody_what_happens():
+    with example('chat.py', ANYWHERE) as chat:
+        ann = Guest(url_of(chat), 'Ann')
+        assert ann.hears('welcome') == {'type': 'welcome', 'name': 'Ann', 'people': ['Ann'], 'history': []}
+        ann.say(type='say', text='  Anybody here?  ')
+        first = ann.hears('said')
+        assert (first['name'], first['text']) == ('Ann', 'Anybody here?')
+
+        bob = Guest(url_of(chat), 'Bob')
+        assert bob.hears('welcome')['history'] == [first]
+        assert ann.hears('joined')['people'] == ['Ann', 'Bob']
+        bob.say(type='typing', typing=True)
+        assert ann.hears('typing') == {'type': 'typing', 'name': 'Bob', 'typing': True}
+        bob.say(type='say', text='Me')
+        assert ann.hears('said') == bob.hears('said')
+
+        bob.ws.close()
+        assert ann.hears('left') == {'type': 'left', 'name': 'Bob', 'people': ['Ann']}
+        ann.ws.close()
+        assert chat.stop() == 0
+        assert not chat.errors
+
+
+@pytest.mark.parametrize(
+    'nonsense',
+    ['null', '[]', '{"type": "say", "text": "before joining"}', '{"type": "join", "name": 5}', '{"type": "join", "name": " "}'],
+)  # fmt: skip
+def test_chat_refuses_what_it_does_not_understand(nonsense):
+    with example('chat.py', ANYWHERE) as chat:
+        with connect(url_of(chat).replace('http', 'ws')) as ws:
+            ws.send(nonsense)
+            assert json.loads(ws.recv(timeout=30))['type'] == 'refused'
+            ws.send('{"type": "join", "name": "Ann"}')
+            assert json.loads(ws.recv(timeout=30))['type'] == 'welcome'
+        assert chat.stop() == 0
+        assert not chat.errors
+
+
+def test_chat_serves_its_page_on_the_same_port():
+    with example('chat.py', ANYWHERE) as chat:
+        with urllib.request.urlopen(url_of(chat), timeout=30) as response:
+            assert response.headers['Content-Type'] == 'text/html; charset=utf-8'
+            assert response.read() == (EXAMPLES / 'chat.html').read_bytes()
+        with pytest.raises(urllib.error.HTTPError, match='404'):
+            urllib.request.urlopen(url_of(chat) + 'elsewhere', timeout=30)
+
+
+def test_by_hand_speaks_without_a_socket():
+    with example('by_hand.py') as program:
+        assert program.end() == 0
+        assert program.lines == [
+            'server: asked for /sums',
+            'client: open',
+            "server: got {'add': [19, 23]}",
+            "client: got {'answer': 42}",
+            'server: closed with 1000 thank you',
+            'client: closed with 1000 thank you',
+        ]
+        assert not program.errors
+
+
+def test_timer_pushes_the_time_to_everybody():
+    with example('timer.py', ANYWHERE, '0.02') as server:
+        with connect(url_of(server)) as one, connect(url_of(server)) as other:
+            for ws in (one, other):
+                assert ws.recv(timeout=30) == 'Here is the time, every 0.02 s.'
+                for _ in range(3):
+                    assert ws.recv(timeout=30).count(':') == 2
+        assert server.stop() == 0
+        assert not server.errors
+
+
+def test_inside_asyncio_runs_the_handlers_side_by_side():
+    with example('inside_asyncio.py') as program:
+        assert program.end() == 0
+        assert program.lines == ['bread is ready', 'salad is ready', 'soup is ready']
+        assert not program.errors
+
+
+def test_http_and_ws_answers_both_on_one_port():
+    with example('http_and_ws.py', ANYWHERE) as server:
+        url = url_of(server)
+        ws_url = url.replace('http', 'ws')
+        with connect(ws_url + 'count') as one, connect(ws_url + 'count') as other:
+            assert one.recv(timeout=30) == other.recv(timeout=30) == '0'
+            one.send('up')
+            assert one.recv(timeout=30) == other.recv(timeout=30) == '1'
+            with urllib.request.urlopen(url + 'health', timeout=30) as response:
+                assert json.load(response) == {'ok': True, 'count': 1, 'connections': 2}
+        with pytest.raises(Exception, match='404'):
+            connect(ws_url + 'elsewhere')
+        with urllib.request.urlopen(url, timeout=30) as response:
+            assert b'<button>' in response.read()
+        assert server.stop() == 0
+        assert not server.errors
+
+
+def test_every_example_is_tested():
+    names = {path.name for path in EXAMPLES.glob('*.py')}
+    text = '\n'.join(path.read_text('utf-8') for path in (ROOT / 't').glob('test_*.py'))
+    assert {name for name in names if f"'{name}'" not in text} == set()
+
+
+def test_every_example_says_what_it_shows_and_how_to_run_it():
+    for path in EXAMPLES.glob('*.py'):
+        text = path.read_text('utf-8')
+        assert text.startswith('"""') and f'python examples/{path.name}' in text, path.name

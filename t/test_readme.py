@@ -1,0 +1,95 @@
+"""Every Python snippet of the README runs, and prints what the README says.
+
+The snippets of a section (`## …`) belong together and run as programs of their own. A snippet that ends by itself is a
+program with an end; one that serves port 3000 and calls `pyjows.run()` with no `pyjows.stop()` is a server: it starts
+first, and is asked to stop when the others have ended. `#> …` is a line that a snippet prints. Port 3000 is replaced
+by a free one.
+"""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from background import until
+from program import ROOT, Program
+
+README = ROOT / 'README.md'
+
+
+def sections():
+    text = README.read_text('utf-8')
+    for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', text, re.M | re.S):
+        if snippets := re.findall(r'^```python\n(.*?)^```', body, re.M | re.S):
+            yield pytest.param(snippets, id=title.replace(' ', '-').lower())
+
+
+def is_server(snippet: str) -> bool:
+    return 'pyjows.run()' in snippet and 'pyjows.stop()' not in snippet
+
+
+def printed(snippet: str) -> list[str]:
+    return re.findall(r'#> (.*)$', snippet, re.M)
+
+
+def free_port() -> int:
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(('127.0.0.1', port)) == 0
+
+
+@pytest.mark.parametrize('snippets', sections())
+def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_path):
+    port = free_port()
+
+    def program(snippet: str) -> Program:
+        path = Path(tmp_path, f'snippet{snippets.index(snippet)}.py')
+        path.write_text(re.sub(r'\b3000\b', str(port), snippet), 'utf-8')
+        return Program(path)
+
+    servers = [snippet for snippet in snippets if is_server(snippet)]
+    others = [snippet for snippet in snippets if not is_server(snippet)]
+    assert len(servers) <= 1, 'two servers in one section'
+    for server in servers:
+        with program(server) as serving:
+            until(lambda: accepts(port) or serving.process.poll() is not None, f'the server: {serving}')
+            run(others, program)
+            assert serving.stop() == 0, serving
+            assert set(printed(server)) <= set(serving.lines), serving
+            assert not serving.errors, serving
+    if not servers:
+        run(others, program)
+
+
+def run(snippets, program):
+    for snippet in snippets:
+        with program(snippet) as running:
+            assert running.end() == 0, running
+            assert running.lines == printed(snippet)
+            assert not running.errors, running
+
+
+def test_the_readme_has_exactly_two_commands_to_set_up():
+    text = README.read_text('utf-8')
+    commands = re.findall(r'^```sh\n(.*?)^```', text, re.M | re.S)
+    assert [command.count('\n') for command in commands] == [1, 1]
+    install_and_chat, install_and_test = commands
+    assert 'examples/chat.py' in install_and_chat
+    assert "'.[test]'" in install_and_test and 'pytest' in install_and_test, '.ci/run looks for this one'
+
+
+def test_the_gate_runs_the_readme_s_test_command():
+    gate = (ROOT / '.ci' / 'run').read_text('utf-8')
+    pattern = re.search(r'grep -m 1 -F "(.+?)" README\.md', gate)[1]
+    found = next(line for line in README.read_text('utf-8').splitlines() if pattern in line)
+    assert found.endswith('.venv/bin/pytest')
+
+
+def test_every_link_of_the_readme_to_a_file_leads_somewhere():
+    links = re.findall(r'\]\((?!https?:|#)([^)#]+)', README.read_text('utf-8'))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
