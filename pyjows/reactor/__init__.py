@@ -1,0 +1,100 @@
+"""The reactors, and choosing one.
+
+Owns the names. A reactor is chosen by name, by class or by instance, by the environment variable `PYJOWS_REACTOR`,
+or found: the best that this machine and this moment can run.
+
+=========  =================================================================================================
+name       waits with
+=========  =================================================================================================
+epoll      epoll itself, in C (Linux, where the library was compiled)
+poll       the standard library's `selectors`; runs everywhere
+asyncio    an asyncio loop: the running one, else a new one; runs coroutines
+uvloop     the same, but a new one is uvloop's
+*other*    whatever a package registered in the entry point group ``pyjows.reactors``: a subclass of `Reactor`
+=========  =================================================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+from asyncio import get_running_loop  # not the module: the submodule of that name takes its name here
+from typing import cast
+
+from .base import Handle, Reactor
+from .timers import Timer
+
+__all__ = ['GROUP', 'Handle', 'Reactor', 'Timer', 'available', 'choose']
+
+#: The entry point group in which other packages register reactors.
+GROUP = 'pyjows.reactors'
+
+# The best first; what else each needs to be there.
+_BUILT_IN = {
+    'epoll': ('.epoll', 'EpollReactor', None),
+    'poll': ('.poll', 'PollReactor', None),
+    'asyncio': ('.asyncio', 'AsyncioReactor', None),
+    'uvloop': ('.asyncio', 'UvloopReactor', 'uvloop'),
+}
+
+
+def available() -> list[str]:
+    """The names that `choose` takes on this machine, the best first."""
+    names = [
+        name
+        for name, (module, _, needed) in _BUILT_IN.items()
+        if _is_there(module) and (needed is None or importlib.util.find_spec(needed) is not None)
+    ]
+    return names + sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)} - set(_BUILT_IN))
+
+
+def choose(which: str | type[Reactor] | Reactor | None = None) -> Reactor:
+    """A reactor.
+
+    Args:
+        which: a name (see `available`), a class, or an instance, which is returned as it is. Without it the environment
+            variable ``PYJOWS_REACTOR`` says the name; without that too it is ``asyncio`` inside a running asyncio loop,
+            else ``epoll`` where it was compiled, else ``poll``.
+
+    Raises:
+        ValueError: there is no reactor of that name here.
+        TypeError: `which` is none of these.
+        ImportError: the reactor needs a package that is not installed.
+    """
+    if isinstance(which, Reactor):
+        return which
+    if which is None:
+        which = os.environ.get('PYJOWS_REACTOR') or _best()
+    if isinstance(which, str):
+        which = _by_name(which)
+    if not (isinstance(which, type) and issubclass(which, Reactor)):
+        raise TypeError(f'a reactor is a name, a subclass of Reactor or an instance of one, not {which!r}')
+    return which()
+
+
+def _best() -> str:
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return 'epoll' if _is_there('.epoll') else 'poll'
+    return 'asyncio'
+
+
+def _by_name(name: str) -> type[Reactor]:
+    if name in _BUILT_IN:
+        module, attribute, _ = _BUILT_IN[name]
+        if _is_there(module):
+            return cast('type[Reactor]', getattr(importlib.import_module(module, __name__), attribute))
+    else:
+        for point in importlib.metadata.entry_points(group=GROUP, name=name):
+            return cast('type[Reactor]', point.load())
+    raise ValueError(f'there is no reactor {name!r} here: choose one of {", ".join(available())}')
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module, __name__) is not None
+    except ModuleNotFoundError:
+        return False  # it was not compiled, or the interpreted form was asked for

@@ -1,0 +1,282 @@
+"""The reactor that rides on an asyncio loop: asyncio's own, uvloop's, or any other with ``add_reader``.
+
+Owns the translation, both ways: watchers become readers and writers of the asyncio loop, the earliest deadline
+becomes one ``call_later``, ticks become one ``call_soon``. The heap of timers stays ours, so that setting a timer
+back costs no more here than elsewhere.
+
+Whose loop it is makes the difference. A loop that is running already when the reactor is made belongs to a host: the
+host runs it, and `start`, `one_tick` say so. A loop that the reactor made itself it also runs and closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any
+
+from .base import Reactor, Watcher
+from .timers import Timer
+
+__all__ = ['AsyncioReactor', 'UvloopReactor']
+
+_HOST_RUNS = (
+    'the asyncio loop is running already, and whoever runs it is who stops it: {method} has no place here. '
+    'Inside a coroutine, await what you wait for: the loop serves pyjows meanwhile'
+)
+
+
+class _Ends:
+    """A watcher's two callables for ``add_reader`` and ``add_writer``."""
+
+    __slots__ = ('reactor', 'watcher')
+
+    def __init__(self, reactor: AsyncioReactor, watcher: Watcher) -> None:
+        self.reactor = reactor
+        self.watcher = watcher
+
+    def readable(self) -> None:
+        if self.watcher.read:
+            try:
+                self.watcher.handle.ready(True, False)
+            except BaseException as exc:
+                self.reactor._failed(exc)
+            self.reactor._settle(1)
+
+    def writable(self) -> None:
+        if self.watcher.write:
+            try:
+                self.watcher.handle.ready(False, True)
+            except BaseException as exc:
+                self.reactor._failed(exc)
+            self.reactor._settle(1)
+
+
+class AsyncioReactor(Reactor):
+    """A `Reactor` that rides on an asyncio loop, and runs coroutines.
+
+    Args:
+        loop: the asyncio loop to ride on; by default the one that is running, else a new one.
+
+    Attributes:
+        loop: the asyncio loop.
+    """
+
+    name = 'asyncio'
+    can_spawn = True
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._own_loop = False
+        if loop is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                loop = self._new_loop()
+                self._own_loop = True
+        self.loop = loop
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._ticking = False
+        self._stepping = False
+        super().__init__()
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        # Windows' default loop waits for operations, not for descriptors.
+        return asyncio.SelectorEventLoop() if sys.platform == 'win32' else asyncio.new_event_loop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the asyncio loop is running, whoever runs it."""
+        return self.loop.is_running()
+
+    # File descriptors
+
+    def _add(self, watcher: Watcher) -> None:
+        watcher.data = _Ends(self, watcher)
+        self.loop.add_reader(watcher.fd, watcher.data.readable)
+
+    def _modify(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
+        if watcher.read != was_read:
+            if watcher.read:
+                self.loop.add_reader(watcher.fd, watcher.data.readable)
+            else:
+                self.loop.remove_reader(watcher.fd)
+        if watcher.write != was_write:
+            if watcher.write:
+                self.loop.add_writer(watcher.fd, watcher.data.writable)
+            else:
+                self.loop.remove_writer(watcher.fd)
+
+    def _drop(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
+        watcher.data = None
+        if not self.loop.is_closed():
+            for wanted, forget in ((was_read, self.loop.remove_reader), (was_write, self.loop.remove_writer)):
+                if wanted:
+                    try:
+                        forget(watcher.fd)
+                    except OSError:
+                        pass  # closed already; asyncio forgets it before it complains
+
+    def remove(self, what: int | Timer) -> bool:
+        removed = super().remove(what)
+        self._settle(0)
+        return removed
+
+    # Time
+
+    def timer(self, cb: Callable[[Any], object], after: float) -> Timer:
+        timer = super().timer(cb, after)
+        self._set_alarm(timer.deadline)
+        return timer
+
+    def recurring(self, cb: Callable[[Any], object], after: float) -> Timer:
+        timer = super().recurring(cb, after)
+        self._set_alarm(timer.deadline)
+        return timer
+
+    def again(self, timer: Timer, after: float | None = None) -> None:
+        self._timers.again(timer, after)
+        if timer.deadline < self._alarm_at:
+            self._set_alarm(timer.deadline)
+
+    def _set_alarm(self, deadline: float) -> None:
+        if deadline < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = deadline
+            self._alarm = self.loop.call_later(max(0.0, deadline - monotonic()), self._rang)
+
+    def _rang(self) -> None:
+        self._alarm = None
+        self._alarm_at = math.inf
+        try:
+            handled = self._run_timers()
+        finally:
+            self._set_alarm(self._timers.next())
+        self._settle(handled)
+
+    def next_tick(self, cb: Callable[[Any], object]) -> None:
+        self._ticks.append(cb)
+        if not self._ticking:
+            self._ticking = True
+            self.loop.call_soon(self._ticked)
+
+    def _ticked(self) -> None:
+        self._ticking = False
+        self._settle(self._run_ticks())
+
+    # Other threads, coroutines
+
+    def wakeup(self) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._ticked)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine as a task beside everything else; what it raises is emitted as ``error``."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self._failed(exc)
+        self._settle(1)
+
+    # Running
+
+    def one_tick(self) -> None:
+        """Run until at least one event was handled, or there is nothing left to wait for.
+
+        Raises:
+            RuntimeError: the asyncio loop is running already.
+        """
+        self._check_host('one_tick()')
+        self._stepping = True
+        try:
+            self._run()
+        finally:
+            self._stepping = False
+
+    def start(self) -> None:
+        """Run until `stop`, or until there is nothing left to wait for.
+
+        Raises:
+            RuntimeError: the asyncio loop is running already.
+        """
+        self._check_host('start()')
+        self._run()
+
+    def stop(self) -> None:
+        """Have `start` return when the current turn is done. A loop that its host runs goes on: it is the host's."""
+        if self._running:
+            self._running = False
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def reset(self) -> None:
+        for watcher in list(self._watchers.values()):
+            self.remove(watcher.fd)
+        self._timers.clear()
+        self._ticks.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+            self._alarm_at = math.inf
+        for task in self._tasks:
+            task.cancel()
+
+    def close(self) -> None:
+        """`reset`, and close the asyncio loop if the reactor made it."""
+        if self.loop.is_closed():
+            return
+        self.stop()
+        self.reset()
+        if self._own_loop and not self.loop.is_running():
+            if self._tasks:
+                self.loop.run_until_complete(asyncio.wait(self._tasks))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+
+    def _check_host(self, method: str) -> None:
+        if self.loop.is_running():
+            raise RuntimeError(_HOST_RUNS.format(method=method))
+
+    def _run(self) -> None:
+        self._running = True
+        try:
+            while self._running and self._has_work():
+                self.loop.run_forever()
+        finally:
+            self._running = False
+
+    def _has_work(self) -> bool:
+        return bool(self._tasks) or super()._has_work()
+
+    def _settle(self, handled: int) -> None:
+        """Something was done: see whether that is the end of `one_tick`, or of all work."""
+        if self._running:
+            if self._stepping and handled:
+                self._running = False
+                self.loop.stop()
+            elif not self._watchers and not self._has_work():
+                self.loop.stop()  # `_run` looks again: there may be work by the end of this turn
+
+
+class UvloopReactor(AsyncioReactor):
+    """An `AsyncioReactor` that makes a uvloop loop where it has to make one."""
+
+    name = 'uvloop'
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        try:
+            import uvloop
+        except ImportError as exc:
+            raise ImportError(
+                "the uvloop reactor needs the package uvloop, which is not installed: pip install 'pyjows[uvloop]'"
+            ) from exc
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop

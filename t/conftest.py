@@ -1,0 +1,101 @@
+"""What the tests share: every reactor there is, loops on them, and a look at what was left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyjows import reactor as reactors
+from pyjows.reactor import Reactor
+
+REACTORS = reactors.available()
+
+if 'uvloop' in REACTORS:
+    # libuv opens a pair of pipes for the whole process with its first loop, and keeps them: no leak of a test.
+    reactors.choose('uvloop').close()
+
+
+@pytest.fixture(params=REACTORS)
+def reactor_name(request: pytest.FixtureRequest) -> str:
+    """The name of a reactor; a test that uses it runs once for each that this machine has."""
+    return str(request.param)
+
+
+@pytest.fixture
+def open_files() -> Callable[[], dict[int, str]]:
+    """What this process has open: descriptors and what they are (nothing where the system does not tell)."""
+    return _open_files
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fails a test that leaves file descriptors open. Garbage collection does not count as closing."""
+    before = _open_files()
+    yield
+    left = {fd: what for fd, what in _open_files().items() if before.get(fd) != what}
+    assert not left, f'left open: {left}'
+
+
+@pytest.fixture
+def reactor(reactor_name: str, no_leaks: None) -> Iterator[Reactor]:
+    """A reactor of its own, closed after the test."""
+    reactor = reactors.choose(reactor_name)
+    yield reactor
+    reactor.close()
+
+
+@pytest.fixture
+def ioloop(reactor_name: str, no_leaks: None) -> Iterator[Any]:
+    """An `IOLoop` of its own, closed after the test."""
+    from pyjows.ioloop import IOLoop
+
+    loop = IOLoop(reactor_name)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def run_until() -> Callable[..., None]:
+    """``run_until(loop, condition)`` turns a loop or reactor until the condition holds; fails when 20 s did not do."""
+    return _run_until
+
+
+@pytest.fixture
+def assert_idle() -> Callable[[Any], None]:
+    """``assert_idle(loop)`` fails when a loop or reactor has connections, servers, timers or descriptors left."""
+    return _assert_idle
+
+
+def _open_files() -> dict[int, str]:
+    folder = Path('/proc/self/fd')
+    found = {}
+    if sys.platform == 'linux' and folder.exists():
+        for entry in list(folder.iterdir()):
+            try:
+                found[int(entry.name)] = os.readlink(entry)
+            except OSError:
+                pass  # the one that lists the folder
+    return found
+
+
+def _run_until(loop: Any, condition: Callable[[], object], seconds: float = 20) -> None:
+    over: list[bool] = []
+    alarm = loop.timer(lambda _: over.append(True), seconds)
+    while not condition():
+        assert not over, f'{condition} did not become true within {seconds} s'
+        loop.one_tick()
+    loop.remove(alarm)
+
+
+def _assert_idle(loop: Any) -> None:
+    reactor = getattr(loop, 'reactor', loop)
+    assert not reactor._watchers, f'descriptors still watched: {reactor._watchers}'
+    assert not len(reactor._timers), f'timers left: {reactor._timers.heap}'
+    if reactor is not loop:
+        assert not loop.connections, f'connections left: {loop.connections}'
+        assert not loop.acceptors, f'servers left: {loop.acceptors}'
