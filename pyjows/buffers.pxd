@@ -10,6 +10,7 @@ cdef class WriteBuffer:
     cdef bytearray data
     cdef Py_ssize_t used
     cdef readonly Py_ssize_t size
+    cdef Py_ssize_t skipped
     cdef list parts
 
     cpdef object reserve(self, Py_ssize_t n)
@@ -18,7 +19,7 @@ cdef class WriteBuffer:
     cpdef object refer(self, bytes piece)
     cpdef list pieces(self)
     cpdef bytes take(self)
-    @cython.locals(rest=list)
+    @cython.locals(parts=list, gone=Py_ssize_t)
     cpdef object consume(self, Py_ssize_t n)
     cpdef object clear(self)
 

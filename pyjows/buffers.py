@@ -33,6 +33,7 @@ class WriteBuffer:
         self.data = bytearray(_INITIAL)
         self.used = 0
         self.size = 0
+        self.skipped = 0  # of the first part, the bytes that the kernel has already
         self.parts: list[bytes] | None = None
 
     def reserve(self, n: int) -> None:
@@ -61,19 +62,18 @@ class WriteBuffer:
         self.parts.append(piece)
         self.size += len(piece)
 
-    def pieces(self) -> list[bytes | bytearray | memoryview]:
+    def pieces(self) -> list[bytes | memoryview]:
         """All that waits as a list, for ``sendmsg``; valid until the buffer changes."""
-        pieces: list[bytes | bytearray | memoryview] = [] if self.parts is None else [*self.parts]
+        pieces: list[bytes | memoryview] = [] if self.parts is None else [*self.parts]
+        if self.skipped:
+            pieces[0] = memoryview(pieces[0])[self.skipped :]
         if self.used:
             pieces.append(memoryview(self.data)[: self.used])
         return pieces
 
     def take(self) -> bytes:
         """All that waits, as bytes; nothing waits afterwards."""
-        if self.parts is None:
-            taken = bytes(self.data[: self.used])
-        else:
-            taken = b''.join(self.pieces())
+        taken = bytes(self.data[: self.used]) if self.parts is None else b''.join(self.pieces())
         self.clear()
         return taken
 
@@ -82,22 +82,26 @@ class WriteBuffer:
         if n == self.size:
             self.clear()
             return
-        # Rare: the kernel's buffer is full. What is left is sealed, so that later sends move no memory.
-        rest: list[bytes] = []
-        for piece in self.pieces():
-            if n >= len(piece):
-                n -= len(piece)
-            else:
-                rest.append(bytes(memoryview(piece)[n:]) if n or not isinstance(piece, bytes) else piece)
-                n = 0
-        self.clear()
-        for piece in rest:
-            self.refer(piece)
+        # Rare: the kernel's buffer is full. What waits is sealed, so that what is left needs not be moved.
+        if self.used:
+            self.parts = [*(self.parts or ()), bytes(self.data[: self.used])]
+            self.used = 0
+        parts = self.parts
+        assert parts is not None
+        self.size -= n
+        n += self.skipped
+        gone = 0
+        while n >= len(parts[gone]):
+            n -= len(parts[gone])
+            gone += 1
+        del parts[:gone]
+        self.skipped = n
 
     def clear(self) -> None:
         """Drop all that waits."""
         self.used = 0
         self.size = 0
+        self.skipped = 0
         self.parts = None
 
 

@@ -10,9 +10,14 @@ a 32-bit integer whose lowest byte masks the first byte of the payload.
 
 from __future__ import annotations
 
-__all__ = ['blank', 'compiled', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'rotated', 'unmasked']
+from socket import socket
+
+__all__ = ['blank', 'compiled', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'receive', 'rotated', 'transmit', 'transmit_pieces', 'unmasked']
 
 Octets = bytes | bytearray | memoryview
+
+# What sendmsg(2) takes at once on every system.
+_MOST_PIECES = 512
 
 
 def compiled() -> bool:
@@ -70,3 +75,35 @@ def fill(memory: bytearray, to: int, p: Octets, at: int, n: int, key: int) -> No
 def frozen(memory: bytearray) -> bytes:
     """The filled memory as bytes."""
     return bytes(memory)
+
+
+def receive(sock: socket, fd: int, buffer: bytearray) -> int:
+    """Receive into a buffer; returns how many bytes, 0 at the end of the stream, -1 for nothing at the moment.
+
+    Raises:
+        OSError: the connection broke.
+    """
+    try:
+        return sock.recv_into(buffer)
+    except (BlockingIOError, InterruptedError):
+        return -1
+
+
+def transmit(sock: socket, fd: int, data: bytearray, n: int) -> int:
+    """Send ``data[:n]``; returns how many bytes the kernel took, -1 for none at the moment.
+
+    Raises:
+        OSError: the connection broke.
+    """
+    try:
+        return sock.send(memoryview(data)[:n])
+    except (BlockingIOError, InterruptedError):
+        return -1
+
+
+def transmit_pieces(sock: socket, fd: int, pieces: list[Octets]) -> int:
+    """`transmit` for several pieces at once."""
+    try:
+        return sock.sendmsg(pieces[:_MOST_PIECES])
+    except (BlockingIOError, InterruptedError):
+        return -1
