@@ -46,7 +46,7 @@ def finish(ws, code, reason):
 
 
 def read_lines():
-    """In a thread of its own: the keyboard makes us wait, and the loop must not. Only `call_threadsafe` crosses over."""
+    """In a thread of its own: the keyboard makes one wait, the loop must not. Only `call_threadsafe` crosses over."""
     for line in sys.stdin:
         loop.call_threadsafe(lambda loop, line=line: ws.send(text=line.rstrip('\n')))
     loop.call_threadsafe(lambda loop: ws.finish(1000))

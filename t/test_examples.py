@@ -6,7 +6,6 @@ import urllib.request
 
 import pytest
 from program import ROOT, Program
-
 from websockets.sync.client import connect
 
 EXAMPLES = ROOT / 'examples'
@@ -118,8 +117,14 @@ def test_chat_tells_everybody_what_happens():
 
 @pytest.mark.parametrize(
     'nonsense',
-    ['null', '[]', '{"type": "say", "text": "before joining"}', '{"type": "join", "name": 5}', '{"type": "join", "name": " "}'],
-)  # fmt: skip
+    [
+        'null',
+        '[]',
+        '{"type": "say", "text": "before joining"}',
+        '{"type": "join", "name": 5}',
+        '{"type": "join", "name": " "}',
+    ],
+)
 def test_chat_refuses_what_it_does_not_understand(nonsense):
     with example('chat.py', ANYWHERE) as chat:
         with connect(url_of(chat).replace('http', 'ws')) as ws:
