@@ -1,4 +1,4 @@
-"""The hot modules in their two forms: compiled where there is a compiler, interpreted where there is none or on request."""
+"""The hot modules in their two forms: compiled where there is a compiler, interpreted where not or on request."""
 
 import os
 import shutil
