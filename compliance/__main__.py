@@ -1,0 +1,232 @@
+"""The command: both roles, on every reactor and build there is, against `wstest`; a table; what is not OK.
+
+    python -m compliance
+    python -m compliance --cases '1.*,2.*' --roles server --reactors epoll,poll --builds compiled,interpreted --jobs 2
+
+Exits with 0 when every case of every row is OK or INFORMATIONAL, with 1 when one is not (NON-STRICT is not), with 2
+when the question was wrong. What is not here (`wstest`, a reactor, a build) is named as skipped; with
+`PYJOWS_TEST_ALL=1` a row that was skipped counts as a failure too. The native reactor in the interpreted build is no
+row: that build has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from compliance.peers import BUILDS, REACTORS, SKIPPED
+from compliance.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_wstest
+
+_ROOT = Path(__file__).resolve().parent.parent
+_ROLES = ('server', 'client')
+_COLUMNS = ('role', 'reactor', 'build', 'cases', 'OK', 'info', 'non-strict', 'failed', 'seconds')
+
+
+class Skipped(Exception):
+    """A row that cannot run here; the message says what is missing."""
+
+
+@dataclass
+class Row:
+    """One line of the table: a role on a reactor in a build."""
+
+    role: str
+    reactor: str
+    build: str
+    verdicts: list[Verdict] = field(default_factory=list)
+    seconds: float = 0.0
+    skipped: str = ''
+    broken: str = ''
+
+    @property
+    def name(self) -> str:
+        return f'{self.role}-{self.reactor}-{self.build}'
+
+    @property
+    def not_ok(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if not verdict.ok]
+
+    def cells(self) -> list[str]:
+        """The row as text, in the order of the columns."""
+        info = sum(verdict.informational for verdict in self.verdicts)
+        loose = sum({v.behaviour, v.closing} == {'OK', 'NON-STRICT'} for v in self.not_ok)
+        counts = [
+            len(self.verdicts),
+            len(self.verdicts) - len(self.not_ok) - info,
+            info,
+            loose,
+            len(self.not_ok) - loose,
+        ]
+        return [self.role, self.reactor, self.build, *map(str, counts), f'{self.seconds:.0f}']
+
+
+def main() -> int:
+    """Run the command; returns its exit code."""
+    options = _options()
+    strict = os.environ.get('PYJOWS_TEST_ALL') == '1'
+    try:
+        wstest = find_wstest()
+    except SuiteError as exc:
+        print(f'compliance: {exc}', file=sys.stderr)
+        return 2
+    if wstest is None:
+        print('compliance: SKIPPED, no wstest here (run compliance/install.sh, or name one: WSTEST=/path/to/wstest)')
+        return 1 if strict else 0
+
+    folder = Path(options.reports or tempfile.mkdtemp(prefix='pyjows-compliance-')).resolve()
+    suite = Suite(wstest, folder)
+    try:
+        cases = suite.cases(options.cases)
+    except SuiteError as exc:
+        print(f'compliance: {exc}', file=sys.stderr)
+        return 2
+
+    rows = [
+        Row(role, reactor, build)
+        for role, reactor, build in product(options.roles, options.reactors, options.builds)
+        if (reactor, build) != ('epoll', 'interpreted')
+    ]
+    for row in rows:
+        _run(row, suite, cases, options.jobs)
+    print(_table(rows))
+    good = all(not row.not_ok for row in rows) and not (strict and any(row.skipped for row in rows))
+    if options.reports or any(row.not_ok for row in rows):
+        print(f'\nreports: {folder}')
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0 if good else 1
+
+
+def _options() -> argparse.Namespace:
+    def listed(known: Sequence[str] = ()) -> object:
+        def split(text: str) -> list[str]:
+            values = [value.strip() for value in text.split(',') if value.strip()]
+            wrong = [value for value in values if known and value not in known]
+            if wrong or not values:
+                raise argparse.ArgumentTypeError(f'{text!r}: a comma-separated list of {", ".join(known) or "cases"}')
+            return values
+
+        return split
+
+    parser = argparse.ArgumentParser(prog='python -m compliance', description='pyjows against the Autobahn test suite')
+    parser.add_argument(
+        '--cases', type=listed(), default=['*'], metavar='LIST', help="such as '1.*,12.1.*,7.9.3' (all)"
+    )
+    for name, known in (('roles', _ROLES), ('reactors', REACTORS), ('builds', BUILDS)):
+        parser.add_argument(f'--{name}', type=listed(known), default=list(known), metavar='LIST', help=', '.join(known))
+    cpus = os.cpu_count() or 1
+    parser.add_argument(
+        '--jobs', type=int, default=cpus, help=f'so many wstest beside each other ({cpus}, the processors)'
+    )
+    parser.add_argument(
+        '--reports', metavar='FOLDER', help='keep the reports there (else kept only when something is not OK)'
+    )
+    return parser.parse_args()
+
+
+def _run(row: Row, suite: Suite, cases: Sequence[str], jobs: int) -> None:
+    """Fill in `row`: every case, in chunks, `jobs` of them at a time."""
+    started = time.monotonic()
+    pieces = chunks(cases)
+    verdicts: dict[str, Verdict] = {}
+    try:
+        with _testee(row, suite.folder) as test, ThreadPoolExecutor(max(1, jobs)) as pool:
+            running = {pool.submit(test, suite, piece, f'{row.name}/{piece[0]}'): piece for piece in pieces}
+            for future in as_completed(running):
+                verdicts.update((verdict.case, verdict) for verdict in future.result())
+                _progress(f'{row.name}: {len(verdicts)} of {len(cases)}')
+    except Skipped as exc:
+        row.skipped = str(exc)
+    except SuiteError as exc:
+        row.broken = str(exc)
+    if not row.skipped:
+        row.verdicts = [verdicts.get(case) or Verdict(case, MISSING, MISSING) for case in cases]
+    row.seconds = time.monotonic() - started
+    _progress('')
+    print(_summary(row), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _testee(row: Row, folder: Path) -> Iterator[object]:
+    """What runs one chunk for `row`. A server runs as long as the row; a client is started anew for each chunk."""
+    env = {**os.environ, 'PYJOWS_PURE': '1' if row.build == 'interpreted' else '0'}
+    arguments = ['--reactor', row.reactor, '--build', row.build]
+    server = [sys.executable, '-m', 'compliance.server', *arguments]
+    client = [sys.executable, '-m', 'compliance.client', *arguments]
+
+    # The server says with its first line what it is and where it listens. A row of the client asks it the former only.
+    log = folder / f'{row.name}.log'
+    with log.open('wb') as errors:
+        process = subprocess.Popen(
+            server, cwd=_ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+    try:
+        assert process.stdout is not None
+        hello = process.stdout.readline()
+        if not hello:
+            code, said = process.wait(), log.read_text().strip()
+            if code == SKIPPED:
+                raise Skipped(said)
+            raise SuiteError(f'the server ended with {code}:\n{said}')
+        url = json.loads(hello)['url']
+
+        def test_server(suite: Suite, cases: Sequence[str], name: str) -> list[Verdict]:
+            return suite.test_server(url, cases, name)
+
+        def test_client(suite: Suite, cases: Sequence[str], name: str) -> list[Verdict]:
+            return suite.test_client(client, env, cases, name)
+
+        yield test_server if row.role == 'server' else test_client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _summary(row: Row) -> str:
+    if row.skipped:
+        return f'{row.name}: skipped'
+    return f'{row.name}: {len(row.verdicts) - len(row.not_ok)} of {len(row.verdicts)} in {row.seconds:.0f} s'
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f'\r\x1b[K{line}')
+        sys.stderr.flush()
+
+
+def _table(rows: Sequence[Row]) -> str:
+    ran = [row for row in rows if not row.skipped]
+    lines = []
+    if ran:
+        cells = [list(_COLUMNS), *(row.cells() for row in ran)]
+        widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
+        for line in cells:
+            words = [
+                cell.ljust(width) if i < 3 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            lines.append('  '.join(words).rstrip())
+    for row in ran:
+        if row.broken:
+            lines.append(f'BROKEN: {row.name}: {row.broken}')
+        for verdict in row.not_ok:
+            what = f'behaviour {verdict.behaviour}, closing {verdict.closing}'
+            lines.append(f'not OK: {row.name} {verdict.case}: {what}: {verdict.report}')
+    lines += [f'SKIPPED: {row.name}: {row.skipped}' for row in rows if row.skipped]
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
