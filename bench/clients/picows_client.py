@@ -1,0 +1,32 @@
+"""picows' client on uvloop."""
+
+import asyncio
+
+from picows import WSListener, WSMsgType, WSTransport, ws_connect
+from picows.picows import WSFrame
+
+from bench.clients.common import MAX_SIZE, Tally, options
+from bench.servers.common import run_uvloop
+
+OPTIONS = options()
+TALLY = Tally()
+
+
+class Client(WSListener):
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        TALLY.begin(OPTIONS.seconds, OPTIONS.warmup)
+        transport.send(WSMsgType.BINARY, bytes(OPTIONS.size))
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.BINARY:
+            TALLY.count += 1
+            transport.send(WSMsgType.BINARY, frame.get_payload_as_bytes())
+
+
+async def main() -> None:
+    await ws_connect(Client, f'ws://127.0.0.1:{OPTIONS.port}/', max_frame_size=MAX_SIZE)
+    await asyncio.Event().wait()
+
+
+if __name__ == '__main__':
+    run_uvloop(main)

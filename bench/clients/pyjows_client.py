@@ -1,0 +1,45 @@
+"""pyjows' client. `PYJOWS_REACTOR` names the loop: epoll, poll, asyncio or uvloop."""
+
+import asyncio
+import os
+
+from bench.clients.common import MAX_SIZE, Tally, options
+from bench.servers.common import run_uvloop
+
+REACTOR = os.environ.get('PYJOWS_REACTOR')
+if REACTOR == 'uvloop':
+    os.environ['PYJOWS_REACTOR'] = 'asyncio'  # it rides on whatever asyncio loop is running
+
+import pyjows  # noqa: E402
+
+OPTIONS = options()
+TALLY = Tally()
+
+
+def connect() -> pyjows.WebSocket:
+    ws = pyjows.connect(f'ws://127.0.0.1:{OPTIONS.port}/', max_websocket_size=MAX_SIZE)
+
+    @ws.on
+    def open(ws: pyjows.WebSocket) -> None:
+        TALLY.begin(OPTIONS.seconds, OPTIONS.warmup)
+        ws.send(binary=bytes(OPTIONS.size))
+
+    @ws.on
+    def binary(ws: pyjows.WebSocket, data: bytes) -> None:
+        TALLY.count += 1
+        ws.send(binary=data)
+
+    return ws
+
+
+async def main() -> None:
+    ws = connect()  # noqa: F841  (kept while the loop runs)
+    await asyncio.Event().wait()
+
+
+if __name__ == '__main__':
+    if REACTOR == 'uvloop':
+        run_uvloop(main)
+    else:
+        ws = connect()
+        pyjows.run()

@@ -1,0 +1,129 @@
+"""Who takes part: pyjows on each of its loops, its peers, and a bare C program as the floor.
+
+Only data: a contestant is a script, its arguments and environment, and what it can do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ['CONTESTANTS', 'Contestant', 'contestants']
+
+SERVER = ('echo', 'text', 'json', 'deflate', 'broadcast', 'idle')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One program that is measured."""
+
+    name: str
+    label: str
+    modes: tuple[str, ...]  #: what it takes part in: the modes of its script
+    script: str  #: a module that `python -m` runs, or the name of a tool in `load/`
+    arguments: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether it is one of our own C programs."""
+        return '.' not in self.script
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is pyjows."""
+        return self.name.startswith('pyjows')
+
+
+def _pyjows(reactor: str) -> list[Contestant]:
+    env = {'PYJOWS_REACTOR': reactor}
+    return [
+        Contestant(
+            name=f'pyjows-{reactor}',
+            label=f'pyjows, {reactor}',
+            modes=SERVER,
+            script='bench.servers.pyjows_server',
+            env=env,
+        ),
+        Contestant(
+            name=f'pyjows-{reactor}',
+            label=f'pyjows, {reactor}',
+            modes=('client',),
+            script='bench.clients.pyjows_client',
+            env=env,
+        ),
+    ]
+
+
+def _peer(library: str, loop: str, modes: tuple[str, ...], *arguments: str) -> Contestant:
+    script = f'bench.servers.{library}_server'
+    return Contestant(
+        name=f'{library}-{loop}', label=f'{library}, {loop}', modes=modes, script=script, arguments=arguments
+    )
+
+
+def _client(library: str, loop: str) -> Contestant:
+    script = f'bench.clients.{library}_client'
+    return Contestant(name=f'{library}-{loop}', label=f'{library}, {loop}', modes=('client',), script=script)
+
+
+def _engine(name: str, label: str, engine: str, **env: str) -> Contestant:
+    return Contestant(
+        name=name, label=label, modes=('sansio',), script='bench.sansio', arguments=('--engine', engine), env=env
+    )
+
+
+def _uvicorn(name: str, ws: str) -> Contestant:
+    return Contestant(
+        name=name,
+        label=f'uvicorn, {name.removeprefix("uvicorn-")}',
+        modes=('asgi',),
+        script='bench.servers.uvicorn_server',
+        arguments=('--ws', ws),
+    )
+
+
+#: In the order in which they take their turns. A name stands once for each mode.
+CONTESTANTS: tuple[Contestant, ...] = (
+    *_pyjows('epoll'),
+    *_pyjows('poll'),
+    *_pyjows('asyncio'),
+    *_pyjows('uvloop'),
+    Contestant(
+        name='pyjows-pure',
+        label='pyjows, interpreted, asyncio',
+        modes=('echo', 'text'),
+        script='bench.servers.pyjows_server',
+        env={'PYJOWS_REACTOR': 'asyncio', 'PYJOWS_PURE': '1'},
+    ),
+    _peer('picows', 'uvloop', ('echo', 'text', 'json', 'broadcast', 'idle')),
+    _client('picows', 'uvloop'),
+    _peer('websockets', 'asyncio', SERVER, '--loop', 'asyncio'),
+    _peer('websockets', 'uvloop', SERVER, '--loop', 'uvloop'),
+    _client('websockets', 'uvloop'),
+    _peer('aiohttp', 'uvloop', SERVER),
+    _client('aiohttp', 'uvloop'),
+    _peer('wsproto', 'uvloop', SERVER),
+    _peer('tornado', 'asyncio', SERVER),
+    _peer('socketify', 'libuv', SERVER),
+    Contestant(name='wsecho', label='bare C server', modes=('echo', 'text', 'idle'), script='wsecho'),
+    Contestant(
+        name='wsecho', label='bare C server', modes=('broadcast',), script='wsecho', arguments=('--broadcast', '1')
+    ),
+    Contestant(
+        name='wsload', label='bare C client', modes=('client',), script='wsload', arguments=('--connections', '1')
+    ),
+    _engine('pyjows-protocol', 'pyjows Protocol', 'pyjows.protocol'),
+    _engine('pyjows-connection', 'pyjows WSConnection', 'pyjows.connection'),
+    _engine('pyjows-protocol-pure', 'pyjows Protocol, interpreted', 'pyjows.protocol', PYJOWS_PURE='1'),
+    _engine('pyjows-connection-pure', 'pyjows WSConnection, interpreted', 'pyjows.connection', PYJOWS_PURE='1'),
+    _engine('websockets', 'websockets Protocol', 'websockets'),
+    _engine('wsproto', 'wsproto', 'wsproto'),
+    _uvicorn('uvicorn-pyjows', 'pyjows.asgi:WebSocketProtocol'),
+    _uvicorn('uvicorn-websockets', 'websockets'),
+    _uvicorn('uvicorn-websockets-sansio', 'websockets-sansio'),
+    _uvicorn('uvicorn-wsproto', 'wsproto'),
+)
+
+
+def contestants(mode: str) -> list[Contestant]:
+    """Those that take part in a mode."""
+    return [each for each in CONTESTANTS if mode in each.modes]

@@ -1,0 +1,50 @@
+/* wsopen: what opening a connection costs a server, and what it keeps for one that then lies idle.
+ *
+ *     wsopen --port PORT --server-pid PID [--connections 5000] [--in-flight 1] [--settle 0.5] [--touch 0] [--limit 60]
+ *
+ * Opens 50 connections first, so that what the server loads or builds once is not counted, then the rest against the
+ * clock with `in-flight` handshakes under way at a time. With --touch 1 a message goes over each and back before it
+ * lies idle. `settle` seconds pass before each look at the memory. Prints one JSON object.
+ */
+#include "ws.h"
+
+enum { FIRST = 50 };
+
+static void echo_one(int fd) {
+    unsigned char buffer[256];
+    struct replies replies = {0};
+    size_t size;
+    unsigned char *frame = client_frame(FIN | TEXT, (const unsigned char *)"hello", 5, &size);
+    fcntl(fd, F_SETFL, 0);
+    if (send(fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size) die("send: %s", strerror(errno));
+    for (unsigned whole = 0; !whole;) {
+        ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+        if (got <= 0) die("the server closed a connection");
+        whole = count_replies(&replies, buffer, got, 5);
+    }
+    free(frame);
+}
+
+int main(int argc, char **argv) {
+    int port = number(argv, "port", 0), count = number(argv, "connections", 5000);
+    int in_flight = number(argv, "in-flight", 1);
+    bool touch = number(argv, "touch", 0);
+    long pid = number(argv, "server-pid", 0);
+    useconds_t settle = seconds(argv, "settle", 0.5) * 1e6;
+    int *fds = calloc(FIRST + count, sizeof *fds);
+    alarm(number(argv, "limit", 60));
+
+    open_connections(fds, FIRST, port, 1, NULL);
+    if (touch) for (int i = 0; i < FIRST; i++) echo_one(fds[i]);
+    usleep(settle);
+    int64_t memory = process_memory(pid), cpu = process_cpu(pid), start = now();
+    open_connections(fds + FIRST, count, port, in_flight, NULL);
+    double elapsed = (now() - start) / 1e9;
+    cpu = process_cpu(pid) - cpu;
+    if (touch) for (int i = FIRST; i < FIRST + count; i++) echo_one(fds[i]);
+    usleep(settle);
+    memory = process_memory(pid) - memory;
+    printf("{\"rate\": %.1f, \"cpu_us\": %.2f, \"memory_kib\": %.3f, \"connections\": %d}\n", count / elapsed,
+           cpu / 1e3 / count, memory / (double)KIB / count, count);
+    return 0;
+}

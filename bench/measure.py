@@ -1,0 +1,219 @@
+"""How a scenario is measured: contestants in turn, the server on one core and the load on the other.
+
+Owns the processes: it starts them, pins them, reads what they print and ends them. Knows nothing of tables or pictures.
+"""
+
+import json
+import os
+import resource
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bench.contestants import Contestant
+from bench.scenarios import Scenario
+
+__all__ = ['BenchError', 'Cores', 'Process', 'Suite', 'build_tools']
+
+ROOT = Path(__file__).parent.parent
+SOURCES = Path(__file__).parent / 'load'
+TOOLS = Path(__file__).parent / '.build'
+START_LIMIT = 30  # seconds for a server to say where it listens
+FLAGS = ('-O3', '-Wall')
+
+Figures = dict[str, float]
+
+
+class BenchError(Exception):
+    """A contestant could not be measured; the message says why, with the last of what it wrote."""
+
+
+def build_tools() -> None:
+    """Compile the load tools where a source is newer than its program.
+
+    Raises BenchError when there is no C compiler (`CC`, cc, gcc or clang), or when it fails.
+    """
+    names = (os.environ.get('CC', ''), 'cc', 'gcc', 'clang')
+    compiler = next((found for name in names if (found := shutil.which(name))), None)
+    newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
+    TOOLS.mkdir(exist_ok=True)
+    for source in SOURCES.glob('*.c'):
+        tool = TOOLS / source.stem
+        if tool.exists() and tool.stat().st_mtime > newest:
+            continue
+        if compiler is None:
+            raise BenchError('the load tools are C programs and no compiler was found: install one, or name it in CC')
+        done = subprocess.run([compiler, *FLAGS, '-o', tool, source], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f'{compiler} could not compile {source}:\n{done.stderr}')
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which core runs what is measured, and which one the load."""
+
+    server: int
+    load: int
+
+    @classmethod
+    def available(cls) -> 'Cores':
+        """The first two cores that this process may use."""
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) < 2:
+            raise BenchError('two cores are needed, one for the server and one for the load; this process may use one')
+        return cls(cores[0], cores[1])
+
+    @contextmanager
+    def pinned(self, core: int) -> Iterator[None]:
+        """What is started in this block stays on that core."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {core})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+class Process:
+    """A program started for a measurement, with its complaints kept for a message."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self.complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`)
+        self.program = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.complaints,
+            text=True,
+        )
+
+    def port(self) -> int:
+        """The port that a server prints when it listens."""
+        assert self.program.stdout
+        readable, _, _ = select.select([self.program.stdout], [], [], START_LIMIT)
+        line = self.program.stdout.readline() if readable else ''
+        if not line.startswith('port='):
+            raise BenchError(f'did not start: {self.last_words()}')
+        return int(line.removeprefix('port='))
+
+    def figures(self, limit: float) -> Figures:
+        """The JSON that a tool prints at its end."""
+        try:
+            output, _ = self.program.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f'not done after {limit:.0f} s: {self.last_words()}') from None
+        if self.program.returncode:
+            raise BenchError(self.last_words() or f'ended with status {self.program.returncode}')
+        figures: Figures = json.loads(output)
+        return figures
+
+    def last_words(self) -> str:
+        """The last line of standard error."""
+        self.complaints.seek(0)
+        lines = [line for line in self.complaints.read().decode(errors='replace').splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ''
+
+    def end(self) -> None:
+        """Stop it, kindly first."""
+        if self.program.poll() is None:
+            self.program.terminate()
+            try:
+                self.program.wait(2)
+            except subprocess.TimeoutExpired:
+                self.program.kill()
+                self.program.wait()
+        if self.program.stdout:
+            self.program.stdout.close()
+        self.complaints.close()
+
+
+class Suite:
+    """Measures one contestant in one scenario at a time.
+
+    `seconds` is how long the load lasts, `scale` shrinks numbers of idle connections (for a quick look).
+    """
+
+    def __init__(self, *, seconds: float = 2, scale: float = 1, cores: Cores | None = None) -> None:
+        self.seconds = seconds
+        self.scale = scale
+        self.cores = cores or Cores.available()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # thousands of connections
+
+    def measure(self, scenario: Scenario, contestant: Contestant) -> Figures:
+        """Run it once. Raises BenchError when it does not run here or gives a wrong answer."""
+        match scenario.tool:
+            case 'client':
+                return self._measure_client(scenario, contestant)
+            case 'sansio':
+                return self._measure_alone(scenario, contestant)
+            case _:
+                return self._measure_server(scenario, contestant)
+
+    def running(self, contestant: Contestant, *arguments: str) -> AbstractContextManager[Process]:
+        """Run a contestant on the server's core for as long as the block lasts."""
+        return self._running(self.cores.server, contestant, *arguments)
+
+    def tool(self, name: str, arguments: Mapping[str, int | str], limit: float) -> Figures:
+        """Run a load tool on the other core to its end, at most `limit` seconds; returns what it measured."""
+        with self._running(self.cores.load, TOOLS / name, *_words(arguments)) as tool:
+            return tool.figures(limit)
+
+    def _measure_server(self, scenario: Scenario, contestant: Contestant) -> Figures:
+        mode = () if contestant.is_tool else ('--mode', scenario.mode)
+        with self.running(contestant, *mode) as server, tempfile.NamedTemporaryFile() as payload:
+            arguments = dict(scenario.arguments)
+            if scenario.payload is not None:
+                payload.write(scenario.payload)
+                payload.flush()
+                arguments['payload'] = payload.name
+            if scenario.tool == 'wsopen':
+                arguments['connections'] = int(int(arguments['connections']) * self.scale)
+            else:
+                arguments['seconds'] = str(self.seconds)
+            arguments |= {'port': server.port(), 'server-pid': server.program.pid}
+            return self.tool(scenario.tool, arguments, self.seconds + 60)
+
+    def _measure_client(self, scenario: Scenario, contestant: Contestant) -> Figures:
+        with self._running(self.cores.load, TOOLS / 'wsecho') as server:
+            arguments = dict(scenario.arguments) | {'port': server.port(), 'seconds': str(self.seconds)}
+            with self._running(self.cores.server, contestant, *_words(arguments)) as client:
+                return client.figures(self.seconds + 60)
+
+    def _measure_alone(self, scenario: Scenario, contestant: Contestant) -> Figures:
+        arguments = dict(scenario.arguments) | {'seconds': str(self.seconds)}
+        with self._running(self.cores.server, contestant, *_words(arguments)) as program:
+            return program.figures(self.seconds + 60)
+
+    @contextmanager
+    def _running(self, core: int, what: Contestant | Path, *arguments: str) -> Iterator[Process]:
+        env = dict(os.environ)
+        # -P: what is on PYTHONPATH comes before the checkout, so that another build of pyjows can be measured.
+        env['PYTHONPATH'] = os.pathsep.join(filter(None, [env.get('PYTHONPATH'), str(ROOT)]))
+        if isinstance(what, Path):
+            command = [str(what), *arguments]
+        elif what.is_tool:
+            command = [str(TOOLS / what.script), *what.arguments, *arguments]
+        else:
+            command = [sys.executable, '-P', '-m', what.script, *what.arguments, *arguments]
+            env |= what.env
+        with self.cores.pinned(core):
+            process = Process(command, env)
+        try:
+            yield process
+        finally:
+            process.end()
+
+
+def _words(arguments: Mapping[str, int | str]) -> list[str]:
+    """Options as a command line has them."""
+    return [word for name, value in arguments.items() for word in (f'--{name}', str(value))]
