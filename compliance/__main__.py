@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +32,10 @@ from compliance.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_w
 _ROOT = Path(__file__).resolve().parent.parent
 _ROLES = ('server', 'client')
 _COLUMNS = ('role', 'reactor', 'build', 'cases', 'OK', 'info', 'non-strict', 'failed', 'seconds')
+
+
+#: Tests the cases for a row and writes the reports to the folder of that name.
+Test = Callable[[Suite, Sequence[str], str], list[Verdict]]
 
 
 class Skipped(Exception):
@@ -110,7 +114,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    def listed(known: Sequence[str] = ()) -> object:
+    def listed(known: Sequence[str] = ()) -> Callable[[str], list[str]]:
         def split(text: str) -> list[str]:
             values = [value.strip() for value in text.split(',') if value.strip()]
             wrong = [value for value in values if known and value not in known]
@@ -159,7 +163,7 @@ def _run(row: Row, suite: Suite, cases: Sequence[str], jobs: int) -> None:
 
 
 @contextmanager
-def _testee(row: Row, folder: Path) -> Iterator[object]:
+def _testee(row: Row, folder: Path) -> Iterator[Test]:
     """What runs one chunk for `row`. A server runs as long as the row; a client is started anew for each chunk."""
     env = {**os.environ, 'PYJOWS_PURE': '1' if row.build == 'interpreted' else '0'}
     arguments = ['--reactor', row.reactor, '--build', row.build]

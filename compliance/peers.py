@@ -43,7 +43,7 @@ def require(reactor: str, build: str | None) -> None:
 
 
 def compression() -> pyjows.PerMessageDeflate:
-    """permessage-deflate that takes every parameter, and the fast level: the suite judges the bits, not how many they are.
+    """permessage-deflate that takes every parameter, at the fast level: the suite judges the bits, not how many.
 
     As a client it says that it can do without context takeover and with a smaller window: the suite may ask for both.
     """
