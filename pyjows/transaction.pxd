@@ -1,0 +1,63 @@
+cimport cython
+
+from pyjows.buffers cimport WriteBuffer
+from pyjows.emitter cimport EmitterCore
+from pyjows.frames cimport head_byte, make_frame, octets, write_frame
+from pyjows.protocol cimport Protocol
+
+cdef int _OPEN, _TEXT, _BINARY
+cdef tuple _BUILT_IN
+cdef object _MISSING
+
+
+cdef class TransactionProtocol(Protocol):
+    cdef public TransactionCore ws
+    cdef public bint heard
+    cdef list _fragments
+    cdef int _first
+
+    cpdef process(self, object frame)
+
+
+cdef class TransactionCore(EmitterCore):
+    cdef TransactionProtocol _protocol
+    cdef object _compression
+    cdef object _subprotocols
+    cdef object _headers
+    cdef list _early
+    cdef list _callbacks
+    cdef object _ioloop
+    cdef object _addresses
+    cdef object _timer
+    cdef bint _handshaking
+    cdef bint _answered
+    cdef bint _finished
+    cdef bint _pinged
+    cdef public double close_timeout
+    cdef public object connection
+    cdef public bint kept_alive
+    cdef public object handshake
+    cdef public object req
+    cdef public object res
+    cdef public object subprotocol
+
+    cdef object _send(self, int head, bytes payload)
+    cdef object _send_raw(self, int head, bytes payload)
+    cdef object _send_early(self, int head, object payload)
+    cdef object _notify(self, object cb)
+    @cython.locals(events=dict)
+    cdef object _received(self, int opcode, bytes payload)
+    cdef object _tell(self, str event, object arg)
+    cdef object _tell_nothing(self, str event)
+    cdef object _tell_json(self, bytes payload)
+    cdef object _show(self, tuple handlers, object frame)
+    cdef object _drained(self)
+    cdef bint _complain(self, object exc) except -1
+    cdef object _shake(self, bytes data)
+    cpdef object _close_began(self)
+
+
+cpdef bytes encoded(object text)
+
+@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore, payload=bytes, head=int)
+cpdef object broadcast(object transactions, object text=*, object binary=*, object json=*)

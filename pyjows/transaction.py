@@ -1,0 +1,943 @@
+"""`WebSocket`: one connection as one object with events, Mojolicious' way.
+
+Owns the handlers and what they are told: whole messages, the order of events, what happens when a handler raises. Must not know
+how a frame looks, which may come when (`protocol.py`), or what an upgrade request has to contain (`handshake.py`): it is a
+face of those two, and works with no loop and no socket.
+
+Two objects make a connection. `TransactionCore` is what the user holds. Its `TransactionProtocol` is the state machine under it: what
+a stream (or `server_read`, `client_read`) feeds, a `Protocol` that gives whole messages to its transaction instead of
+collecting frames. The way of a message reads straight down:
+
+    Stream._read → TransactionProtocol.feed → _frame → _message → TransactionCore._received → your handler
+    ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream.flush
+
+Before the handshake is done the same bytes go to `handshake.py` instead, and what is sent waits in `_early`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Self
+
+from . import jsons
+from .buffers import Receiver, WriteBuffer
+from .emitter import EmitterCore, EventEmitter
+from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
+from .extensions import as_factories, negotiate_client, negotiate_server, offer_header
+from .frames import Close, CloseCode, Frame, build_frame, head_byte, make_frame, octets, parse_frame, write_frame
+from .handshake import ClientHandshake, Request, Response, ServerHandshake
+from .protocol import Protocol, Side, State
+
+__all__ = ['Broadcast', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'broadcast']
+
+_log = logging.getLogger('pyjows')
+
+_DEFAULT_SIZE = 262144
+
+# The same numbers as in protocol.py and frames.py; compiled, these are C integers.
+_OPEN = 1
+_TEXT, _BINARY = 0x81, 0x82
+
+_MISSING = object()
+
+
+def _max_size() -> int:
+    """The limit of a message in bytes that holds where none is given."""
+    return int(os.environ.get('PYJO_MAX_WEBSOCKET_SIZE') or _DEFAULT_SIZE)
+
+
+def assemble(ws: TransactionCore, frame: Frame) -> None:
+    """The built-in subscriber of ``frame``: answers what is to be answered, and makes messages of the rest."""
+    ws._protocol.process(frame)
+
+
+_BUILT_IN = (assemble,)
+
+
+class TransactionProtocol(Protocol):
+    """The state machine under a transaction: a `Protocol` that gives whole messages away."""
+
+    def __init__(self, ws: TransactionCore, side: Side, max_size: int) -> None:
+        Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size)
+        self.ws: TransactionCore | None = ws
+        self.heard = True
+        self._fragments: list[bytes] | None = None
+        self._first = 0
+
+    # What a stream calls
+
+    def feed(self, data: bytes | bytearray, n: int) -> None:
+        """`n` bytes came, ``data[:n]``."""
+        self.heard = True
+        if self.ws is None:
+            return
+        if self.ws._handshaking:
+            self.ws._shake(bytes(data[:n]))
+        else:
+            Protocol.feed(self, data, n)
+
+    def eof(self) -> None:
+        """The peer will send no more."""
+        if self.ws is not None and self.ws._handshaking:
+            self.ws._shake(b'')
+        self.receive_eof()
+        if self.stream is not None:
+            self.stream.close_gracefully()
+
+    def drained(self) -> None:
+        """The kernel has taken all that waited."""
+        if self.ws is not None:
+            self.ws._drained()
+
+    def lost(self, exc: BaseException | None) -> None:
+        """The connection is gone."""
+        if self.ws is not None:
+            self.ws.closed()
+
+    def outgoing(self) -> WriteBuffer:
+        """The buffer to write to; the first byte in it is news."""
+        out = Receiver.outgoing(self)
+        if self.stream is None and self.ws is not None:
+            self.ws.emit_none('resume')
+        return out
+
+    # What the state machine calls
+
+    def _frame(self, head: int, payload: bytes) -> None:
+        ws = self.ws
+        if ws is None:
+            return
+        handlers = ws._events.get('frame')
+        if handlers is not _BUILT_IN:
+            if handlers is not None:
+                ws._show(handlers, make_frame(head, payload))
+            if self._raw or self._discarding:
+                return
+        Protocol._frame(self, head, payload)
+
+    def process(self, frame: Frame) -> None:
+        """Do with a frame what the RFC says, wherever it came from."""
+        fin, rsv1, rsv2, rsv3, opcode, payload = frame
+        Protocol._frame(self, head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
+
+    def _message(self, opcode: int, payload: bytes) -> None:
+        if self.ws is not None:
+            self.ws._received(opcode, payload)
+
+    def _fragment(self, opcode: int, fin: bool, payload: bytes) -> None:
+        if self._fragments is None:
+            self._fragments = []
+            self._first = opcode
+        self._fragments.append(payload)
+        if fin:
+            message = b''.join(self._fragments)
+            self._fragments = None
+            self._message(self._first, message)
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        pass
+
+    def _end(self) -> None:
+        if not self.eof_sent:
+            Protocol._end(self)
+            if self.stream is not None:
+                self.stream.shutdown()
+
+    def _discard(self) -> None:
+        Protocol._discard(self)
+        self._fragments = None
+        if self.ws is not None:
+            self.ws._close_began()
+
+
+class TransactionCore(EmitterCore):
+    """The behaviour of `WebSocket`."""
+
+    def __init__(
+        self,
+        *,
+        established: bool = False,
+        masked: bool = False,
+        compression: Any = False,
+        subprotocols: Sequence[str] = (),
+        headers: Any = (),
+        max_websocket_size: int | None = None,
+        close_timeout: float = 10.0,
+    ) -> None:
+        self._events = {'frame': _BUILT_IN}
+        size = _max_size() if max_websocket_size is None else max_websocket_size
+        self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size)
+        self._compression = compression
+        self._subprotocols = subprotocols
+        self._headers = headers
+        self._early: list[tuple[int, Any]] | None = None
+        self._callbacks: list[Callable[[Any], object]] | None = None
+        self._handshaking = not established
+        self._answered = established
+        self._finished = False
+        self._ioloop: Any = None
+        self._addresses: Any = None
+        self._timer: Any = None
+        self._pinged = False
+        self.close_timeout = close_timeout
+        self.connection: str | None = None
+        self.kept_alive = False
+        self.handshake: ServerHandshake | ClientHandshake | None = None
+        self.req: Request | None = None
+        self.res: Response | None = None
+        self.subprotocol: str | None = None
+        if established:
+            self._protocol.state = State.OPEN
+            if compression:
+                self.compressed = True
+
+    # Sending
+
+    def send(
+        self,
+        message: Any = None,
+        *,
+        text: str | None = None,
+        binary: bytes | bytearray | memoryview | None = None,
+        json: Any = _MISSING,
+        frame: Any = None,
+    ) -> Self:
+        """Queue one message or raw frame; returns the transaction.
+
+        Args:
+            message: a `str` or bytes to send, or ``cb(ws)``, which is called once, when all data has been written.
+            text: a text message.
+            binary: a binary message (bytes-like).
+            json: a value to send as JSON, in a text message.
+            frame: a raw frame, ``(fin, rsv1, rsv2, rsv3, opcode, payload)`` or a `Frame`.
+
+        Raises:
+            TypeError: there is not exactly one message, or it is of the wrong type.
+            ValueError: JSON cannot say it, or the opcode is none.
+            ConnectionClosed: the close began.
+        """
+        if message is not None:
+            if callable(message):
+                self._notify(message)
+                if text is None and binary is None and json is _MISSING and frame is None:
+                    return self
+            elif isinstance(message, str):
+                text = message
+            else:
+                binary = message
+        if binary is not None:
+            self._send(_BINARY, binary if type(binary) is bytes else octets(binary))
+        elif text is not None:
+            self._send(_TEXT, encoded(text))
+        elif json is not _MISSING:
+            self._send(_TEXT, jsons.dumps(json))
+        elif frame is not None:
+            fin, rsv1, rsv2, rsv3, opcode, payload = frame
+            self._send_raw(head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
+        else:
+            raise TypeError('send() takes one of text=, binary=, json= and frame=, or a str or bytes; None is none of them')
+        return self
+
+    def _send(self, head: int, payload: bytes) -> None:
+        """Queue one whole message."""
+        if self._protocol._state == _OPEN:
+            self._protocol._send(head, payload)
+        else:
+            self._send_early(head, payload)
+
+    def _send_raw(self, head: int, payload: bytes) -> None:
+        """Queue one frame as it is, past the extensions."""
+        protocol = self._protocol
+        if protocol._state != _OPEN:
+            self._send_early(head | 0x100, payload)
+            return
+        write_frame(protocol.outgoing(), head, payload, protocol._masks)
+
+    def _send_early(self, head: int, payload: Any) -> None:
+        """The handshake is not done yet: what is sent waits for it. Or the connection is closing, and nothing can be sent."""
+        protocol = self._protocol
+        if protocol.state != State.CONNECTING or self._finished:
+            raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
+        if self._early and self._early[-1][0] == 0:
+            raise ConnectionClosed(None, None)
+        self._early = [*(self._early or ()), (head, payload)]
+
+    def _notify(self, cb: Callable[[Any], object]) -> None:
+        self._callbacks = [*(self._callbacks or ()), cb]
+
+    def build_message(
+        self,
+        *,
+        text: str | None = None,
+        binary: bytes | bytearray | memoryview | None = None,
+        json: Any = _MISSING,
+    ) -> bytes:
+        """One message as wire bytes, compressed if `compressed`, masked if `masked`; raises like `send`."""
+        if binary is not None:
+            head, payload = _BINARY, octets(binary)
+        elif text is not None:
+            head, payload = _TEXT, encoded(text)
+        elif json is not _MISSING:
+            head, payload = _TEXT, jsons.dumps(json)
+        else:
+            raise TypeError('build_message() takes one of text=, binary= and json=')
+        protocol = self._protocol
+        out, protocol.out = protocol.out, WriteBuffer()
+        try:
+            protocol._send(head, payload)
+            return protocol.out.take()
+        finally:
+            protocol.out = out
+
+    def build_frame(self, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool, op: int, payload: bytes) -> bytes:
+        """One frame as wire bytes, masked with a fresh random key if `masked`; raises ValueError, TypeError."""
+        return build_frame(fin, rsv1, rsv2, rsv3, op, payload, masked=self.masked)
+
+    def parse_frame(self, buffer: bytes | bytearray) -> Frame | None:
+        """Take one whole frame off the front of a bytearray, unmasked; given bytes, only parse.
+
+        Returns None while the frame is not all there; also when it breaks the rules or is larger than `max_websocket_size`, and
+        then the connection closes with 1002 or 1009.
+        """
+        try:
+            return parse_frame(buffer, self.max_websocket_size)
+        except ProtocolError as exc:
+            self._protocol.fail(exc.code, str(exc))
+            return None
+
+    def finish(self, code: int | None = None, reason: str | None = None) -> Self:
+        """Close gracefully; returns the transaction. When the close has begun already, this does nothing.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455 7.4); none by default.
+            reason: at most 123 bytes of UTF-8; it needs a code.
+
+        Raises:
+            ValueError: a bad code or reason.
+        """
+        protocol = self._protocol
+        if code is None and reason:
+            raise ValueError(f'the close reason {reason!r} needs a code before it (RFC 6455 5.5.1): finish(1000, {reason!r})')
+        if code is not None:
+            Close(code, reason or '').serialize()
+        if protocol._state == _OPEN:
+            protocol.send_close(code, reason or '')
+            self._close_began()
+        elif protocol.state == State.CONNECTING and not self._finished and not (self._early and self._early[-1][0] == 0):
+            self._early = [*(self._early or ()), (0, (code, reason or ''))]
+        return self
+
+    def flush(self) -> Self:
+        """Write what waits now, instead of at the end of the read or of the loop's turn; returns the transaction."""
+        if self._protocol.stream is not None:
+            self._protocol.stream.flush()
+        return self
+
+    # Receiving
+
+    def _received(self, opcode: int, payload: bytes) -> None:
+        """A whole message: tell those who want to know, each in the form that it wants."""
+        events = self._events
+        if opcode == 1:
+            if 'text' in events or 'message' in events:
+                text = self._protocol.decoded(payload)
+                if 'text' in events:
+                    self._tell('text', text)
+                if 'message' in events:
+                    self._tell('message', text)
+            elif not payload.isascii():
+                self._protocol.decoded(payload)
+        else:
+            if 'binary' in events:
+                self._tell('binary', payload)
+            if 'message' in events:
+                self._tell('message', payload)
+        if 'json' in events:
+            self._tell_json(payload)
+
+    def _tell(self, event: str, arg: Any) -> None:
+        """Emit an event whose handlers may raise."""
+        try:
+            self.emit_one(event, arg)
+        except Exception as exc:
+            self._handler_failed(exc)
+
+    def _tell_nothing(self, event: str) -> None:
+        """Emit an event without an argument, whose handlers may raise."""
+        try:
+            self.emit_none(event)
+        except Exception as exc:
+            self._handler_failed(exc)
+
+    def _tell_json(self, payload: bytes) -> None:
+        try:
+            value = jsons.loads(payload)
+        except ValueError as exc:
+            if not self._complain(exc):
+                self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is no JSON: {exc}')
+            return
+        self._tell('json', value)
+
+    def _show(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
+        """Emit ``frame`` to all but the built-in subscriber, whose turn comes when everybody else has seen it."""
+        for handler in handlers:
+            if handler is not assemble:
+                try:
+                    self._returned(handler(self, frame))
+                except Exception as exc:
+                    self._handler_failed(exc)
+
+    def _drained(self) -> None:
+        """All data has been written."""
+        if self._callbacks is not None:
+            callbacks, self._callbacks = self._callbacks, None
+            for cb in callbacks:
+                try:
+                    self._returned(cb(self))
+                except Exception as exc:
+                    self._handler_failed(exc)
+        if 'drain' in self._events:
+            self._tell_nothing('drain')
+
+    # Failing
+
+    def _complain(self, exc: BaseException) -> bool:
+        """Emit ``error``, or log where nobody listens; tells whether somebody did."""
+        if 'error' in self._events:
+            try:
+                self.emit_one('error', exc)
+                return True
+            except Exception as another:
+                exc = another
+        _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
+        return False
+
+    def _handler_failed(self, exc: BaseException) -> None:
+        """A handler raised: the one place where that ends."""
+        if self._complain(exc):
+            return
+        if self._protocol.state == State.OPEN:
+            self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
+        elif not self._answered and isinstance(self.handshake, ServerHandshake) and self.req is not None:
+            self.reject(500)
+
+    # The handshake
+
+    def client_handshake(self, url: Any, **options: Any) -> Self:
+        """Begin a client's handshake: the request waits to be written; returns the transaction.
+
+        Args:
+            url: where to, ``ws://host/path``; or a `URL`, or ``(host, target)``.
+            **options: those of `ClientHandshake`: ``headers``, ``subprotocols``, ``origin``, ``user_agent`` …
+
+        Raises:
+            ValueError: the URL or an option is malformed.
+            InvalidState: a handshake was begun before.
+        """
+        if self.handshake is not None or not self._handshaking:
+            raise InvalidState('this transaction has begun its handshake already; a new connection is a new WebSocket()')
+        self.masked = True
+        options = {'headers': self._headers, 'subprotocols': self._subprotocols, **options}
+        if self._compression:
+            options.setdefault('extensions', offer_header(as_factories(self._compression)))
+        handshake = ClientHandshake(url, **options)
+        self.handshake = handshake
+        self.req = handshake.request
+        self._protocol.outgoing().put(handshake.send())
+        return self
+
+    def _shake(self, data: bytes) -> None:
+        """Bytes of the handshake came; none of them means that no more will."""
+        try:
+            if isinstance(self.handshake, ClientHandshake):
+                if not data:
+                    self.handshake.eof()
+                elif (response := self.handshake.receive(data)) is not None:
+                    self._answered_by(self.handshake, response)
+            else:
+                if self.handshake is None:
+                    self.handshake = ServerHandshake()
+                request = self.handshake.receive(data)
+                if request is not None:
+                    self.requested(self.handshake, request)
+        except HandshakeError as exc:
+            if isinstance(self.handshake, ServerHandshake):
+                self._refuse(exc.response)
+            else:
+                self._shake_failed(exc)
+        except ProtocolError as exc:
+            self._shake_failed(HandshakeError(str(exc), status=101))
+
+    def requested(self, handshake: ServerHandshake, request: Request) -> None:
+        """The upgrade request is here: ask the handlers, then accept it, unless they rejected it or it is none."""
+        self.handshake = handshake
+        self.req = request
+        refusal = handshake.check(request)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        self._tell_nothing('request')
+        if not self._answered:
+            self.accept()
+
+    def accept(self) -> None:
+        """Answer 101, then all that was sent before it (server)."""
+        handshake, request = self.handshake, self.req
+        assert isinstance(handshake, ServerHandshake) and request is not None
+        try:
+            answer, extensions = None, []
+            if self._compression:
+                offers = request.headers.get('sec-websocket-extensions')
+                answer, extensions = negotiate_server(as_factories(self._compression), offers)
+            if self.subprotocol is None and self._subprotocols:
+                self.with_protocols(*self._subprotocols)
+            head = handshake.accept(headers=self._headers, subprotocol=self.subprotocol, extensions=answer)
+        except ValueError as exc:
+            self._handler_failed(exc)
+            if not self._answered:
+                self.reject(500)
+            return
+        self._answered = True
+        self._protocol.outgoing().put(head)
+        self._establish(extensions, handshake.trailing_data)
+
+    def _answered_by(self, handshake: ClientHandshake, response: Response) -> None:
+        """The server accepted (client)."""
+        answer = response.headers.get('sec-websocket-extensions')
+        extensions = negotiate_client(as_factories(self._compression), answer)
+        self.res = response
+        self.subprotocol = handshake.subprotocol
+        self._establish(extensions, handshake.trailing_data)
+
+    def _establish(self, extensions: Sequence[Any], trailing: bytes) -> None:
+        """The handshake is done."""
+        protocol = self._protocol
+        self._handshaking = False
+        if extensions:
+            protocol.extensions = extensions
+        protocol.state = State.OPEN
+        early, self._early = self._early, None
+        if early is not None:
+            for head, payload in early:
+                if head == 0:
+                    self.finish(*payload)
+                elif head > 0xFF:
+                    self._send_raw(head & 0xFF, payload)
+                else:
+                    self._send(head, payload)
+        self._tell_nothing('open')
+        if trailing:
+            protocol.feed(trailing, len(trailing))
+
+    def reject(self, status: int = 403, headers: Any = (), body: Any = b'') -> Self:
+        """Refuse the upgrade (server, before the 101); returns the transaction.
+
+        Args:
+            status: of the answer, 200 or more.
+            headers: more headers for it.
+            body: its body, `str` or bytes.
+
+        Raises:
+            InvalidState: it was answered already, or there is no request.
+        """
+        if self._answered or not isinstance(self.handshake, ServerHandshake) or self.req is None:
+            raise InvalidState('only a request that was not answered yet can be rejected: in the request or websocket event')
+        self._refuse(Response(status, headers, body))
+        return self
+
+    def _refuse(self, response: Response) -> None:
+        """Answer, and end the connection (server)."""
+        assert isinstance(self.handshake, ServerHandshake)
+        self._answered = True
+        self.res = response
+        protocol = self._protocol
+        protocol.outgoing().put(self.handshake.respond(response))
+        protocol._end()
+        protocol._discard()
+
+    def _shake_failed(self, exc: HandshakeError) -> None:
+        """The server's answer is not what it has to be (client)."""
+        self._complain(exc)
+        self._protocol._discard()
+        if self._protocol.stream is not None:
+            self._protocol.stream.close()
+
+    def with_protocols(self, *names: str) -> str | None:
+        """Choose the first of these subprotocols that the client offered (server, before the 101); returns it, or None."""
+        request = self._unanswered()
+        offered = request.subprotocols
+        self.subprotocol = next((name for name in names if name in offered), None)
+        return self.subprotocol
+
+    def with_compression(self, compression: Any = True) -> Self:
+        """Use permessage-deflate if the client offers it (server, before the 101), or do not; returns the transaction."""
+        self._unanswered()
+        self._compression = compression
+        return self
+
+    def _unanswered(self) -> Request:
+        if self.req is None or self._answered:
+            raise InvalidState('this is negotiated in the request or websocket event, before the 101 is answered')
+        return self.req
+
+    # With no loop
+
+    def server_read(self, chunk: bytes) -> Self:
+        """Bytes came from the client; none of them means that no more will. Returns the transaction."""
+        if chunk:
+            self._protocol.feed(chunk, len(chunk))
+        else:
+            self._protocol.eof()
+        return self
+
+    def client_read(self, chunk: bytes) -> Self:
+        """Bytes came from the server; none of them means that no more will. Returns the transaction."""
+        return self.server_read(chunk)
+
+    def server_write(self) -> bytes:
+        """All that waits to be written to the client."""
+        protocol = self._protocol
+        if protocol.out is None:
+            return b''
+        data = protocol.out.take()
+        protocol.out = None
+        if data:
+            self._drained()
+        return data
+
+    def client_write(self) -> bytes:
+        """All that waits to be written to the server."""
+        return self.server_write()
+
+    def closed(self) -> Self:
+        """The connection is gone: ``finish`` is emitted, once. Returns the transaction."""
+        if self._finished:
+            return self
+        self._finished = True
+        protocol = self._protocol
+        if self._handshaking and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
+            self._complain(HandshakeError('the connection was closed before the server answered the handshake'))
+        protocol.receive_eof()
+        self._forget_timer()
+        self._early = self._callbacks = None
+        close = protocol.close_rcvd or protocol.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, '')
+        try:
+            self.emit('finish', int(close.code), close.reason)
+        except Exception as exc:
+            self._complain(exc)
+        protocol.ws = None
+        return self
+
+    # With a loop
+
+    def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
+        """Have a stream move the bytes from now on; ``connection`` is emitted with its id."""
+        protocol = self._protocol
+        out, protocol.out = protocol.out, None
+        protocol.stream = stream
+        stream.receiver = protocol
+        self._ioloop = ioloop
+        self.connection = connection
+        if out is not None and out.size:
+            stream.write(out.take())
+        if 'connection' in self._events:
+            self._tell('connection', connection)
+
+    def _close_began(self) -> None:
+        """The close began: the peer has `close_timeout` seconds to do its part."""
+        stream = self._protocol.stream
+        if stream is not None and self._timer is None and not self._finished:
+            self._timer = self._ioloop.reactor.timer(self._overdue, self.close_timeout)
+
+    def _overdue(self, reactor: Any) -> None:
+        """The peer did not do its part."""
+        self._timer = None
+        if self._protocol.stream is not None:
+            self._protocol.stream.close()
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._ioloop.reactor.remove(self._timer)
+            self._timer = None
+        stream = self._protocol.stream
+        if stream is not None:
+            self._addresses = _addresses(stream)
+
+    def keep_alive(self) -> None:
+        """A while has passed: ping a peer that was silent, and close on one that did not even answer that."""
+        protocol = self._protocol
+        if protocol._state != _OPEN:
+            return
+        if not protocol.heard and self._pinged:
+            protocol.stream.close()
+            return
+        self._pinged = not protocol.heard
+        if self._pinged:
+            protocol.send_ping()
+        protocol.heard = False
+
+    # What is known
+
+    @property
+    def protocol(self) -> TransactionProtocol:
+        """The state machine under the transaction."""
+        return self._protocol
+
+    @property
+    def masked(self) -> bool:
+        """Whether frames are masked: a client's are (RFC 6455 5.3)."""
+        return bool(self._protocol._masks)
+
+    @masked.setter
+    def masked(self, masked: bool) -> None:
+        self._protocol._masks = bool(masked)
+        self._protocol._side = int(masked)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether messages are compressed with permessage-deflate."""
+        return bool(self._protocol.extensions)
+
+    @compressed.setter
+    def compressed(self, compressed: bool) -> None:
+        if bool(compressed) != self.compressed:
+            factory = as_factories(self._compression or True)[0]
+            self._protocol.extensions = [factory.agree([])] if compressed else ()
+
+    @property
+    def max_websocket_size(self) -> int:
+        """The largest message, in bytes."""
+        return self._protocol._max_message
+
+    @max_websocket_size.setter
+    def max_websocket_size(self, size: int) -> None:
+        self._protocol.max_size = size
+
+    @property
+    def established(self) -> bool:
+        """Whether the handshake is done."""
+        return not self._handshaking
+
+    @property
+    def is_websocket(self) -> bool:
+        """True: this is a WebSocket, and not a plain HTTP transaction."""
+        return True
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the connection is gone."""
+        return self._finished
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something waits to be written."""
+        return self.buffered_amount > 0 or bool(self._early)
+
+    @property
+    def buffered_amount(self) -> int:
+        """How many bytes wait to be written."""
+        return 0 if self._protocol.out is None else self._protocol.out.size
+
+    @property
+    def local_address(self) -> str | None:
+        """Our address; a path for a Unix socket; None without a connection."""
+        return self._address(0)[0]
+
+    @property
+    def local_port(self) -> int | None:
+        """Our port, None for a Unix socket or without a connection."""
+        return self._address(0)[1]
+
+    @property
+    def remote_address(self) -> str | None:
+        """The peer's address."""
+        return self._address(1)[0]
+
+    @property
+    def remote_port(self) -> int | None:
+        """The peer's port."""
+        return self._address(1)[1]
+
+    def _address(self, which: int) -> Any:
+        if self._addresses is not None:
+            return self._addresses[which]
+        stream = self._protocol.stream
+        return (None, None) if stream is None else _addresses(stream)[which]
+
+    # What an emitter asks
+
+    def unsubscribe(self, event: Any, f: Any = None) -> Any:
+        """Remove one handler of an event, or all; without its built-in subscriber ``frame`` is all yours."""
+        EmitterCore.unsubscribe(self, event, f)
+        self._protocol._raw = assemble not in self._events.get('frame', ())
+        return self
+
+    def _can_spawn(self) -> bool:
+        if self._ioloop is not None:
+            return bool(self._ioloop.reactor.can_spawn)
+        return EmitterCore._can_spawn(self)
+
+    def _spawn(self, coroutine: Any) -> None:
+        if self._ioloop is not None:
+            self._ioloop.reactor.spawn(coroutine)
+        else:
+            EmitterCore._spawn(self, coroutine)
+
+
+class WebSocket(TransactionCore, EventEmitter):
+    """A WebSocket connection: one object with events.
+
+    Synopsis::
+
+        @ws.on
+        def json(ws, message):
+            ws.send(json={'echo': message})
+
+        @ws.on
+        def finish(ws, code, reason):
+            print('closed with', code)
+
+    Events:
+        ``request`` ``(ws)``: server: the upgrade request is here as ``ws.req``, nothing is answered yet.
+        ``open`` ``(ws)``: the handshake is done.
+        ``message`` ``(ws, message)``: a whole message: `str` for text, `bytes` for binary.
+        ``text`` ``(ws, str)``, ``binary`` ``(ws, bytes)``: a whole text or binary message.
+        ``json`` ``(ws, value)``: a whole message of either kind, decoded.
+        ``frame`` ``(ws, Frame)``: every frame, before anything else is done with it. ``ws.unsubscribe('frame')`` removes the
+            built-in subscriber: from then on nothing is assembled, answered or closed for you.
+        ``drain`` ``(ws)``: all data has been written.
+        ``finish`` ``(ws, code, reason)``: closed; exactly once.
+        ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. With nobody subscribed it is
+            logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
+        ``connection`` ``(ws, id)``: a loop drives the transaction now.
+        ``resume`` ``(ws)``: with no loop: there is something to write.
+
+    Args:
+        established: the handshake was done by somebody else; frames at once.
+        masked: this is the client's side; only needed with `established`.
+        compression: False, True or a configured `PerMessageDeflate`.
+        subprotocols: a client offers these; a server chooses the first of them that is offered.
+        headers: to send along with the handshake.
+        max_websocket_size: the largest message in bytes; by default the environment variable PYJO_MAX_WEBSOCKET_SIZE, or 262144.
+        close_timeout: seconds that the peer has for its part of the close.
+
+    Attributes:
+        req, res: the request and the answer of the handshake.
+        subprotocol: the one in use, or None.
+        masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
+        local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount.
+
+    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `reject`, `with_compression`, `with_protocols`,
+    `client_handshake`, `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        TransactionCore.__init__(self, **options)
+
+    def __repr__(self) -> str:
+        target = f' {self.req.target}' if self.req is not None else ''
+        return f'<WebSocket {self._protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'
+
+
+class Broadcast(NamedTuple):
+    """What became of a broadcast.
+
+    Attributes:
+        sent: how many transactions it was queued for.
+        skipped: those that it was not: closing, closed, not open yet, or more than their high water mark behind.
+    """
+
+    sent: int
+    skipped: list[Any]
+
+
+def broadcast(
+    transactions: Iterable[TransactionCore],
+    *,
+    text: str | None = None,
+    binary: bytes | bytearray | memoryview | None = None,
+    json: Any = _MISSING,
+) -> Broadcast:
+    """Send one message to many; it is encoded, framed and, where their contexts allow, compressed only once.
+
+    A receiver that is slow (its stream's high water mark is reached), closing or closed is skipped and reported; it
+    neither delays the others nor raises.
+
+    Raises:
+        TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
+    """
+    if binary is not None:
+        head, payload = _BINARY, octets(binary)
+    elif text is not None:
+        head, payload = _TEXT, encoded(text)
+    elif json is not _MISSING:
+        head, payload = _TEXT, jsons.dumps(json)
+    else:
+        raise TypeError('broadcast() takes one of text=, binary= and json=')
+    plain = _frames(head, payload)
+    compressed: dict[Any, bytes] = {}
+    sent = 0
+    skipped = []
+    for ws in transactions:
+        protocol = ws._protocol
+        out = protocol.out
+        if protocol._state != _OPEN or (out is not None and out.size and _is_slow(protocol)):
+            skipped.append(ws)
+            continue
+        sent += 1
+        if protocol._masks:
+            protocol._send(head, payload)
+        elif not protocol._claimed:
+            protocol.outgoing().put(plain)
+        else:
+            _send_shared(protocol, head, payload, compressed)
+    return Broadcast(sent, skipped)
+
+
+def _frames(head: int, payload: bytes) -> bytes:
+    """A frame as a server sends it."""
+    out = WriteBuffer()
+    write_frame(out, head, payload, False)
+    return out.take()
+
+
+def _is_slow(protocol: TransactionProtocol) -> bool:
+    """Whether more waits for a receiver than should."""
+    return protocol.stream is not None and not protocol.stream.can_write
+
+
+def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compressed: dict[Any, bytes]) -> None:
+    """Send a message compressed; the same bytes serve all receivers whose contexts allow it."""
+    extensions = protocol.extensions
+    extension: Any = extensions[0]
+    if len(extensions) > 1 or not hasattr(extension, 'compress_shared'):
+        protocol._send(head, payload)
+        return
+    frame = compressed.get(extension.share_key)
+    if frame is None:
+        smaller = extension.compress_shared(payload)
+        frame = _frames(head, payload) if smaller is None else _frames(head | 0x40, smaller)
+        compressed[extension.share_key] = frame
+    extension.forget()
+    protocol.outgoing().put(frame)
+
+
+def encoded(text: Any) -> bytes:
+    """A text message's payload; raises TypeError for what is no `str`, ValueError for one that UTF-8 cannot say."""
+    if not isinstance(text, str):
+        raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')
+    return text.encode('utf-8')
+
+
+def _addresses(stream: Any) -> Any:
+    """The (address, port) of both ends of a stream."""
+    ends = []
+    for name in ('getsockname', 'getpeername'):
+        try:
+            address = getattr(stream.socket, name)()
+        except OSError:
+            address = None
+        ends.append(address[:2] if isinstance(address, tuple) else (address or None, None))
+    return tuple(ends)
