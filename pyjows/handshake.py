@@ -315,14 +315,12 @@ class Request:
         target = self.target
         authority = ''
         if target[0] != '/' and '://' in target:
-            authority, slash, rest = target.partition('://')[2].partition('/')
-            target = slash + rest
-            if not slash:
-                authority, mark, rest = authority.partition('?')
-                target = '/' + mark + rest
-            authority = authority.rpartition('@')[2]
+            rest = target.partition('://')[2]
+            end = min(at for at in (rest.find('/'), rest.find('?'), len(rest)) if at >= 0)
+            authority = rest[:end].rpartition('@')[2]
+            target = rest[end:]
         path, _, query = target.partition('?')
-        return authority, path, query
+        return authority, path or '/', query
 
 
 @dataclass(frozen=True, slots=True, init=False)
