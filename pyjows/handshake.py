@@ -2,8 +2,8 @@
 
 This file owns everything between the first byte of a connection and its first frame: which request asks for a
 WebSocket, which answer grants it, what is said to those who asked wrongly, and the plain HTTP requests that share the
-port. It knows no frame, no extension's meaning and no socket: bytes go in, a `Request` or a `Response` comes out, and
-the answer is bytes again.
+port. It knows no frame and no socket: bytes go in, a `Request` or a `Response` comes out, and the answer is bytes
+again. What an extension means, and how its header is read, is known to `extensions.py`.
 
 Reading HTTP is h11's work. Each connection gets one `h11.Connection`, and loses it with the 101: what a connection
 keeps for the rest of its life is the `Request`, whose headers are one `bytes` object, searched where it lies
@@ -36,7 +36,9 @@ from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlsplit
 
 import h11
 
+from . import jsons
 from .errors import HandshakeError, InvalidState
+from .extensions import ExtensionList, format_extensions, parse_extensions
 
 __all__ = [
     'URL',
@@ -59,9 +61,6 @@ __all__ = [
 HeadersLike = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str | bytes, str | bytes]]
 """What headers can be made of: a `Headers`, a mapping, or pairs (which may repeat a name)."""
 
-ExtensionList = list[tuple[str, list[tuple[str, str | None]]]]
-"""Extensions in order, names with parameters: ``[('permessage-deflate', [('client_max_window_bits', None)])]``."""
-
 USER_AGENT = f'Python/{sys.version_info[0]}.{sys.version_info[1]} pyjows'
 """The ``User-Agent`` of a client that names no other."""
 
@@ -77,14 +76,6 @@ _reason = re.compile(r'[^\x00\n\r\x0b\x0c\u0100-\U0010ffff]*').fullmatch
 _key = re.compile(r'[A-Za-z0-9+/]{22}==').fullmatch
 _host = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]*)?").fullmatch
 _dial_host = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
-_escape = re.compile(r'\\(.)', re.DOTALL)
-
-# One element of an extension list, its comma included (RFC 6455 section 9.1). White space is matched possessively: two
-# runs of it stand side by side where an element is empty, and would else be tried in every way they can share 16 KiB of
-# blanks.
-_PARAM = rf'[ \t]*+;[ \t]*+({_TOKEN})(?:[ \t]*+=[ \t]*+(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)"))?'
-_param = re.compile(_PARAM, re.DOTALL)
-_element = re.compile(rf'[ \t]*+(?:({_TOKEN})((?:{_PARAM})*+))?[ \t]*+(?:,|\Z)', re.DOTALL).match
 
 
 # Headers, requests, responses
@@ -393,7 +384,7 @@ class Response:
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: HeadersLike = ()) -> Response:
         """A value as JSON. TypeError (or ValueError) if it can't be encoded."""
-        return cls._typed(b'application/json', _dump_json(value), status, headers)
+        return cls._typed(b'application/json', jsons.dumps(value), status, headers)
 
     @classmethod
     def _typed(cls, content_type: bytes, body: bytes, status: int, headers: HeadersLike) -> Response:
@@ -404,16 +395,6 @@ class Response:
 
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
-
-
-def _dump_json(value: Any) -> bytes:
-    try:
-        import orjson
-    except ImportError:
-        import json
-
-        return json.dumps(value, ensure_ascii=False, separators=(',', ':'), allow_nan=False).encode('utf-8')
-    return orjson.dumps(value)
 
 
 # The handshake's own fields
@@ -453,61 +434,6 @@ def parse_subprotocols(header: str) -> list[str]:
     if not names:
         raise ValueError('Sec-WebSocket-Protocol is empty: it has to name a subprotocol, or be left out')
     return list(dict.fromkeys(names))
-
-
-def parse_extensions(header: str) -> ExtensionList:
-    """The extensions in a ``Sec-WebSocket-Extensions`` header, in order (RFC 6455 section 9.1).
-
-    ::
-
-        parse_extensions('permessage-deflate; client_max_window_bits; server_max_window_bits="10"')
-        # [('permessage-deflate', [('client_max_window_bits', None), ('server_max_window_bits', '10')])]
-
-    A quoted value comes without its quotes and escapes. Empty elements are skipped (RFC 9110 section 5.6.1).
-
-    Raises:
-        ValueError: it does not follow the grammar, or a quoted value is no token.
-    """
-    found: ExtensionList = []
-    at = 0
-    while at < len(header):
-        element = _element(header, at)
-        if element is None:
-            raise ValueError(
-                f'{_shorten(header[at:])} is no extension: Sec-WebSocket-Extensions is a comma-separated list of '
-                f'"name; parameter; parameter=value" (RFC 6455 9.1)'
-            )
-        at = element.end()
-        if element[1] is not None:
-            found.append((element[1], [_extension_param(param) for param in _param.finditer(element[2])]))
-    if not found:
-        raise ValueError('Sec-WebSocket-Extensions is empty: it has to name an extension, or be left out')
-    return found
-
-
-def _extension_param(param: re.Match[str]) -> tuple[str, str | None]:
-    name, value, quoted = param.groups()
-    if quoted is not None:
-        value = _escape.sub(r'\1', quoted)
-        if not _token(value):
-            raise ValueError(f'{value!r}, the value of extension parameter {name!r}, is no token (RFC 6455 9.1)')
-    return name, value
-
-
-def format_extensions(extensions: Iterable[tuple[str, Iterable[tuple[str, str | None]]]]) -> str:
-    """Extensions as a ``Sec-WebSocket-Extensions`` header: the reverse of `parse_extensions`.
-
-    Raises:
-        ValueError: a name or value is no token.
-    """
-    elements = []
-    for name, params in extensions:
-        words = [_checked_token(name, 'extension name')]
-        for param, value in params:
-            word = _checked_token(param, 'extension parameter')
-            words.append(word if value is None else f'{word}={_checked_token(value, f"value of parameter {param!r}")}')
-        elements.append('; '.join(words))
-    return ', '.join(elements)
 
 
 def _checked_token(text: str, what: str) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 import h11
 import pytest
 import websockets.client
-import websockets.headers
 import websockets.protocol
 import websockets.server
 import websockets.uri
@@ -33,7 +32,6 @@ from pyjows.handshake import (
     accept_key,
     format_extensions,
     generate_key,
-    parse_extensions,
     parse_subprotocols,
     parse_url,
 )
@@ -356,83 +354,6 @@ def test_malformed_subprotocols_are_refused(header: str) -> None:
         parse_subprotocols(header)
 
 
-@pytest.mark.parametrize(
-    ('header', 'parsed'),
-    [
-        ('a', [('a', [])]),
-        ('a, b', [('a', []), ('b', [])]),
-        ('a;b', [('a', [('b', None)])]),
-        (' a ; b = c ; d = "e\\f" ,, g ', [('a', [('b', 'c'), ('d', 'ef')]), ('g', [])]),
-        ('foo; bar; baz=2', [('foo', [('bar', None), ('baz', '2')])]),
-        ('a; b=1, a; b', [('a', [('b', '1')]), ('a', [('b', None)])]),
-    ],
-)
-def test_extensions_are_read_as_the_grammar_has_them(
-    header: str, parsed: list[tuple[str, list[tuple[str, str | None]]]]
-) -> None:
-    assert parse_extensions(header) == parsed
-
-
-@pytest.mark.parametrize(
-    'header',
-    [
-        '',
-        ',',
-        'a b',
-        ';b',
-        'a;',
-        'a;;b',
-        'a;=c',
-        'a;b=',
-        'a;b=""',
-        'a;b="c d"',
-        'a;b="c',
-        'a;b="c"d',
-        'a=b',
-        'é',
-        'a;b="c,d"',
-    ],
-)
-def test_malformed_extensions_are_refused(header: str) -> None:
-    with pytest.raises(ValueError):
-        parse_extensions(header)
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(TOKEN, st.lists(st.tuples(TOKEN, st.none() | TOKEN), max_size=3)), min_size=1, max_size=4))
-def test_extensions_written_and_read_are_the_same(extensions: list[tuple[str, list[tuple[str, str | None]]]]) -> None:
-    header = format_extensions(extensions)
-    assert parse_extensions(header) == extensions
-    assert [(name, list(params)) for name, params in websockets.headers.parse_extension(header)] == extensions
-
-
-@pytest.mark.parametrize('extensions', [[('a b', [])], [('a', [('b;', None)])], [('a', [('b', 'c,d')])], [('', [])]])
-def test_extensions_that_are_no_tokens_are_not_written(
-    extensions: list[tuple[str, list[tuple[str, str | None]]]],
-) -> None:
-    with pytest.raises(ValueError, match='RFC 9110'):
-        format_extensions(extensions)
-
-
-@pytest.mark.parametrize(
-    'header',
-    [
-        ' \t' * 10**5 + '@',
-        'a' + ' \t' * 10**5 + '!@',
-        'a' + ';' * 10**5,
-        'a;b="' + '\\x' * 10**5,
-        ', ' * 10**5 + '@',
-        'a; b' * 10**5 + '@',
-    ],
-    ids=['blanks', 'blanks inside', 'semicolons', 'quoted', 'commas', 'parameters'],
-)
-def test_a_long_malformed_header_takes_no_quadratic_time(header: str) -> None:
-    # Tried in all ways that a grammar of this kind allows at its worst, each of these would take many minutes.
-    with pytest.raises(ValueError) as caught:
-        parse_extensions(header)
-    assert len(str(caught.value)) < 300
-
-
 # The server reads
 
 
@@ -680,7 +601,7 @@ def test_every_spelling_that_the_rfc_allows_is_accepted(request_: bytes) -> None
         (upgrade('Sec-WebSocket-Protocol: a b'), 400, "'a b'"),
         (upgrade('Sec-WebSocket-Protocol:'), 400, 'Sec-WebSocket-Protocol is empty'),
         (upgrade('Sec-WebSocket-Extensions: a;;'), 400, 'Sec-WebSocket-Extensions'),
-        (upgrade('Sec-WebSocket-Extensions: a; b="c d"'), 400, "'c d'"),
+        (upgrade('Sec-WebSocket-Extensions: a; b="c d"'), 400, 'b="c d"'),
     ],
 )
 def test_every_must_of_the_rfc_is_checked_and_named(request_: bytes, status: int, says: str) -> None:
