@@ -463,6 +463,11 @@ def test_fragmented_messages_are_compressed_from_the_first_byte():
     assert client.encode(Frame(TEXT, b'', False)).rsv1
 
 
+def test_the_continuation_of_a_message_that_was_not_compressed_is_not_either():
+    client, _ = pair()
+    assert client.encode(Frame(CONT, b'x' * 500)) == Frame(CONT, b'x' * 500)
+
+
 def test_uncompressed_messages_may_stand_between_compressed_ones():
     client, server = pair()
     for message in MESSAGES:
