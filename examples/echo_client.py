@@ -6,6 +6,7 @@
 Leave with Ctrl-D (or Ctrl-C).
 """
 
+import os
 import sys
 import threading
 
@@ -42,14 +43,13 @@ def error(ws, exc):
 @ws.on
 def finish(ws, code, reason):
     print(f'Closed: {code} {reason}'.rstrip(), flush=True)
-    loop.stop()
 
 
 def read_lines():
     """In a thread of its own: the keyboard makes one wait, the loop must not. Only `call_threadsafe` crosses over."""
-    for line in sys.stdin:
+    for line in os.fdopen(0, closefd=False):    # not sys.stdin, which Python could not close while a thread waits in it
         loop.call_threadsafe(lambda loop, line=line: ws.send(text=line.rstrip('\n')))
     loop.call_threadsafe(lambda loop: ws.finish(1000))
 
 
-pyjows.run()
+pyjows.run()        # until the connection, the only thing on the loop, is gone

@@ -1,9 +1,8 @@
 """Every Python snippet of the README runs, and prints what the README says.
 
-The snippets of a section (`## …`) belong together and run as programs of their own. A snippet that ends by itself is a
-program with an end; one that serves port 3000 and calls `pyjows.run()` with no `pyjows.stop()` is a server: it starts
-first, and is asked to stop when the others have ended. `#> …` is a line that a snippet prints. Port 3000 is replaced
-by a free one.
+The snippets of a section (`## …`) belong together and run as programs of their own. One that serves port 3000 and calls
+`pyjows.run()` is a server: it starts first, and is asked to stop when the others have ended by themselves. `#> …` is a
+line that a snippet prints. Port 3000 is replaced by a free one.
 """
 
 import re
@@ -25,7 +24,7 @@ def sections():
 
 
 def is_server(snippet: str) -> bool:
-    return 'pyjows.run()' in snippet and 'pyjows.stop()' not in snippet
+    return 'pyjows.serve(' in snippet and 'pyjows.run()' in snippet
 
 
 def printed(snippet: str) -> list[str]:
