@@ -7,7 +7,7 @@ of ``error`` (`HandshakeError`), or as ``parser_exc`` and the like for those who
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ class HandshakeError(WebSocketError):
         message: str = '',
         *,
         status: int | None = None,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
         body: bytes = b'',
         response: Any = None,
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = headers
+        self.headers: Mapping[str, str] = {} if headers is None else headers
         self.body = body
         self.response = response
 

@@ -26,6 +26,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _headers
     cdef list _early
     cdef list _callbacks
+    cdef public object owner
     cdef object _ioloop
     cdef object _addresses
     cdef object _timer

@@ -177,6 +177,7 @@ class TransactionCore(EmitterCore):
         self._handshaking = not established
         self._answered = established
         self._finished = False
+        self.owner: Any = None
         self._ioloop: Any = None
         self._addresses: Any = None
         self._timer: Any = None
@@ -470,15 +471,23 @@ class TransactionCore(EmitterCore):
         except ProtocolError as exc:
             self._shake_failed(HandshakeError(str(exc), status=101))
 
-    def requested(self, handshake: ServerHandshake, request: Request) -> None:
-        """The upgrade request is here: ask the handlers, then accept it, unless they rejected it or it is none."""
+    def requested(
+        self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None = None
+    ) -> None:
+        """The upgrade request is here: ask the handlers (`announce` first), then accept it, unless they rejected it."""
         self.handshake = handshake
         self.req = request
         refusal = handshake.check(request)
         if refusal is not None:
             self._refuse(refusal)
             return
-        self._tell_nothing('request')
+        if announce is not None:
+            try:
+                announce(self)
+            except Exception as exc:
+                self._handler_failed(exc)
+        if not self._answered:
+            self._tell_nothing('request')
         if not self._answered:
             self.accept()
 
@@ -557,7 +566,7 @@ class TransactionCore(EmitterCore):
         protocol._end()
         protocol._discard()
 
-    def _shake_failed(self, exc: HandshakeError) -> None:
+    def _shake_failed(self, exc: BaseException) -> None:
         """The server's answer is not what it has to be (client)."""
         self._complain(exc)
         self._protocol._discard()
@@ -628,9 +637,22 @@ class TransactionCore(EmitterCore):
         except Exception as exc:
             self._complain(exc)
         protocol.ws = None
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.gone(self)
         return self
 
     # With a loop
+
+    def await_loop(self, ioloop: Any) -> None:
+        """This loop is about to drive the transaction."""
+        self._ioloop = ioloop
+
+    def dialing_failed(self, exc: BaseException) -> None:
+        """The connection did not come to be (client): ``error``, then ``finish``."""
+        if not self._finished:
+            self._shake_failed(exc)
+            self.closed()
 
     def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
         """Have a stream move the bytes from now on; ``connection`` is emitted with its id."""

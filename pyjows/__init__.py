@@ -1,0 +1,68 @@
+"""pyjows: WebSockets for Python, one event-emitting object per connection.
+
+``serve`` and ``connect`` are where most programs begin; ``WebSocket`` is the connection itself, with or without a loop.
+"""
+
+from . import _build
+
+if _build.wants_source():
+    _build.prefer_source()
+
+from .client import connect
+from .deflate import PerMessageDeflate
+from .emitter import EventEmitter
+from .errors import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeError,
+    InvalidState,
+    NegotiationError,
+    PayloadTooBig,
+    ProtocolError,
+    WebSocketError,
+)
+from .frames import Close, CloseCode, Frame, Opcode
+from .handshake import Headers, Request, Response
+from .ioloop import IOLoop, Stream
+from .reactor import Reactor
+from .run import run, stop
+from .server import Server, serve
+from .transaction import Broadcast, WebSocket, broadcast
+
+__all__ = [
+    'Broadcast',
+    'Close',
+    'CloseCode',
+    'ConnectionClosed',
+    'ConnectionClosedError',
+    'ConnectionClosedOK',
+    'EventEmitter',
+    'Frame',
+    'HandshakeError',
+    'Headers',
+    'IOLoop',
+    'InvalidState',
+    'NegotiationError',
+    'Opcode',
+    'PayloadTooBig',
+    'PerMessageDeflate',
+    'ProtocolError',
+    'Reactor',
+    'Request',
+    'Response',
+    'Server',
+    'Stream',
+    'WebSocket',
+    'WebSocketError',
+    'broadcast',
+    'connect',
+    'run',
+    'serve',
+    'stop',
+]
+
+__version__ = '0.1.0'
+
+#: Whether the hot modules are the compiled ones.
+__compiled__ = _build.is_compiled('pyjows.frames')

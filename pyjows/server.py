@@ -1,0 +1,386 @@
+"""`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions that come of it.
+
+Owns the connections of one server from their first byte to their last. Must not know what an upgrade request has to contain
+(`handshake.py`) nor what a WebSocket says (`transaction.py`).
+
+A connection begins as `_Incoming`: HTTP requests, answered through the server's ``request`` event, until one of them asks
+for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_Incoming` is forgotten.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+from .buffers import Receiver
+from .emitter import EventEmitter
+from .errors import HandshakeError
+from .handshake import Request, Response, ServerHandshake, parse_url
+from .ioloop import IOLoop, Stream
+from .transaction import Broadcast, WebSocket, broadcast
+
+__all__ = ['Server', 'serve']
+
+_log = logging.getLogger('pyjows')
+
+
+def serve(*urls: str, **options: Any) -> Server:
+    """Listen on one or more URLs; returns the `Server`, which does its work on the loop.
+
+    ::
+
+        server = pyjows.serve('ws://127.0.0.1:3000')
+
+        @server.on
+        def websocket(server, ws):
+            ...
+
+    Raises:
+        ValueError: a URL is malformed.
+        OSError: it cannot be listened on.
+    """
+    return Server(*urls, **options)
+
+
+class Server(EventEmitter):
+    """Listens for WebSockets, and for plain HTTP beside them.
+
+    Synopsis::
+
+        server = Server('ws://127.0.0.1:3000', 'ws://[::1]:3000', 'ws+unix:///run/chat.sock')
+
+        @server.on
+        def websocket(server, ws):
+            @ws.on
+            def text(ws, message):
+                ws.send(text=message)
+
+        @server.on
+        def request(server, req):
+            return pyjows.Response(200, {'Content-Type': 'text/html'}, PAGE)
+
+    Events:
+        ``websocket`` ``(server, ws)``: a client asks for a WebSocket: look at ``ws.req``, register handlers, choose, send,
+            or ``ws.reject(403)``. It is accepted when all handlers have returned.
+        ``request`` ``(server, req)``: a plain HTTP request. The first `Response` that a handler returns is the answer; 404 if
+            none does.
+        ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). With nobody subscribed it is logged.
+        ``finish`` ``(server)``: it was stopped, and the last connection is gone.
+
+    Args:
+        *urls: ``ws://host:port`` (port 0: any free one), ``ws://[::1]:3000``, ``ws+unix:///path``, or ``wss://`` with `tls`.
+        ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
+        tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
+        handshake_timeout: seconds that a client has to send a request (10).
+        ping_interval: seconds of silence after which a client is pinged, and as many again after which it is given up
+            (20; 0 for never).
+        max_header_size, max_body_size: of requests, in bytes (16384, 262144).
+        backlog: connections that the system queues before they are accepted (1024).
+        reuse_port: let several processes listen on one port.
+        **options: those of every `WebSocket`: ``max_websocket_size``, ``compression``, ``subprotocols``, ``headers``,
+            ``close_timeout``.
+
+    Attributes:
+        connections, ports, urls, ioloop.
+
+    Methods: `broadcast`, `stop`, and those of `EventEmitter`.
+    """
+
+    def __init__(
+        self,
+        *urls: str,
+        ioloop: IOLoop | None = None,
+        tls: ssl.SSLContext | None = None,
+        handshake_timeout: float = 10.0,
+        ping_interval: float = 20.0,
+        max_header_size: int = 16384,
+        max_body_size: int = 262144,
+        backlog: int = 1024,
+        reuse_port: bool = False,
+        **options: Any,
+    ) -> None:
+        EventEmitter.__init__(self)
+        WebSocket(**options)  # a wrong option is to be heard of now, not at the first connection
+        self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
+        self._options = options
+        self._handshake_timeout = handshake_timeout
+        self._ping_interval = ping_interval
+        self._max_header_size = max_header_size
+        self._max_body_size = max_body_size
+        self._websockets: set[WebSocket] = set()
+        self._incoming: set[_Incoming] = set()
+        self._timer: Any = None
+        self._urls: list[str] = []
+        self._ports: list[int] = []
+        self._acceptors: list[str] = []
+        self._stopping = False
+        if not urls:
+            raise ValueError("serve() takes at least one URL: serve('ws://127.0.0.1:3000')")
+        try:
+            for url in urls:
+                self._listen(url, tls, backlog, reuse_port)
+        except BaseException:
+            self._unlisten()
+            raise
+        self.ioloop.on('finish', self._loop_finishes)
+
+    def __repr__(self) -> str:
+        return f'<Server {" ".join(self._urls)} connections={len(self._websockets)}>'
+
+    @property
+    def connections(self) -> frozenset[WebSocket]:
+        """The WebSockets that are there now."""
+        return frozenset(self._websockets)
+
+    @property
+    def ports(self) -> list[int]:
+        """The TCP ports listened on, in the order of the URLs."""
+        return list(self._ports)
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs listened on, with their real ports."""
+        return list(self._urls)
+
+    def broadcast(self, *, to: Iterable[WebSocket] | None = None, **message: Any) -> Broadcast:
+        """Send one message, ``text=``, ``binary=`` or ``json=``, to all connections, or to those given.
+
+        It is encoded and framed once, and compressed once where the connections' settings are the same.
+
+        Returns:
+            How many it was queued for, and a list of those that were skipped: closing, closed, not open yet, or too far behind.
+
+        Raises:
+            TypeError, ValueError: the message cannot be sent to anybody.
+        """
+        return broadcast(list(self._websockets) if to is None else to, **message)
+
+    def stop(self, code: int = 1001, reason: str = '') -> Server:
+        """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are gone.
+
+        A peer that does not answer it is closed on after its `close_timeout`. Doing it again does nothing.
+        """
+        if self._stopping:
+            return self
+        self._stopping = True
+        self._unlisten()
+        self.ioloop.unsubscribe('finish', self._loop_finishes)
+        for incoming in list(self._incoming):
+            incoming.stop()
+        for ws in list(self._websockets):
+            ws.finish(code, reason)
+        self._check_finished()
+        return self
+
+    # Listening
+
+    def _listen(self, url: str, tls: ssl.SSLContext | None, backlog: int, reuse_port: bool) -> None:
+        parsed = parse_url(url)
+        if parsed.secure and tls is None:
+            raise ValueError(f'{url!r} wants TLS: give serve() an ssl.SSLContext with your certificate as tls=')
+        where: dict[str, Any]
+        if parsed.unix_path is not None:
+            where = {'path': parsed.unix_path}
+        else:
+            where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
+        context = tls if parsed.secure else None
+        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, **where)
+        self._acceptors.append(acceptor)
+        if parsed.unix_path is not None:
+            self._urls.append(url)
+            return
+        port = self.ioloop.acceptor(acceptor).port
+        host = f'[{parsed.host}]' if ':' in parsed.host else parsed.host
+        self._ports.append(port)
+        self._urls.append(f'{"wss" if parsed.secure else "ws"}://{host}:{port}')
+
+    def _unlisten(self) -> None:
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            self.ioloop.remove(acceptor)
+
+    def _loop_finishes(self, ioloop: IOLoop) -> None:
+        self.stop()
+
+    # Connections
+
+    def _accepted(self, ioloop: IOLoop, stream: Stream, connection: str) -> None:
+        incoming = _Incoming(self, stream, connection)
+        self._incoming.add(incoming)
+        stream.receiver = incoming
+        incoming.stream = stream
+        stream.paces_reading = True
+        stream.start()
+
+    def _upgrade(self, incoming: _Incoming, request: Request) -> None:
+        """An HTTP connection asks for a WebSocket."""
+        self._incoming.discard(incoming)
+        stream = incoming.stream
+        ws = WebSocket(**self._options)
+        ws.kept_alive = incoming.kept_alive
+        ws.owner = self
+        self._websockets.add(ws)
+        if self._timer is None and self._ping_interval:
+            self._timer = self.ioloop.reactor.recurring(self._ping, self._ping_interval)
+        ws.drive(stream, self.ioloop, incoming.connection)
+        ws.requested(incoming.handshake, request, self._announce)
+
+    def _announce(self, ws: WebSocket) -> None:
+        self.emit('websocket', ws)
+
+    def _respond(self, request: Request) -> Any:
+        """The answer to a plain HTTP request; a coroutine where a handler is one."""
+        for handler in self.subscribers('request'):
+            response = handler(self, request)
+            if response is not None:
+                return response
+        return None
+
+    def _ping(self, reactor: Any) -> None:
+        for ws in list(self._websockets):
+            ws.keep_alive()
+
+    def gone(self, ws: WebSocket) -> None:
+        """A transaction is closed."""
+        self._websockets.discard(ws)
+        self._check_finished()
+
+    def _lost(self, incoming: _Incoming) -> None:
+        self._incoming.discard(incoming)
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        if self._websockets:
+            return
+        if self._timer is not None:
+            self.ioloop.reactor.remove(self._timer)
+            self._timer = None
+        if self._stopping and not self._incoming:
+            self.emit('finish')
+
+    def _can_spawn(self) -> bool:
+        return bool(self.ioloop.reactor.can_spawn)
+
+    def _spawn(self, coroutine: Any) -> None:
+        self.ioloop.reactor.spawn(coroutine)
+
+    def _handler_failed(self, exc: BaseException) -> None:
+        """A handler raised."""
+        if self.has_subscribers('error'):
+            try:
+                self.emit('error', exc)
+                return
+            except Exception as another:
+                exc = another
+        _log.error('%s in a handler of %r', type(exc).__name__, self, exc_info=exc)
+
+
+class _Incoming(Receiver):
+    """A connection that speaks HTTP so far."""
+
+    def __init__(self, server: Server, stream: Stream, connection: str) -> None:
+        Receiver.__init__(self)
+        self.server = server
+        self.connection = connection
+        self.kept_alive = False
+        self.handshake = ServerHandshake(
+            max_header_size=server._max_header_size, max_body_size=server._max_body_size
+        )
+        self._ending = False
+        self._busy = False
+        self._timer = server.ioloop.reactor.timer(self._too_late, server._handshake_timeout)
+
+    def feed(self, data: bytes | bytearray, n: int) -> None:
+        """Bytes of a request came."""
+        if not self._ending:
+            self._advance(bytes(data[:n]))
+
+    def _advance(self, data: bytes | None) -> None:
+        """Go on with what came, or with what is left of it."""
+        try:
+            request = self.handshake.next() if data is None else self.handshake.receive(data)
+        except HandshakeError as exc:
+            _log.info('a bad request: %s', exc)
+            self._answer(exc.response)
+            return
+        if request is not None:
+            self._requested(request)
+        elif interim := self.handshake.interim():
+            self._write(interim)
+
+    def _requested(self, request: Request) -> None:
+        headers = request.headers
+        if request.is_upgrade or 'sec-websocket-key' in headers or 'sec-websocket-version' in headers:
+            self._forget_timer()
+            self.server._upgrade(self, request)
+            return
+        server = self.server
+        try:
+            response = server._respond(request)
+        except Exception as exc:
+            self._failed(exc)
+            return
+        if inspect.isawaitable(response):
+            self._forget_timer()
+            server._spawn(self._wait_for(response))
+        else:
+            self._answer(response)
+
+    async def _wait_for(self, response: Any) -> None:
+        try:
+            self._answer(await response)
+        except Exception as exc:
+            self._failed(exc)
+
+    def _failed(self, exc: Exception) -> None:
+        self.server._handler_failed(exc)
+        self._answer(Response.text('internal error\n', 500))
+
+    def _answer(self, response: Any) -> None:
+        """Send an answer; then the next request, or the end."""
+        if self.stream is None:
+            return
+        if response is None:
+            response = Response.text('not found\n', 404)
+        elif not isinstance(response, Response):
+            raise TypeError(f'a request handler returns a Response or None, not {type(response).__name__}')
+        self._write(self.handshake.respond(response))
+        if self.handshake.keep_alive and not self.server._stopping:
+            self.kept_alive = True
+            self._forget_timer()
+            self._timer = self.server.ioloop.reactor.timer(self._too_late, self.server._handshake_timeout)
+            self._advance(None)
+        else:
+            self.stop()
+
+    def _write(self, data: bytes) -> None:
+        self.stream.write(data)  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        """Send what waits, then end; what still comes is not looked at, but read, lest the answer be lost to a reset."""
+        self._ending = True
+        if self.stream is not None:
+            self.stream.shutdown()  # type: ignore[attr-defined]
+
+    def eof(self) -> None:
+        """The client will send no more."""
+        if self.stream is not None:
+            self.stream.close_gracefully()  # type: ignore[attr-defined]
+
+    def lost(self, exc: BaseException | None) -> None:
+        """The connection is gone."""
+        self._forget_timer()
+        self.server._lost(self)
+
+    def _too_late(self, reactor: Any) -> None:
+        self._timer = None
+        if self.stream is not None:
+            self.stream.close()  # type: ignore[attr-defined]
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self.server.ioloop.reactor.remove(self._timer)
+            self._timer = None
