@@ -393,7 +393,7 @@ class Deflate:
         return decompressor
 
     def _inflate(self, data: bytes, max_size: int | None, last: bool) -> bytes:
-        limit = 0 if max_size is None or max_size >= sys.maxsize else max_size + 1
+        limit = 0 if max_size is None or max_size >= sys.maxsize else max(max_size, 0) + 1
         decompressor = self._decompressor
         if decompressor is None or decompressor.eof:
             if decompressor is not None and last and not data:

@@ -6,8 +6,8 @@ connection and changes its frames: `encode` on the way out, `decode` on the way 
 the members is one, whether or not it inherits from here. permessage-deflate (`deflate.py`) is the one that comes
 along.
 
-A connection without extensions has None in that place and pays one test for it; one with several has a `Chain`, which
-is an extension too. So the state machine knows one thing: there is an extension, or there is none.
+A connection may have several, in the order in which the server's answer names them: what is sent goes through them from
+the first to the last, what is received from the last to the first (RFC 6455 9.1).
 
 This file also owns the grammar of ``Sec-WebSocket-Extensions``. It must not know the rest of HTTP, nor the state of a
 connection.
@@ -26,14 +26,12 @@ from .errors import NegotiationError
 from .frames import Frame
 
 __all__ = [
-    'Chain',
     'Extension',
     'ExtensionFactory',
     'ExtensionList',
     'Parameter',
     'PerMessageDeflate',
     'as_factories',
-    'chain',
     'format_extensions',
     'negotiate_client',
     'negotiate_server',
@@ -108,44 +106,6 @@ class ExtensionFactory(Protocol):
             NegotiationError: the answer is not one to our offers.
         """
         ...
-
-
-class Chain:
-    """Several extensions as one, in the order in which the server's answer names them (RFC 6455 9.1).
-
-    What is sent goes through them from the first to the last, what is received from the last to the first.
-    """
-
-    __slots__ = ('extensions', 'name', 'rsv')
-
-    def __init__(self, extensions: Iterable[Extension]) -> None:
-        self.extensions = tuple(extensions)
-        self.name = ', '.join(extension.name for extension in self.extensions)
-        self.rsv = 0
-        for extension in self.extensions:
-            self.rsv |= extension.rsv
-
-    def __repr__(self) -> str:
-        return f'Chain({list(self.extensions)!r})'
-
-    def encode(self, frame: Frame) -> Frame:
-        """An outgoing frame as it goes onto the wire."""
-        for extension in self.extensions:
-            frame = extension.encode(frame)
-        return frame
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """An incoming frame as the application sees it; `max_size` holds for what each extension makes of it."""
-        for extension in reversed(self.extensions):
-            frame = extension.decode(frame, max_size=max_size)
-        return frame
-
-
-def chain(extensions: Sequence[Extension]) -> Extension | None:
-    """What a connection with these extensions holds: nothing, the one, or a `Chain` of several."""
-    if not extensions:
-        return None
-    return extensions[0] if len(extensions) == 1 else Chain(extensions)
 
 
 def as_factories(compression: Any) -> list[ExtensionFactory]:

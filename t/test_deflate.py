@@ -636,6 +636,12 @@ def test_a_message_may_have_all_of_the_limit_and_no_byte_more(engine, size):
         assert caught.value.code == 1009
 
 
+def test_a_limit_that_is_used_up_lets_nothing_through():
+    data = pair(threshold=0)[0].compress_message(b'x')
+    with pytest.raises(PayloadTooBig):
+        inflate(pair()[1], data, max_size=-1)
+
+
 def test_a_limit_larger_than_memory_is_no_limit():
     data = pair(threshold=0)[0].compress_message(b'x' * 1000)
     for limit in (None, sys.maxsize - 1, sys.maxsize, 1 << 80):

@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 from pyjows import deflate
 from pyjows.errors import NegotiationError
 from pyjows.extensions import (
-    Chain,
     Extension,
     PerMessageDeflate,
     as_factories,
-    chain,
     format_extensions,
     negotiate_client,
     negotiate_server,
@@ -251,16 +249,6 @@ def test_a_client_fails_an_answer_that_it_cannot_have_asked_for(answer, reason):
 # The path of frames
 
 
-def test_a_connection_has_no_extension_or_one_or_a_chain_of_several():
-    one, two = Salted(1), Salted(2, 0x10)
-    assert chain([]) is None
-    assert chain([one]) is one
-    several = chain([one, two])
-    assert isinstance(several, Chain)
-    assert several.rsv == 0x30
-    assert several.extensions == (one, two)
-
-
 def test_an_extension_that_overrides_nothing_changes_nothing():
     class Idle(Extension):
         name, rsv = 'x-idle', 0
@@ -274,13 +262,15 @@ def test_an_extension_that_overrides_nothing_changes_nothing():
 def test_what_several_extensions_did_is_undone_in_reverse(salt_first):
     offered = [Salt(3), deflate.PerMessageDeflate(threshold=0)]
     _, accepted, agreed = negotiate(offered if salt_first else offered[::-1], offered)
-    sender, receiver = chain(agreed), chain(accepted)
-    assert sender.rsv == receiver.rsv == 0x60
     for n in range(5):
         for frame in (Frame(Opcode.TEXT, b'text ' * n, False), Frame(Opcode.CONT, b'more ' * n)):
-            sent = sender.encode(frame)
+            sent = frame
+            for extension in agreed:
+                sent = extension.encode(sent)
             assert sent.rsv2 and sent.rsv1 == (frame.opcode == Opcode.TEXT)
-            assert receiver.decode(sent, max_size=1000) == frame
+            for extension in reversed(accepted):
+                sent = extension.decode(sent, max_size=1000)
+            assert sent == frame
 
 
 # wsproto's shape
