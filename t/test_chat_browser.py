@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 
 import pytest
 from background import until
@@ -88,7 +89,9 @@ class Page:
 
     def sees(self, selector, *texts):
         """Wait until the elements that match have these texts, in this order."""
-        until(lambda: self.all(selector) == list(texts), f'{selector} to be {texts}, was {self.all(selector)}')
+        with suppress(AssertionError):
+            until(lambda: self.all(selector) == list(texts), f'{selector} to be {texts}')
+        assert self.all(selector) == list(texts), selector
 
     def sees_state(self, state):
         until(lambda: self.all(f'#status[data-state="{state}"]'), f'the connection to be {state}')
@@ -158,6 +161,21 @@ def test_who_leaves_is_gone_from_the_list(open_page, browser):
     browser.get('about:blank')
     ann.sees('#people span:last-child', 'Ann')
     ann.sees('.note', 'Bob joined', 'Bob left')
+
+
+def test_who_goes_back_to_the_page_is_back_in_the_room(open_page, browser):
+    ann = open_page('Ann')
+    bob = open_page('Bob')
+    ann.say('before')
+    bob.sees('.said p', 'before')
+    bob.focus()
+    browser.get('about:blank')
+    ann.sees('#people span:last-child', 'Ann')
+    bob.focus()
+    browser.back()
+    ann.sees('#people span:last-child', 'Ann', 'Bob')
+    bob.sees_state('online')
+    bob.sees('.said p', 'before')
 
 
 def test_a_name_that_is_taken_gets_a_number(open_page):

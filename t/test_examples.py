@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from program import ROOT, Program
@@ -77,8 +78,8 @@ def test_echo_client_says_that_nobody_is_there():
 class Guest:
     """Somebody in the chat who has no browser."""
 
-    def __init__(self, url, name):
-        self.ws = connect(url.replace('http', 'ws'))
+    def __init__(self, ws, name):
+        self.ws = ws
         self.say(type='join', name=name)
 
     def say(self, **message):
@@ -93,14 +94,18 @@ class Guest:
 
 
 def test_chat_tells_everybody_what_happens():
-    with example('chat.py', ANYWHERE) as chat:
-        ann = Guest(url_of(chat), 'Ann')
+    with example('chat.py', ANYWHERE) as chat, ExitStack() as leaving:
+
+        def join(name):
+            return Guest(leaving.enter_context(connect(url_of(chat).replace('http', 'ws'))), name)
+
+        ann = join('Ann')
         assert ann.hears('welcome') == {'type': 'welcome', 'name': 'Ann', 'people': ['Ann'], 'history': []}
         ann.say(type='say', text='  Anybody here?  ')
         first = ann.hears('said')
         assert (first['name'], first['text']) == ('Ann', 'Anybody here?')
 
-        bob = Guest(url_of(chat), 'Bob')
+        bob = join('Bob')
         assert bob.hears('welcome')['history'] == [first]
         assert ann.hears('joined')['people'] == ['Ann', 'Bob']
         bob.say(type='typing', typing=True)

@@ -41,7 +41,7 @@ def accepts(port: int) -> bool:
         return sock.connect_ex(('127.0.0.1', port)) == 0
 
 
-@pytest.mark.parametrize('snippets', sections())
+@pytest.mark.parametrize('snippets', list(sections()))
 def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_path):
     port = free_port()
 
