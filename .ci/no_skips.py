@@ -2,7 +2,7 @@
 
 A skipped test is a test that nobody ran. Where everything was installed on purpose, one that cannot find its browser,
 its peer or its platform means that something is broken. `PYJOWS_TEST_ALL=1` turns this on. What a build or a reactor
-lacks by its nature (the interpreted form has no native reactor, `poll` runs no coroutines) may be skipped: those reasons
+lacks by its nature (interpreted there is no native reactor, `poll` runs no coroutines) may be skipped: those reasons
 have one of the words below in them.
 """
 
