@@ -108,9 +108,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant(
         name='wsecho', label='bare C server', modes=('broadcast',), script='wsecho', arguments=('--broadcast', '1')
     ),
-    Contestant(
-        name='wsload', label='bare C client', modes=('client',), script='wsload', arguments=('--connections', '1')
-    ),
+    Contestant(name='wsload', label='bare C client', modes=('client',), script='wsload'),
     _engine('pyjows-protocol', 'pyjows Protocol', 'pyjows.protocol'),
     _engine('pyjows-connection', 'pyjows WSConnection', 'pyjows.connection'),
     _engine('pyjows-protocol-pure', 'pyjows Protocol, interpreted', 'pyjows.protocol', PYJOWS_PURE='1'),

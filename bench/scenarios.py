@@ -82,6 +82,17 @@ def _sansio(size: int, name: str) -> Scenario:
     )
 
 
+def _client(connections: int) -> Scenario:
+    return Scenario(
+        name=f'client-{connections}x256',
+        title=f'Client, {connections} connection{"s"[: connections > 1]} × 256 B',
+        mode='client',
+        tool='client',
+        arguments={'connections': connections, 'size': 256},
+        unit='round trips/s',
+    )
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     _echo(1, 32, '1x32'),
     _echo(100, 16, '100x16'),
@@ -124,14 +135,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         arguments={'connections': 1000, 'size': 64},
         unit='deliveries/s',
     ),
-    Scenario(
-        name='client-256',
-        title='Client round trip, 256 B',
-        mode='client',
-        tool='client',
-        arguments={'size': 256},
-        unit='round trips/s',
-    ),
+    _client(1),
+    _client(100),
     Scenario(
         name='handshakes',
         title='Handshakes, 16 under way',
@@ -145,7 +150,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title='Memory of an idle connection',
         mode='idle',
         tool='wsopen',
-        arguments={'connections': 5000},
+        arguments={'connections': 5000, 'in-flight': 16},
         metric='memory_kib',
         unit='KiB',
         lower_is_better=True,
@@ -155,7 +160,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title='Memory of an idle connection, after a message',
         mode='idle',
         tool='wsopen',
-        arguments={'connections': 5000, 'touch': 1},
+        arguments={'connections': 5000, 'in-flight': 16, 'touch': 1},
         metric='memory_kib',
         unit='KiB',
         lower_is_better=True,

@@ -41,7 +41,8 @@ TARGETS: tuple[Target, ...] = (
     Target('burst-10x256', 'pyjows-uvloop', PICOWS, 8),
     Target('text-100x32', 'pyjows-epoll', PICOWS, 1.05),
     Target('json-100x200', 'pyjows-epoll', PICOWS, 1.0),
-    Target('client-256', 'pyjows-epoll', PICOWS, 1.05),
+    Target('client-1x256', 'pyjows-epoll', PICOWS, 1.05),
+    Target('client-100x256', 'pyjows-epoll', PICOWS, 1.05),
     Target('handshakes', 'pyjows-epoll', PICOWS, 1.8),
     Target('idle', 'pyjows-epoll', None, 4),  # KiB
     Target('broadcast-1000x64', 'pyjows-epoll', 'websockets-uvloop', 2),

@@ -1,22 +1,28 @@
 """aiohttp's client on uvloop."""
 
+import asyncio
+
 from aiohttp import ClientSession
 
 from bench.clients.common import MAX_SIZE, Tally, options
 from bench.servers.common import run_uvloop
 
 OPTIONS = options()
-TALLY = Tally()
+TALLY = Tally(OPTIONS)
 
 
-async def main() -> None:
-    url = f'http://127.0.0.1:{OPTIONS.port}/'
-    async with ClientSession() as session, session.ws_connect(url, max_msg_size=MAX_SIZE) as ws:
-        TALLY.begin(OPTIONS.seconds, OPTIONS.warmup)
+async def talk(session: ClientSession) -> None:
+    async with session.ws_connect(f'http://127.0.0.1:{OPTIONS.port}/', max_msg_size=MAX_SIZE) as ws:
+        TALLY.opened()
         await ws.send_bytes(bytes(OPTIONS.size))
         async for message in ws:
             TALLY.count += 1
             await ws.send_bytes(message.data)
+
+
+async def main() -> None:
+    async with ClientSession() as session:
+        await asyncio.gather(*(talk(session) for _ in range(OPTIONS.connections)))
 
 
 if __name__ == '__main__':

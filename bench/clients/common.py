@@ -17,6 +17,7 @@ def options() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--port', type=int, required=True)
+    parser.add_argument('--connections', type=int, default=1)
     parser.add_argument('--size', type=int, default=256, help='bytes of a message')
     parser.add_argument('--seconds', type=float, default=2)
     parser.add_argument('--warmup', type=float, default=0.2, help='seconds that do not count')
@@ -24,31 +25,35 @@ def options() -> argparse.Namespace:
 
 
 class Tally:
-    """Counts messages: add to `count` for every one that came back.
+    """Counts messages: add to `count` for every one that came back, and call `opened` for every connection.
 
-    From `begin` on a timer signal looks at it, once after the warm-up and once at the end, where it prints the figures
-    as JSON and ends the process. So what is measured does not look at the clock.
+    When all are open, a timer signal looks at it, once after the warm-up and once at the end, where it prints the
+    figures as JSON and ends the process. So what is measured does not look at the clock.
     """
 
-    count = 0
-
-    def begin(self, seconds: float, warmup: float) -> None:
-        """Start the clock."""
-        self._seconds = seconds
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.count = 0
+        self._missing: int = options.connections
+        self._options = options
         self._started: tuple[int, float, float] | None = None
-        signal.signal(signal.SIGALRM, self._look)
-        signal.setitimer(signal.ITIMER_REAL, warmup)
+
+    def opened(self) -> None:
+        """One more connection is open; with the last of them the clock starts."""
+        self._missing -= 1
+        if not self._missing:
+            signal.signal(signal.SIGALRM, self._look)
+            signal.setitimer(signal.ITIMER_REAL, self._options.warmup)
 
     def _look(self, signum: int, frame: FrameType | None) -> None:
         now = self.count, time.perf_counter(), time.process_time()
         if self._started is None:
             self._started = now
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            signal.setitimer(signal.ITIMER_REAL, self._options.seconds)
             return
         count, elapsed, cpu = (b - a for a, b in zip(self._started, now, strict=True))
         if not count:
             print('no message came back', file=sys.stderr, flush=True)
             os._exit(1)
-        figures = {'rate': count / elapsed, 'cpu_us': cpu / count * 1e6, 'mean_us': elapsed / count * 1e6}
+        figures = {'rate': count / elapsed, 'cpu_us': cpu / count * 1e6}
         print(json.dumps(figures), flush=True)
         os._exit(0)

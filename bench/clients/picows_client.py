@@ -9,12 +9,12 @@ from bench.clients.common import MAX_SIZE, Tally, options
 from bench.servers.common import run_uvloop
 
 OPTIONS = options()
-TALLY = Tally()
+TALLY = Tally(OPTIONS)
 
 
 class Client(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
-        TALLY.begin(OPTIONS.seconds, OPTIONS.warmup)
+        TALLY.opened()
         transport.send(WSMsgType.BINARY, bytes(OPTIONS.size))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -24,7 +24,8 @@ class Client(WSListener):
 
 
 async def main() -> None:
-    await ws_connect(Client, f'ws://127.0.0.1:{OPTIONS.port}/', max_frame_size=MAX_SIZE)
+    for _ in range(OPTIONS.connections):
+        await ws_connect(Client, f'ws://127.0.0.1:{OPTIONS.port}/', max_frame_size=MAX_SIZE)
     await asyncio.Event().wait()
 
 

@@ -13,15 +13,15 @@ if REACTOR == 'uvloop':
 import pyjows  # noqa: E402
 
 OPTIONS = options()
-TALLY = Tally()
+TALLY = Tally(OPTIONS)
 
 
-def connect() -> pyjows.WebSocket:
+def talk() -> pyjows.WebSocket:
     ws = pyjows.connect(f'ws://127.0.0.1:{OPTIONS.port}/', max_websocket_size=MAX_SIZE)
 
     @ws.on
     def open(ws: pyjows.WebSocket) -> None:
-        TALLY.begin(OPTIONS.seconds, OPTIONS.warmup)
+        TALLY.opened()
         ws.send(binary=bytes(OPTIONS.size))
 
     @ws.on
@@ -33,13 +33,14 @@ def connect() -> pyjows.WebSocket:
 
 
 async def main() -> None:
-    ws = connect()  # noqa: F841  (kept while the loop runs)
+    connections = [talk() for _ in range(OPTIONS.connections)]
     await asyncio.Event().wait()
+    del connections
 
 
 if __name__ == '__main__':
     if REACTOR == 'uvloop':
         run_uvloop(main)
     else:
-        ws = connect()
+        connections = [talk() for _ in range(OPTIONS.connections)]
         pyjows.run()

@@ -1,21 +1,27 @@
 """websockets' asyncio client on uvloop."""
 
+import asyncio
+
 from websockets.asyncio.client import connect
 
 from bench.clients.common import MAX_SIZE, Tally, options
 from bench.servers.common import run_uvloop
 
 OPTIONS = options()
-TALLY = Tally()
+TALLY = Tally(OPTIONS)
 
 
-async def main() -> None:
+async def talk() -> None:
     async with connect(f'ws://127.0.0.1:{OPTIONS.port}/', compression=None, max_size=MAX_SIZE, proxy=None) as ws:
-        TALLY.begin(OPTIONS.seconds, OPTIONS.warmup)
+        TALLY.opened()
         await ws.send(bytes(OPTIONS.size))
         async for message in ws:
             TALLY.count += 1
             await ws.send(message)
+
+
+async def main() -> None:
+    await asyncio.gather(*(talk() for _ in range(OPTIONS.connections)))
 
 
 if __name__ == '__main__':

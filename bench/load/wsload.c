@@ -129,8 +129,9 @@ int main(int argc, char **argv) {
     double elapsed = (now() - start) / 1e9;
     cpu = process_cpu(pid) - cpu;
     if (!messages) die("no message came back in %.1f s", elapsed);
-    printf("{\"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"cpu_us\": %.4f, \"busy\": %.3f, "
-           "\"messages\": %llu}\n", messages / elapsed, percentile(.5), percentile(.99), percentile(.999),
-           cpu / 1e3 / messages, cpu / 1e9 / elapsed, (unsigned long long)messages);
+    printf("{\"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"messages\": %llu", messages / elapsed,
+           percentile(.5), percentile(.99), percentile(.999), (unsigned long long)messages);
+    if (pid) printf(", \"cpu_us\": %.4f, \"busy\": %.3f", cpu / 1e3 / messages, cpu / 1e9 / elapsed);
+    puts("}");
     return 0;
 }
