@@ -13,6 +13,8 @@ cdef class Shared:
     cdef public bytearray read_buffer
     cdef list waiting
 
+    @cython.locals(stream=StreamCore, waiting=list)
+    cpdef object flush(self, object reactor=*)
     cpdef object later(self, StreamCore stream)
 
 
@@ -36,23 +38,24 @@ cdef class StreamCore(Handle):
     cdef bint _watched
 
     cpdef object ready(self, bint readable, bint writable)
+    cdef object dispatch(self, bint readable, bint writable)
     @cython.locals(shared=Shared, n=Py_ssize_t, buffer=bytearray)
     cdef object _read(self)
-    cpdef Py_ssize_t _receive(self, bytearray buffer) except? -2
-    cpdef object _eof(self)
+    cdef Py_ssize_t _receive(self, bytearray buffer) except? -2
+    cdef object _eof(self)
     @cython.locals(out=WriteBuffer)
     cpdef WriteBuffer acquire(self)
     @cython.locals(out=WriteBuffer, n=Py_ssize_t)
-    cpdef object flush(self)
-    cpdef Py_ssize_t _transmit(self, WriteBuffer out) except? -2
+    cdef object _flush(self)
+    cdef Py_ssize_t _transmit(self, WriteBuffer out) except? -2
     cdef object _block(self)
     @cython.locals(out=WriteBuffer)
     cdef object _release(self)
     cdef object _drained(self)
     cdef object _end(self, int how)
     cdef object _finish_ending(self)
-    cpdef object _shut(self)
+    cdef object _shut(self)
     cdef object _fault(self, object exc)
     cdef object _lose(self, object exc)
-    cpdef object _close_socket(self)
+    cdef object _close_socket(self)
     cdef object _watch(self)

@@ -54,7 +54,7 @@ class Shared:
         """Flush all that have something to flush."""
         waiting, self.waiting = self.waiting, []
         for stream in waiting:
-            stream.flush()
+            stream._flush()
 
 
 class StreamCore(Handle):
@@ -96,9 +96,13 @@ class StreamCore(Handle):
 
     def ready(self, readable: bool, writable: bool) -> None:
         """The socket is ready."""
+        self.dispatch(readable, writable)
+
+    def dispatch(self, readable: bool, writable: bool) -> None:
+        """The socket is ready."""
         if writable and not self._closed:
             self._blocked = False
-            self.flush()
+            self._flush()
         if readable and self._reading and not self._closed:
             self._read()
 
@@ -129,7 +133,7 @@ class StreamCore(Handle):
                 self._corked = False
                 shared.read_buffer = buffer
             if self.out is not None:
-                self.flush()
+                self._flush()
 
     def _receive(self, buffer: bytearray) -> int:
         """How many bytes came into `buffer`: 0 at the end of the stream, -1 for nothing at the moment."""
@@ -169,6 +173,9 @@ class StreamCore(Handle):
 
     def flush(self) -> None:
         """Write what waits now, as far as the kernel takes it."""
+        self._flush()
+
+    def _flush(self) -> None:
         out = self.out
         if out is None or self._blocked or self._closed:
             return
@@ -291,7 +298,7 @@ class StreamCore(Handle):
 
     def detach(self) -> Any:
         """Let go of the socket, open, and return it; nothing is read or written here any more."""
-        self.flush()
+        self._flush()
         self._reading = False
         self.shared.reactor.remove(self.fd)
         self.receiver = None

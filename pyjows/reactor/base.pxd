@@ -4,6 +4,7 @@ from pyjows.reactor.timers cimport Timer, Timers
 
 cdef class Handle(EmitterCore):
     cpdef object ready(self, bint readable, bint writable)
+    cdef object dispatch(self, bint readable, bint writable)
 
 
 cdef class Callback(Handle):

@@ -57,6 +57,10 @@ class Handle(EmitterCore):
         """
         raise NotImplementedError
 
+    def dispatch(self, readable: bool, writable: bool) -> None:
+        """`ready` for a native reactor: compiled, a handle overrides this one to be called as C."""
+        self.ready(readable, writable)
+
 
 class Callback(Handle):
     """A plain function as a handle."""
