@@ -39,7 +39,6 @@ from .frames import CloseCode, Frame
 __all__ = ['Deflate', 'PerMessageDeflate']
 
 _TAIL = b'\x00\x00\xff\xff'
-_EMPTY = b'\x00'
 
 _WINDOW_BITS = 12  # where nobody says otherwise
 _MAX_WINDOW_BITS = 15
@@ -276,7 +275,7 @@ class Deflate:
         self._compressor: _Compressor | None = None
         self._decompressor: _Decompressor | None = None
         self._deflating = False  # a fragmented message is on its way out
-        self._inflating = False  # a compressed message is on its way in
+        self._inflating = False  # the message that is on its way in is compressed
 
     def __repr__(self) -> str:
         return (
@@ -305,7 +304,7 @@ class Deflate:
             self._compressor = self._new_compressor()
         data = self._compressor.compress(data) + self._compressor.flush(self._sync)
         if fin:
-            data = data[:-4] or _EMPTY
+            data = data[:-4]
             self._deflating = False
             if self.local_no_context_takeover:
                 self._compressor = None
@@ -336,9 +335,7 @@ class Deflate:
             raise ProtocolError('RSV1 on a continuation; RFC 7692 6 has it on the first frame of a message only')
         if not self._inflating:
             return frame
-        data = self._inflate(data, max_size, fin)
-        self._inflating = not fin
-        return Frame(opcode, data, fin, False, rsv2, rsv3)
+        return Frame(opcode, self._inflate(data, max_size, fin), fin, False, rsv2, rsv3)
 
     def compress_message(self, payload: bytes) -> bytes | None:
         """The payload of the one frame that carries this message, with RSV1 set; None if it should go out as it is.
@@ -353,7 +350,7 @@ class Deflate:
         compressor = self._compressor
         if compressor is None:
             compressor = self._compressor = self._new_compressor()
-        return (compressor.compress(payload) + compressor.flush(self._sync))[:-4] or _EMPTY
+        return (compressor.compress(payload) + compressor.flush(self._sync))[:-4]
 
     def compress_shared(self, payload: bytes) -> bytes | None:
         """Like `compress_message`, but referring to nothing sent before, whatever was agreed.
@@ -364,7 +361,7 @@ class Deflate:
         if len(payload) < self.threshold:
             return None
         compressor = self._new_compressor()
-        data = (compressor.compress(payload) + compressor.flush(self._sync))[:-4] or _EMPTY
+        data = (compressor.compress(payload) + compressor.flush(self._sync))[:-4]
         return data if len(data) < len(payload) else None
 
     def forget(self) -> None:
@@ -388,7 +385,7 @@ class Deflate:
         return compressor
 
     def _new_decompressor(self) -> _Decompressor:
-        # Where 8 bits were agreed, some senders compress with zlib's 9 all the same, and 256 bytes more cost nothing.
+        # Where 8 bits were agreed, some senders use 9 all the same; to be able to read them costs 256 bytes.
         decompressor: _Decompressor = self._inflator(-max(self.remote_max_window_bits, 9))
         return decompressor
 
@@ -430,8 +427,6 @@ class Deflate:
             step = rest[at : at + _STEP]
             out += decompressor.decompress(step, limit - len(out) if limit else 0)
             at += len(step) - len(decompressor.unused_data)
-        if last and self._decompressor is not None and self._decompressor.eof:
-            self._decompressor = None
         return bytes(out)
 
 

@@ -529,6 +529,29 @@ def test_a_sender_that_keeps_its_window_is_refused_where_it_should_not():
     assert caught.value.code == 1007
 
 
+def test_a_sender_that_uses_a_larger_window_than_agreed_is_refused():
+    client, _ = pair(client_max_window_bits=15)
+    _, server = pair(client_max_window_bits=9, zlib='zlib')
+    noise = random.Random(1).randbytes(2000)
+    assert inflate(server, client.compress_message(noise)) == noise
+    with pytest.raises(ProtocolError, match='too far back'):
+        inflate(server, client.compress_message(noise))
+
+
+@every_engine
+def test_a_sender_that_uses_9_bits_where_8_were_agreed_is_understood(engine):
+    _, server = pair(client_max_window_bits=8, zlib=engine)
+    noise = random.Random(1).randbytes(500)
+    sender = isal_of_9_bits()
+    for _ in range(3):
+        assert inflate(server, (sender.compress(noise) + sender.flush(zlib.Z_SYNC_FLUSH))[:-4]) == noise
+
+
+def isal_of_9_bits():
+    """A compressor that does use all of its 512 bytes."""
+    return pytest.importorskip('isal.isal_zlib').compressobj(3, zlib.DEFLATED, -9)
+
+
 @pytest.fixture
 def census():
     """An engine that knows which of its objects are alive."""

@@ -287,6 +287,14 @@ def test_wsproto_s_shape_negotiates_in_strings():
     assert client.extension.decode(server.extension.encode(frame)) == frame
 
 
+def test_wsproto_s_shape_knows_afterwards_what_was_agreed():
+    client, server = PerMessageDeflate(), PerMessageDeflate(True, 10, False, 11)
+    client.finalize(f'permessage-deflate; {server.accept(f"permessage-deflate; {client.offer()}")}')
+    for side in (client, server):
+        assert (side.client_no_context_takeover, side.client_max_window_bits) == (True, 10)
+        assert (side.server_no_context_takeover, side.server_max_window_bits) == (False, 11)
+
+
 @pytest.mark.parametrize('arguments', [(), (True,), (True, 12), (False, None, True), (True, 10, True, 9)])
 def test_wsproto_s_shape_takes_and_offers_and_shows_what_wsproto_does(arguments):
     wsproto = pytest.importorskip('wsproto.extensions')
