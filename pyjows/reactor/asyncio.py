@@ -236,7 +236,7 @@ class AsyncioReactor(Reactor):
         self.reset()
         if self._own_loop and not self.loop.is_running():
             if self._tasks:
-                self.loop.run_until_complete(asyncio.wait(self._tasks))
+                self.loop.run_until_complete(asyncio.wait(list(self._tasks)))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()

@@ -1,0 +1,10 @@
+"""`IOLoop`, `Stream`: servers, clients, connections and timers on a reactor."""
+
+from __future__ import annotations
+
+from .listener import Listener
+from .loop import IOLoop
+from .stream import Shared, Stream
+from .tls import TLSStream
+
+__all__ = ['IOLoop', 'Listener', 'Shared', 'Stream', 'TLSStream']

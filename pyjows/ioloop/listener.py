@@ -1,0 +1,269 @@
+"""Listening sockets: opening one, and accepting what comes.
+
+Owns the options of a listening socket, the pace of accepting, and what becomes of a Unix socket's path. Must not know
+streams or TLS: each accepted socket is handed to the loop as it is.
+
+Accepting is level triggered and bounded: at most so many connections a turn, so that a storm of them does not starve
+those that are there. It pauses while the loop has as many connections as it may have, and for a moment when the system
+has no descriptor left; the connections wait in the kernel's backlog meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket as _socket
+import stat
+import sys
+from collections.abc import Callable
+
+from ..reactor import Handle, Reactor, Timer
+
+__all__ = ['Listener', 'listen']
+
+_log = logging.getLogger('pyjows')
+
+_BACKLOG = 4096
+
+# Seconds until the next try when there is no descriptor or no memory for one more connection.
+_RECOVERY = 0.5
+
+# What says that this one connection came to nothing (accept(2), "Error handling").
+_NEXT_ONE = {
+    getattr(errno, name)
+    for name in (
+        'ECONNABORTED', 'EHOSTDOWN', 'EHOSTUNREACH', 'EINTR', 'ENETDOWN', 'ENETUNREACH', 'ENONET', 'ENOPROTOOPT',
+        'EOPNOTSUPP', 'EPERM', 'EPROTO',
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+
+
+class Listener(Handle):
+    """A listening socket on a loop.
+
+    Attributes:
+        socket: the socket.
+        address: the IP address it is bound to; None for a Unix socket.
+        port: the TCP port, also where 0 was asked for; None for a Unix socket.
+        path: the path of a Unix socket, else None.
+
+    Methods: `close`, `fileno`.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        socket: _socket.socket,
+        accepted: Callable[[_socket.socket], object],
+        room: Callable[[], int],
+    ) -> None:
+        Handle.__init__(self)
+        self.socket = socket
+        self.address: str | None = None
+        self.port: int | None = None
+        self.path: str | None = None
+        name = socket.getsockname()
+        if socket.family in (_socket.AF_INET, _socket.AF_INET6):
+            self.address, self.port = name[0], name[1]
+        else:
+            self.path = os.fsdecode(name)
+        self._is_tcp = self.port is not None
+        self._reactor = reactor
+        self._fd = socket.fileno()
+        self._accepted = accepted
+        self._room = room
+        self._retry: Timer | None = None
+        self._is_short = False
+        self._owner = os.getpid()
+        self._inode = _inode(self.path) if self.path and not self.path.startswith('\0') else None
+        reactor.io(self._fd, self)
+
+    def __repr__(self) -> str:
+        return f'<Listener {self.path if self.port is None else f"{self.address} port {self.port}"}>'
+
+    def fileno(self) -> int:
+        """The file descriptor."""
+        return self._fd
+
+    def ready(self, readable: bool, writable: bool) -> None:
+        """Accept what has come, as much of it as there is room for."""
+        room = self._room()
+        if room <= 0:
+            self.pause()
+        for _ in range(room):
+            if self._fd < 0:
+                break  # the loop had enough, and closed us
+            try:
+                socket, _address = self.socket.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as exc:
+                if exc.errno in _NEXT_ONE:
+                    continue
+                self._recover(exc)
+                break
+            self._is_short = False
+            socket.setblocking(False)
+            if self._is_tcp and sys.platform != 'linux':  # where an accepted socket does not inherit it
+                socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            self._accepted(socket)
+
+    def pause(self) -> None:
+        """Accept nothing for now."""
+        if self._fd >= 0:
+            self._reactor.watch(self._fd, False, False)
+
+    def resume(self) -> None:
+        """Accept again."""
+        if self._fd >= 0 and self._retry is None:
+            self._reactor.watch(self._fd, True, False)
+
+    def close(self) -> None:
+        """Listen no more; a Unix socket's path is removed if it is still this one. Doing it again does nothing."""
+        if self._fd < 0:
+            return
+        self._reactor.remove(self._fd)
+        if self._retry is not None:
+            self._reactor.remove(self._retry)
+            self._retry = None
+        self._fd = -1
+        self.socket.close()
+        # A forked child that closes its copy leaves the parent's path alone.
+        if self._inode is not None and self._owner == os.getpid() and self.path and _inode(self.path) == self._inode:
+            os.unlink(self.path)
+
+    def _recover(self, exc: OSError) -> None:
+        """The system is out of something: the backlog keeps what comes until we try again."""
+        if not self._is_short:
+            self._is_short = True
+            _log.warning(
+                '%r cannot accept: %s; trying again every %g s. Raise the limit of open files (ulimit -n), '
+                'or lower max_connections below it',
+                self, exc, _RECOVERY,
+            )  # fmt: skip
+        self.pause()
+        self._retry = self._reactor.timer(self._recovered, _RECOVERY)
+
+    def _recovered(self, reactor: Reactor) -> None:
+        self._retry = None
+        self.resume()
+
+
+def listen(
+    *,
+    address: str | None = None,
+    port: int = 0,
+    path: str | os.PathLike[str] | None = None,
+    fd: int | None = None,
+    socket: _socket.socket | None = None,
+    backlog: int = _BACKLOG,
+    reuse_port: bool = False,
+) -> _socket.socket:
+    """Open a listening socket that does not block.
+
+    Args:
+        address: an IP address (an IPv6 one takes IPv6 only), or a name that has one; by default all of IPv4.
+        port: 0 for one that is free.
+        path: of a Unix socket, instead. A socket file that nobody listens to any more is replaced. One that begins
+            with a zero byte is an abstract name (Linux).
+        fd: of a socket that is open already, instead (the caller gives it away).
+        socket: the same as an object.
+        backlog: how many connections may wait to be accepted; the system has a limit of its own.
+        reuse_port: let several processes listen to one port; the kernel spreads the connections.
+
+    Raises:
+        OSError: the system refuses; the message names the place.
+        ValueError: the arguments contradict each other.
+    """
+    if sum(what is not None for what in (path, fd, socket)) + (address is not None or port != 0) > 1:
+        raise ValueError('a server listens to one of these: address and port, path, fd, socket')
+    if fd is not None:
+        socket = _socket.socket(fileno=fd)
+    if socket is not None:
+        if socket.type != _socket.SOCK_STREAM:
+            raise ValueError(f'cannot listen to {socket}: it is no stream socket')
+    elif path is not None:
+        socket = _bind_unix(os.fsdecode(path))
+    else:
+        socket = _bind_tcp(address or '0.0.0.0', port, reuse_port)
+    try:
+        if socket.family in (_socket.AF_INET, _socket.AF_INET6):
+            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        socket.setblocking(False)
+        socket.listen(backlog)
+    except OSError as exc:
+        socket.close()
+        where = path if path is not None else f'{address} port {port}'
+        raise OSError(exc.errno, f'cannot listen to {where}: {exc.strerror}') from exc
+    return socket
+
+
+def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
+    if not 0 <= port <= 65535:
+        raise ValueError(f'{port!r} is no TCP port: give one from 0 (any that is free) to 65535')
+    try:
+        found = _socket.getaddrinfo(address, port, type=_socket.SOCK_STREAM, flags=_socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as exc:
+        raise OSError(getattr(exc, 'errno', None), f'cannot listen to {address!r}: no such address: {exc}') from exc
+    # One socket, one address: a name that has both kinds stands for its IPv4 address.
+    family, kind, proto, _, place = min(found, key=lambda info: info[0] != _socket.AF_INET)
+    socket = _socket.socket(family, kind, proto)
+    try:
+        if os.name == 'posix':
+            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            if not hasattr(_socket, 'SO_REUSEPORT'):
+                raise ValueError('reuse_port: this system has no SO_REUSEPORT')
+            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+        if family == _socket.AF_INET6:
+            socket.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+        socket.bind(place)
+    except OSError as exc:
+        socket.close()
+        raise OSError(exc.errno, f'cannot listen to {address} port {port}: {exc.strerror}') from exc
+    except BaseException:
+        socket.close()
+        raise
+    return socket
+
+
+def _bind_unix(path: str) -> _socket.socket:
+    if not hasattr(_socket, 'AF_UNIX'):
+        raise ValueError(f'cannot listen to {path!r}: this system has no Unix sockets')
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        try:
+            socket.bind(path)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or not _is_stale(path):
+                raise
+            os.unlink(path)
+            socket.bind(path)
+    except OSError as exc:
+        socket.close()
+        cause = exc.strerror or str(exc)
+        if exc.errno == errno.EADDRINUSE:
+            cause = 'somebody listens there already' if _inode(path) else 'there is a file that is no socket'
+        raise OSError(exc.errno, f'cannot listen to {path!r}: {cause}') from exc
+    return socket
+
+
+def _is_stale(path: str) -> bool:
+    """Whether a path is a socket that nobody listens to any more."""
+    if _inode(path) is None:
+        return False
+    with _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    """What identifies the socket file at a path; None when there is no socket."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
+

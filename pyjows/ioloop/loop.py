@@ -1,0 +1,613 @@
+"""`IOLoop`: servers, clients, connections and timers on one reactor.
+
+Owns the names (ids) of everything on the loop, how many connections there may be, and how a loop comes to its end.
+Must not know what the connections carry, nor how a reactor waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import random
+import socket as _socket
+import ssl
+import threading
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from types import CoroutineType
+from typing import Any, ClassVar, TypeVar, overload
+
+from ..emitter import EventEmitter
+from ..reactor import Reactor, Timer, choose
+from .dialer import Dialer
+from .listener import Listener, listen
+from .stream import Shared, Stream
+from .tls import TLSNegotiation, TLSStream
+
+__all__ = ['IOLoop']
+
+_log = logging.getLogger('pyjows')
+
+Call = Callable[['IOLoop'], object]
+ServerCall = Callable[['IOLoop', Stream, str], object]
+ClientCall = Callable[['IOLoop', OSError | None, Any], object]
+AnyCall = TypeVar('AnyCall', bound=Callable[..., object])
+
+# Seconds.
+_CONNECT_TIMEOUT = 10.0
+_TLS_TIMEOUT = 10.0
+
+_MAX_CONNECTIONS = 65536
+
+# Connections accepted from one listening socket in one turn.
+_MULTI_ACCEPT = 64
+
+# Where an asyncio loop keeps the IOLoop that rides on it: they live and die together.
+_RIDER = '_pyjows_ioloop'
+
+
+class IOLoop(EventEmitter):
+    """A loop with servers, clients, connections and timers on it.
+
+    Synopsis::
+
+        loop = IOLoop()
+
+        @loop.server(port=3000)
+        def echo(loop, stream, id):
+            @stream.on
+            def read(stream, data):
+                stream.write(data)
+
+        @loop.timer(60)
+        def bye(loop):
+            loop.remove(echo)       # the decorated name is the id
+            loop.stop_gracefully()
+
+        loop.start()
+
+    Args:
+        reactor: what waits: a name, a class, an instance, or None for the best here and now (`pyjows.reactor.choose`).
+
+    Events:
+        ``finish`` ``(loop)``: a graceful stop began: no new connections are accepted, and the loop waits until those
+            that are there have gone. The place to close them.
+        ``reset`` ``(loop)``: `reset` was called, nothing is removed yet.
+
+    Attributes:
+        reactor: the reactor. What a callback raises is emitted there as ``error``, or logged.
+        shared: what the streams share (`Shared`).
+        max_accepts: how many connections to accept in all, after which the loop stops gracefully; 0 (the default) for
+            no end.
+        max_connections: how many accepted connections there may be at a time (65536). At the limit accepting pauses:
+            further ones wait in the kernel's backlog until one goes.
+        multi_accept: how many connections are accepted in one turn of the loop from one socket (64).
+        connections, acceptors, ports, is_running: see there.
+
+    Methods: `server`, `client`, `stream`, `acceptor`, `timer`, `recurring`, `next_tick`, `call_threadsafe`, `remove`,
+    `start`, `stop`, `stop_gracefully`, `one_tick`, `reset`, `close`, `singleton`.
+
+    Each that takes a callback also works as a decorator, and the decorated name then stands for what the method
+    returns: the id of a server or client, the `Timer`. ``async def`` callbacks are welcome on a reactor that runs
+    coroutines.
+    """
+
+    _singleton: ClassVar[IOLoop | None] = None
+    _singleton_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, reactor: str | type[Reactor] | Reactor | None = None) -> None:
+        super().__init__()
+        self.reactor = choose(reactor)
+        self.shared = Shared(self.reactor)
+        self.max_accepts = 0
+        self.multi_accept = _MULTI_ACCEPT
+        self._max_connections = _MAX_CONNECTIONS
+        self._accepts = 0
+        self._acceptors: dict[str, Listener] = {}
+        self._accepted: dict[str, Stream] = {}
+        self._dialed: dict[str, Stream] = {}
+        self._dialers: dict[str, Dialer | TLSNegotiation] = {}
+        self._negotiations: set[TLSNegotiation] = set()
+        self._ids: dict[Stream, str] = {}
+        self._is_full = False
+        self._is_stopping = False
+        self._stop_timer: Timer | None = None
+        # One object for all streams, not one for each.
+        self._on_close = self._stream_closed
+
+    def __repr__(self) -> str:
+        return (
+            f'<IOLoop {self.reactor.name} {"running" if self.is_running else "idle"} '
+            f'acceptors={len(self._acceptors)} connections={len(self._ids)}>'
+        )
+
+    @classmethod
+    def singleton(cls) -> IOLoop:
+        """The default loop: inside a running asyncio loop the one that rides on it, else one for the whole process."""
+        try:
+            host = asyncio.get_running_loop()
+        except RuntimeError:
+            with cls._singleton_lock:
+                if IOLoop._singleton is None:
+                    IOLoop._singleton = cls()
+                return IOLoop._singleton
+        rider = getattr(host, _RIDER, None)
+        if not isinstance(rider, IOLoop):
+            rider = cls('asyncio')
+            setattr(host, _RIDER, rider)
+        return rider
+
+    # Looking
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop is running."""
+        return self.reactor.is_running
+
+    @property
+    def connections(self) -> dict[str, Stream]:
+        """The streams of all connections, accepted and dialed, by id."""
+        return {**self._accepted, **self._dialed}
+
+    @property
+    def acceptors(self) -> dict[str, Listener]:
+        """The listening sockets, by id, in the order in which they were opened."""
+        return dict(self._acceptors)
+
+    @property
+    def ports(self) -> list[int]:
+        """The TCP ports that are listened to, in the order in which they were opened."""
+        return [acceptor.port for acceptor in self._acceptors.values() if acceptor.port is not None]
+
+    def acceptor(self, id: str) -> Listener | None:
+        """The listening socket of a server, with its `port`, `address` and `path`."""
+        return self._acceptors.get(id)
+
+    @property
+    def max_connections(self) -> int:
+        """How many accepted connections there may be at a time; further ones wait in the kernel's backlog."""
+        return self._max_connections
+
+    @max_connections.setter
+    def max_connections(self, limit: int) -> None:
+        self._max_connections = limit
+        self._pace()
+
+    # Servers
+
+    @overload
+    def server(self, cb: ServerCall, /, **options: Any) -> str: ...
+    @overload
+    def server(self, /, **options: Any) -> Callable[[ServerCall], str]: ...
+    def server(self, cb: Any = None, /, **options: Any) -> Any:
+        """Accept connections: ``cb(loop, stream, id)`` for each.
+
+        Args:
+            cb: without it, this is a decorator.
+            address: an IP address to listen to, or a name for one; by default all of IPv4. An IPv6 address takes IPv6
+                only.
+            port: the TCP port; 0 (the default) for a free one: `ports` and `acceptor` tell which.
+            path: of a Unix socket, instead.
+            fd, socket: a stream socket that is there already, instead; the loop will close it.
+            backlog: how many connections may wait to be accepted (4096, if the system allows).
+            reuse_port: whether several processes may listen to the port.
+            tls: an `ssl.SSLContext` to speak TLS with.
+            tls_timeout: seconds that a TLS handshake may take (10).
+
+        Returns:
+            The id of the server, for `remove` and `acceptor`.
+
+        Raises:
+            OSError: the system refuses; the message names the place.
+            ValueError, TypeError: the arguments make no sense.
+        """
+        if cb is None:
+            return partial(self.server, **options)
+        return self._server(self._checked(cb), **options)
+
+    def _server(
+        self,
+        cb: ServerCall,
+        *,
+        address: str | None = None,
+        port: int = 0,
+        path: str | os.PathLike[str] | None = None,
+        fd: int | None = None,
+        socket: _socket.socket | None = None,
+        backlog: int = 4096,
+        reuse_port: bool = False,
+        tls: ssl.SSLContext | None = None,
+        tls_timeout: float = _TLS_TIMEOUT,
+    ) -> str:
+        if tls is not None and not isinstance(tls, ssl.SSLContext):
+            raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}')
+        opened = listen(
+            address=address, port=port, path=path, fd=fd, socket=socket, backlog=backlog, reuse_port=reuse_port
+        )
+        accepted = partial(self._accept, cb) if tls is None else partial(self._accept_tls, cb, tls, tls_timeout)
+        id = self._new_id()
+        self._acceptors[id] = Listener(self.reactor, opened, accepted, self._room)
+        return id
+
+    def _room(self) -> int:
+        """How many connections may be accepted now."""
+        room = self._max_connections - len(self._accepted) - len(self._negotiations)
+        if self.max_accepts:
+            room = min(room, self.max_accepts - self._accepts)
+        if room <= 0:
+            self._is_full = True
+        return min(room, self.multi_accept)
+
+    def _accept(self, cb: ServerCall, socket: _socket.socket) -> None:
+        self._count_accept()
+        self._serve(cb, Stream(socket, self.shared))
+
+    def _accept_tls(self, cb: ServerCall, tls: ssl.SSLContext, timeout: float, socket: _socket.socket) -> None:
+        def done(exc: OSError | None, secured: ssl.SSLSocket | None) -> None:
+            self._negotiations.discard(negotiation)
+            if secured is not None:
+                self._serve(cb, TLSStream(secured, self.shared))
+            else:
+                _log.info('a TLS handshake with a client failed: %s', exc)
+                self._one_gone()
+
+        self._count_accept()
+        negotiation = TLSNegotiation(self.reactor, socket, tls, done, server_side=True, timeout=timeout)
+        self._negotiations.add(negotiation)
+
+    def _count_accept(self) -> None:
+        self._accepts += 1
+        if self.max_accepts and self._accepts >= self.max_accepts:
+            self.reactor.next_tick(lambda reactor: self.stop_gracefully())
+
+    def _serve(self, cb: ServerCall, stream: Stream) -> None:
+        id = self._enter(stream, self._accepted, self._new_id())
+        try:
+            self._call(cb, stream, id)
+        except BaseException:
+            stream.close()  # nobody looks after it
+            raise
+
+    # Clients
+
+    @overload
+    def client(self, cb: ClientCall, /, **options: Any) -> str: ...
+    @overload
+    def client(self, /, **options: Any) -> Callable[[ClientCall], str]: ...
+    def client(self, cb: Any = None, /, **options: Any) -> Any:
+        """Open a connection: ``cb(loop, err, stream)`` once, with an OSError or with a `Stream`, the other being None.
+
+        Args:
+            cb: without it, this is a decorator.
+            address: a host name or IP address (``127.0.0.1``). All addresses of a name are tried, staggered (RFC 8305).
+            port: the TCP port.
+            path: of a Unix socket, instead.
+            socket: a connected socket, instead: to speak TLS on it, or to have it on this loop.
+            local_address: the IP address to connect from.
+            timeout: seconds until it must be connected, TLS included (10).
+            tls: an `ssl.SSLContext` to speak TLS with, or True for the standard library's default.
+            server_hostname: whose certificate to expect (`address`).
+
+        Returns:
+            The id of the connection; `remove` cancels a connection that is not there yet, then the callback is not
+            called.
+
+        Raises:
+            ValueError, TypeError: the arguments make no sense. What goes wrong later comes as ``err``: its message
+                names the place and the cause.
+        """
+        if cb is None:
+            return partial(self.client, **options)
+        return self._client(self._checked(cb), **options)
+
+    def _client(
+        self,
+        cb: ClientCall,
+        *,
+        address: str = '127.0.0.1',
+        port: int | None = None,
+        path: str | os.PathLike[str] | None = None,
+        socket: _socket.socket | None = None,
+        local_address: str | None = None,
+        timeout: float = _CONNECT_TIMEOUT,
+        tls: ssl.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+    ) -> str:
+        if sum(what is not None for what in (port, path, socket)) != 1:
+            raise ValueError('a client connects to one of these: port (and address), path, socket')
+        if port is not None and not 0 < port < 65536:
+            raise ValueError(f'{port!r} is no TCP port to connect to: give one from 1 to 65535')
+        if not timeout > 0:
+            raise ValueError(f'timeout={timeout!r}: give the seconds that connecting may take, more than 0')
+        if tls is True:
+            tls = ssl.create_default_context()
+        if tls and server_hostname is None and port is not None:
+            server_hostname = address
+        if tls and tls.check_hostname and not server_hostname:
+            raise ValueError('TLS needs server_hostname=, the name that the certificate is to be checked for')
+
+        id = self._new_id()
+        deadline = monotonic() + timeout
+        if port is not None:
+            where = f'[{address}]:{port}' if ':' in address else f'{address}:{port}'
+        else:
+            where = os.fsdecode(path) if path is not None else 'the peer of the given socket'
+
+        def connected(exc: OSError | None, socket: _socket.socket | None) -> None:
+            if socket is None or not tls:
+                self._dialed_to(id, cb, exc, Stream(socket, self.shared) if socket is not None else None)
+            else:
+                self._dialers[id] = TLSNegotiation(
+                    self.reactor,
+                    socket,
+                    tls,
+                    secured,
+                    server_side=False,
+                    server_hostname=server_hostname,
+                    timeout=max(0.001, deadline - monotonic()),
+                )
+
+        def secured(exc: OSError | None, socket: ssl.SSLSocket | None) -> None:
+            if exc is not None:
+                cause = exc.strerror or str(exc)
+                error = type(exc)(exc.errno, f'could not connect to {where}: no TLS with it: {cause}')
+                error.__cause__, exc = exc, error
+            self._dialed_to(id, cb, exc, TLSStream(socket, self.shared) if socket is not None else None)
+
+        dialer = Dialer(self.reactor, connected, where=where, timeout=timeout, local_address=local_address)
+        self._dialers[id] = dialer
+        if port is not None:
+            dialer.start(address, port)
+        elif path is not None:
+            dialer.start_unix(os.fsdecode(path))
+        elif socket is not None:
+            dialer.start_connected(socket)
+        return id
+
+    def _dialed_to(self, id: str, cb: ClientCall, exc: OSError | None, stream: Stream | None) -> None:
+        self._dialers.pop(id, None)
+        if stream is None:
+            try:
+                self._call(cb, exc, None)
+            finally:
+                self._one_gone()
+            return
+        self._enter(stream, self._dialed, id)
+        try:
+            self._call(cb, None, stream)
+        except BaseException:
+            stream.close()  # nobody looks after it
+            raise
+
+    # Connections
+
+    @overload
+    def stream(self, what: Stream) -> str: ...
+    @overload
+    def stream(self, what: str) -> Stream | None: ...
+    def stream(self, what: Stream | str) -> str | Stream | None:
+        """The stream of an id, or None if it is not there; given a stream, take it on this loop and return its id."""
+        if isinstance(what, str):
+            return self._accepted.get(what) or self._dialed.get(what)
+        if not isinstance(what, Stream):
+            raise TypeError(f'stream() takes an id or a Stream, not {what!r}')
+        return self._ids.get(what) or self._enter(what, self._dialed, self._new_id())
+
+    def _enter(self, stream: Stream, where: dict[str, Stream], id: str) -> str:
+        where[id] = stream
+        self._ids[stream] = id
+        stream.on('close', self._on_close)
+        stream.start()
+        return id
+
+    def _stream_closed(self, stream: Stream) -> None:
+        id = self._ids.pop(stream, None)
+        if id is not None:
+            self._accepted.pop(id, None)
+            self._dialed.pop(id, None)
+            self._one_gone()
+
+    def _one_gone(self) -> None:
+        """There is one connection less, made or in the making."""
+        if self._is_full:
+            self._pace()
+        if self._is_stopping:
+            self._check_stopped()
+
+    def _pace(self) -> None:
+        """Accept again where that had paused, if there is room now."""
+        self._is_full = False
+        if self._room() > 0:
+            for acceptor in self._acceptors.values():
+                acceptor.resume()
+
+    # Time
+
+    @overload
+    def timer(self, cb: Call, after: float) -> Timer: ...
+    @overload
+    def timer(self, cb: float, after: Call) -> Timer: ...
+    @overload
+    def timer(self, cb: float) -> Callable[[Call], Timer]: ...
+    @overload
+    def timer(self, *, after: float) -> Callable[[Call], Timer]: ...
+    def timer(self, cb: Any = None, after: Any = None) -> Any:
+        """Call ``cb(loop)`` once, `after` seconds from now; in either order, or as a decorator: ``@loop.timer(3)``.
+
+        Returns:
+            The `Timer`, for `remove`.
+
+        Raises:
+            TypeError, ValueError: there is nothing to call, or `after` is not 0 or a positive number.
+        """
+        return self._time(self.reactor.timer, cb, after)
+
+    @overload
+    def recurring(self, cb: Call, after: float) -> Timer: ...
+    @overload
+    def recurring(self, cb: float, after: Call) -> Timer: ...
+    @overload
+    def recurring(self, cb: float) -> Callable[[Call], Timer]: ...
+    @overload
+    def recurring(self, *, after: float) -> Callable[[Call], Timer]: ...
+    def recurring(self, cb: Any = None, after: Any = None) -> Any:
+        """Call ``cb(loop)`` every `after` seconds; otherwise as `timer`."""
+        return self._time(self.reactor.recurring, cb, after)
+
+    def _time(self, method: Callable[[Callable[[Any], object], float], Timer], cb: Any, after: Any) -> Any:
+        if callable(after) or (after is None and not callable(cb)):
+            cb, after = after, cb
+        if after is None:
+            raise TypeError(f'after how many seconds is {cb!r} to be called?')
+        if cb is None:
+            return partial(self._time, method, after=after)
+        cb = self._checked(cb)
+        return method(lambda reactor: self._call(cb), after)
+
+    def next_tick(self, cb: AnyCall) -> AnyCall:
+        """Call ``cb(loop)`` when the current callbacks are done, before the loop waits again; returns the callback."""
+        self._checked(cb)
+        self.reactor.next_tick(lambda reactor: self._call(cb))
+        return cb
+
+    def call_threadsafe(self, cb: AnyCall) -> AnyCall:
+        """`next_tick` for other threads and for signal handlers: the only method that they may use."""
+        self._checked(cb)
+        self.reactor.call_threadsafe(lambda reactor: self._call(cb))
+        return cb
+
+    # Removing
+
+    def remove(self, what: str | Timer) -> bool:
+        """Remove what an id or a timer stands for; tells whether it was there.
+
+        A server stops listening (its connections stay), a client that is not connected yet gives up, a connection
+        closes when it has written all that waits.
+        """
+        if isinstance(what, Timer):
+            return self.reactor.remove(what)
+        if (acceptor := self._acceptors.pop(what, None)) is not None:
+            acceptor.close()
+        elif (dialer := self._dialers.pop(what, None)) is not None:
+            dialer.cancel()
+            self._one_gone()
+        elif (stream := self.stream(what)) is not None:
+            if stream.is_closed:
+                self._stream_closed(stream)  # detached: its socket lives on elsewhere
+            else:
+                stream.close_gracefully()
+        else:
+            return False
+        return True
+
+    # Running
+
+    def start(self) -> None:
+        """Run until `stop`, or until there is nothing left to wait for.
+
+        Raises:
+            RuntimeError: it is running already, or a host runs it.
+        """
+        self.reactor.start()
+
+    def one_tick(self) -> None:
+        """Run until at least one event was handled, or there is nothing left to wait for.
+
+        Raises:
+            RuntimeError: a host runs the loop.
+        """
+        self.reactor.one_tick()
+
+    def stop(self) -> None:
+        """Have `start` return at the end of this turn; everything stays, and `start` can be called again.
+
+        On an asyncio loop that a host runs, this does nothing: the host stops it.
+        """
+        self.reactor.stop()
+
+    def stop_gracefully(self, timeout: float | None = None) -> None:
+        """Accept no new connections, emit ``finish``, and stop when all connections have gone.
+
+        Args:
+            timeout: seconds after which those that are still there are closed; by default the loop waits for them.
+        """
+        if not self._is_stopping:
+            self._is_stopping = True
+            for id in list(self._acceptors):
+                self.remove(id)
+            if timeout is not None:
+                self._stop_timer = self.reactor.timer(self._stop_now, timeout)
+            # Not before the callbacks that run now are done: one of them may just be making a connection.
+            self.reactor.next_tick(lambda reactor: self._check_stopped())
+            self.emit('finish')
+
+    def _check_stopped(self) -> None:
+        if self._is_stopping and not (self._ids or self._dialers or self._negotiations):
+            self._is_stopping = False
+            self._accepts = 0
+            if self._stop_timer is not None:
+                self.reactor.remove(self._stop_timer)
+                self._stop_timer = None
+            self.stop()
+
+    def _stop_now(self, reactor: Reactor) -> None:
+        self._stop_timer = None
+        self._drop_all()
+        self._check_stopped()
+
+    def reset(self) -> None:
+        """Remove everything, at once, and stop; what a forked child does first, to share nothing with its parent."""
+        self.emit('reset')
+        # The reactor first: in a child, it must not take the parent's descriptors out of the parent's kernel object.
+        self.reactor.reset()
+        self._drop_all()
+        self._is_stopping = False
+        self._stop_timer = None
+        self._accepts = 0
+        self.stop()
+
+    def close(self) -> None:
+        """`reset`, and give back what the loop itself has open; it cannot be used any more."""
+        self.reset()
+        self.reactor.close()
+
+    def _drop_all(self) -> None:
+        for id in [*self._acceptors, *self._dialers]:
+            self.remove(id)
+        for negotiation in list(self._negotiations):
+            negotiation.cancel()
+        self._negotiations.clear()
+        for stream in list(self._ids):
+            stream.close()
+
+    # Callbacks
+
+    def _checked(self, cb: AnyCall) -> AnyCall:
+        if not callable(cb):
+            raise TypeError(f'a callback is something to call, not {cb!r}')
+        if inspect.iscoroutinefunction(cb) and not self.reactor.can_spawn:
+            raise RuntimeError(
+                f'cannot call the coroutine function {getattr(cb, "__name__", cb)!r}: the {self.reactor.name} reactor '
+                "runs no coroutines; use a plain function, or IOLoop(reactor='asyncio')"
+            )
+        return cb
+
+    def _call(self, cb: Callable[..., object], *args: Any) -> None:
+        result = cb(self, *args)
+        if isinstance(result, CoroutineType):
+            self.reactor.spawn(result)
+
+    def _can_spawn(self) -> bool:
+        return self.reactor.can_spawn
+
+    def _spawn(self, coroutine: Any) -> None:
+        self.reactor.spawn(coroutine)
+
+    def _new_id(self) -> str:
+        while True:
+            id = f'{random.getrandbits(64):016x}'
+            if not (id in self._accepted or id in self._dialed or id in self._dialers or id in self._acceptors):
+                return id
