@@ -314,7 +314,7 @@ class Deflate:
         """An incoming frame, decompressed.
 
         It may be a part of a frame or message that is still arriving: the first part bears the message's opcode and
-            RSV1, those after it bear Opcode.CONT and no RSV1, and only the very last part of the message has `fin`.
+        RSV1, those after it bear Opcode.CONT and no RSV1, and only the very last part of the message has `fin`.
 
         Args:
             frame: what arrived, unmasked.
