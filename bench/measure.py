@@ -21,15 +21,21 @@ from typing import IO
 from bench.contestants import Contestant
 from bench.scenarios import Scenario
 
-__all__ = ['BenchError', 'Cores', 'Process', 'Suite', 'build_tools']
+__all__ = ['PYTHON', 'BenchError', 'Cores', 'Process', 'Suite', 'build_tools', 'environment']
 
 ROOT = Path(__file__).parent.parent
 SOURCES = Path(__file__).parent / 'load'
 TOOLS = Path(__file__).parent / '.build'
+PYTHON = (sys.executable, '-P')
 START_LIMIT = 30  # seconds for a server to say where it listens
 FLAGS = ('-O3', '-Wall')
 
 Figures = dict[str, float]
+
+
+def environment() -> dict[str, str]:
+    """What the scripts are started with; PYTHONPATH comes before the checkout, so it may name another build."""
+    return os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
 
 
 class BenchError(Exception):
@@ -214,15 +220,13 @@ class Suite:
 
     @contextmanager
     def _running(self, core: int, what: Contestant | Path, *arguments: str) -> Iterator[Process]:
-        env = dict(os.environ)
-        # -P: what is on PYTHONPATH comes before the checkout, so that another build of pyjows can be measured.
-        env['PYTHONPATH'] = os.pathsep.join(filter(None, [env.get('PYTHONPATH'), str(ROOT)]))
+        env = environment()
         if isinstance(what, Path):
             command = [str(what), *arguments]
         elif what.is_tool:
             command = [str(TOOLS / what.script), *what.arguments, *arguments]
         else:
-            command = [sys.executable, '-P', '-m', what.script, *what.arguments, *arguments]
+            command = [*PYTHON, '-m', what.script, *what.arguments, *arguments]
             env |= what.env
         with self.cores.pinned(core):
             process = Process(command, env)

@@ -5,7 +5,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.contestants import Contestant
+from bench.measure import PYTHON, environment
 from bench.scenarios import SCENARIOS, Scenario
 from bench.targets import TARGETS, Target
 
@@ -101,7 +101,7 @@ def _cpu() -> str:
 def _pyjows() -> str:
     """Which pyjows is measured: asked of a process of its own, so that this one stays without it."""
     code = 'import pyjows; print(pyjows.__version__, "compiled" if pyjows.__compiled__ else "interpreted")'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    done = subprocess.run([*PYTHON, '-c', code], env=environment(), capture_output=True, text=True, check=False)
     return done.stdout.strip() or 'not importable: ' + (done.stderr.strip().splitlines() or ['?'])[-1]
 
 
