@@ -1,11 +1,13 @@
 """Where bytes wait. Owns `WriteBuffer`, and the seam between what moves bytes and what understands them, `Receiver`.
 
-Must not know sockets, frames or HTTP. A connection holds a write buffer only while something waits in it: buffers come from
-a pool of the loop and go back to it, so that an idle connection owns none, and a busy loop uses the same hot one again and
-again.
+Must not know sockets, frames or HTTP. A connection holds a write buffer only while something waits in it: buffers come
+from a pool of the loop and go back to it, so that an idle connection owns none, and a busy loop uses the same hot one
+again and again.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from . import native
 
@@ -126,14 +128,15 @@ class Receiver:
     """What a stream feeds: the understanding half of a connection.
 
     Attributes:
-        out: the buffer in which its bytes wait, None while nothing does. A stream that drives the receiver sets and clears it.
+        out: the buffer in which its bytes wait, None while nothing does. A stream that drives the receiver sets and
+        clears it.
         stream: what moves the bytes; None where the caller does it by hand. It has ``acquire() -> WriteBuffer``,
             which is called when the first byte is about to wait.
     """
 
     def __init__(self) -> None:
         self.out: WriteBuffer | None = None
-        self.stream: object = None
+        self.stream: Any = None
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
         """`n` bytes came: ``data[:n]``, which are valid only during the call."""
@@ -151,5 +154,5 @@ class Receiver:
     def outgoing(self) -> WriteBuffer:
         """The buffer to write to."""
         if self.out is None:
-            self.out = WriteBuffer() if self.stream is None else self.stream.acquire()  # type: ignore[attr-defined]
+            self.out = WriteBuffer() if self.stream is None else self.stream.acquire()
         return self.out

@@ -1,7 +1,7 @@
 """`connect()`: dials a server, makes the handshake, and drives the transaction.
 
-Owns the way from a URL to an open connection. Must not know what the handshake says (`handshake.py`) nor what comes after it
-(`transaction.py`).
+Owns the way from a URL to an open connection. Must not know what the handshake says (`handshake.py`) nor what comes
+after it (`transaction.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def connect(
         def open(ws):
             ws.send(text='hi')
 
-    What is sent before it is open waits. What fails (name, connection, TLS, handshake) arrives as ``error``, then ``finish``.
+    What is sent before it is open waits. What fails (name, connection, TLS, handshake) arrives as ``error``, then
+    ``finish``.
 
     Args:
         url: ``ws://host:port/path``, ``wss://…``, or ``ws+unix:///path/of/socket:/target``.
@@ -49,8 +50,8 @@ def connect(
         subprotocols: to offer, most wanted first.
         tls: for ``wss://``, an `ssl.SSLContext`; True is the default one.
         timeout: seconds until the connection has to be open (10).
-        ping_interval: seconds of silence after which the server is pinged, and as many again after which it is given up (20; 0
-            for never).
+        ping_interval: seconds of silence after which the server is pinged, and as many again after which it is given
+            up (20; 0 for never).
         **options: those of `WebSocket`: ``max_websocket_size``, ``compression``, ``close_timeout``.
 
     Raises:

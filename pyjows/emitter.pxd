@@ -11,7 +11,5 @@ cdef class EmitterCore:
     cdef dict _events
 
     @cython.locals(handlers=tuple)
-    cpdef bint emit_none(self, str event)
-    @cython.locals(handlers=tuple)
-    cpdef bint emit_one(self, str event, object arg)
-    cpdef object _returned(self, object result)
+
+    cdef object _returned(self, object result)

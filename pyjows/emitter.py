@@ -3,8 +3,10 @@
 Owns who is subscribed to what, and calling them. Must not know what any event means.
 
 Every object of pyjows that has events is an `EventEmitter`. Handlers get the emitter first, so that one function can
-serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when somebody subscribes or
-leaves: emitting walks the tuple that was there when it began, with no copy and no lock, whatever the handlers do meanwhile.
+serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when somebody subscribes
+or
+leaves: emitting walks the tuple that was there when it began, with no copy and no lock, whatever the handlers do
+meanwhile.
 
 `EmitterCore` has the behaviour and compiles to a C type; `EventEmitter` is the same with pyee's class as its base, so
 that `isinstance(ws, pyee.EventEmitter)` holds and pyee's own names work.
@@ -67,8 +69,8 @@ class EmitterCore:
     def on(self, event: Any, f: Any = None) -> Any:
         """Subscribe a handler, and return it.
 
-        ``@e.on`` (the function's name is the event), ``@e.on('name')``, ``e.on('name', f)`` and ``e.on(f, 'name')`` are the
-        same. The handler is called ``f(emitter, *args)``.
+        ``@e.on`` (the function's name is the event), ``@e.on('name')``, ``e.on('name', f)`` and ``e.on(f, 'name')``
+        are the same. The handler is called ``f(emitter, *args)``.
 
         Raises:
             TypeError: the handler cannot be called, or the event is no string.
@@ -204,28 +206,6 @@ class EmitterCore:
                 self._returned(result)
         return True
 
-    def emit_none(self, event: str) -> bool:
-        """`emit` with no argument but the emitter: the fast form, for the hot path."""
-        handlers = self._events.get(event)
-        if handlers is None:
-            return False
-        for handler in handlers:
-            result = handler(self)
-            if result is not None:
-                self._returned(result)
-        return True
-
-    def emit_one(self, event: str, arg: Any) -> bool:
-        """`emit` with one argument after the emitter: the fast form, for the hot path."""
-        handlers = self._events.get(event)
-        if handlers is None:
-            return False
-        for handler in handlers:
-            result = handler(self, arg)
-            if result is not None:
-                self._returned(result)
-        return True
-
     # Coroutines
 
     def _returned(self, result: Any) -> None:
@@ -262,7 +242,7 @@ class EmitterCore:
 _TASKS: set[asyncio.Task[None]] = set()
 
 
-class EventEmitter(EmitterCore, pyee.EventEmitter):
+class EventEmitter(EmitterCore, pyee.EventEmitter):  # type: ignore[misc]
     """An object with events.
 
     Synopsis::

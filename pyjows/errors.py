@@ -1,8 +1,9 @@
 """The exceptions. Knows nothing of how a connection works: each class says what went wrong and carries the evidence.
 
-A peer's faults never raise through the loop; they close the connection and arrive as ``finish``. The exceptions here reach
-the one whose own call made the mistake (`ConnectionClosed`, `InvalidState`, `LocalProtocolError`), or come as the argument
-of ``error`` (`HandshakeError`), or as ``parser_exc`` and the like for those who drive the protocol themselves.
+A peer's faults never raise through the loop; they close the connection and arrive as ``finish``. The exceptions here
+reach the one whose own call made the mistake (`ConnectionClosed`, `InvalidState`, `LocalProtocolError`), or come as
+the argument of ``error`` (`HandshakeError`), or as ``parser_exc`` and the like for those who drive the protocol
+themselves.
 """
 
 from __future__ import annotations

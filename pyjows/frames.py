@@ -3,9 +3,9 @@
 Must not know what a frame means to a connection: which opcodes may follow each other, who must mask, how large is too
 large. That is `protocol.py`'s.
 
-Reading is `FrameHeader.parse`, which understands one header in a buffer that may hold any number of frames, whole or cut;
-writing is `write_frame`, which puts one frame into a `WriteBuffer`. `build_frame` and `parse_frame` are the same two for callers
-with plain bytes at hand.
+Reading is `FrameHeader.parse`, which understands one header in a buffer that may hold any number of frames, whole or
+cut; writing is `write_frame`, which puts one frame into a `WriteBuffer`. `build_frame` and `parse_frame` are the same
+two for callers with plain bytes at hand.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Close:
     def check(self) -> None:
         """Raise ProtocolError if the code may not stand in a close frame (RFC 6455 7.4)."""
         code = self.code
-        if not (1000 <= code <= 1014 and code != 1004 and code not in _NOT_SENT or 3000 <= code <= 4999):
+        if not ((1000 <= code <= 1014 and code != 1004 and code not in _NOT_SENT) or 3000 <= code <= 4999):
             raise ProtocolError(
                 f'{int(code)} may not be sent as a close code; use 1000 to 1003, 1007 to 1014, or 3000 to 4999'
             )
@@ -328,7 +328,8 @@ def make_frame(head: int, payload: bytes) -> Frame:
     """The frame whose first byte is `head`."""
     return tuple.__new__(
         Frame,
-        ((head & 0x80) != 0, (head & 0x40) != 0, (head & 0x20) != 0, (head & 0x10) != 0, _OPCODES[head & 0x0F], payload),
+        ((head & 0x80) != 0, (head & 0x40) != 0, (head & 0x20) != 0, (head & 0x10) != 0, _OPCODES[head & 0x0F],
+        payload),
     )
 
 

@@ -13,10 +13,6 @@ cdef extern from '<sys/socket.h>' nogil:
 ctypedef unsigned char* octets
 
 
-cdef inline bint compiled() noexcept:
-    return True
-
-
 cdef inline octets pointer(object data) except NULL:
     if isinstance(data, bytes):
         return <octets>PyBytes_AS_STRING(data)

@@ -1,8 +1,8 @@
 """The few words that C says differently, as plain Python.
 
-The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``native.word(…)``: interpreted,
-that is a function of this file; compiled, it is the C function of the same name in ``native.pxd``. The two files are
-to be read side by side and mean the same. Nothing else belongs here.
+The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``native.word(…)``:
+interpreted, that is a function of this file; compiled, it is the C function of the same name in ``native.pxd``. The
+two files are to be read side by side and mean the same. Nothing else belongs here.
 
 A "pointer" is something to index: the bytes-like object itself here, an ``unsigned char *`` in C. A masking key is
 a 32-bit integer whose lowest byte masks the first byte of the payload.
@@ -10,22 +10,21 @@ a 32-bit integer whose lowest byte masks the first byte of the payload.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from socket import socket
+from typing import TypeVar
 
-__all__ = ['blank', 'compiled', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'receive', 'rotated', 'transmit', 'transmit_pieces', 'unmasked']
+__all__ = ['blank', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'receive', 'rotated',
+'transmit', 'transmit_pieces', 'unmasked']
 
 Octets = bytes | bytearray | memoryview
+_Octets = TypeVar('_Octets', bytes, bytearray, memoryview)
 
 # What sendmsg(2) takes at once on every system.
 _MOST_PIECES = 512
 
 
-def compiled() -> bool:
-    """Whether the C words are in use."""
-    return False
-
-
-def pointer(data: Octets) -> Octets:
+def pointer(data: _Octets) -> _Octets:
     """`data` as something to index."""
     return data
 
@@ -101,7 +100,7 @@ def transmit(sock: socket, fd: int, data: bytearray, n: int) -> int:
         return -1
 
 
-def transmit_pieces(sock: socket, fd: int, pieces: list[Octets]) -> int:
+def transmit_pieces(sock: socket, fd: int, pieces: Sequence[Octets]) -> int:
     """`transmit` for several pieces at once."""
     try:
         return sock.sendmsg(pieces[:_MOST_PIECES])

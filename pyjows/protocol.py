@@ -1,13 +1,14 @@
 """`Protocol`: the one state machine of a WebSocket connection after its handshake (RFC 6455 sections 5 to 7).
 
-Owns the rules: which frame may come when, what is answered, who may send what, how a connection closes and fails. Must not know
-sockets, events or handlers, nor how a frame looks on the wire (`frames.py`). The transaction, the typed events and
-everything else on this floor or above are faces of this class.
+Owns the rules: which frame may come when, what is answered, who may send what, how a connection closes and fails. Must
+not know sockets, events or handlers, nor how a frame looks on the wire (`frames.py`). The transaction, the typed
+events and everything else on this floor or above are faces of this class.
 
 Bytes come in through `receive_data`, or without a copy through `feed`; what they mean goes to four hooks, which a face
-overrides: `_frame` (every frame, before anything is done with it), `_message` (a whole message in one frame), `_fragment` (a
-frame of a fragmented message) and `_control` (a control frame, after it was dealt with). Here they collect the frames for
-`events_received`. Bytes to send wait in `out`, and leave through `data_to_send`, or through the stream that owns that buffer.
+overrides: `_frame` (every frame, before anything is done with it), `_message` (a whole message in one frame),
+`_fragment` (a frame of a fragmented message) and `_control` (a control frame, after it was dealt with). Here they
+collect the frames for `events_received`. Bytes to send wait in `out`, and leave through `data_to_send`, or through the
+stream that owns that buffer.
 
 The states (RFC 6455 4.1, 7.1.3, 7.1.4), and what moves a connection from one to the next:
 
@@ -22,8 +23,9 @@ The states (RFC 6455 4.1, 7.1.3, 7.1.4), and what moves a connection from one to
     CLOSED      –                          –                                 –
     =========== ========================== ================================= ==============================
 
-The server ends TCP first (7.1.1): it sends EOF as soon as both close frames were seen, or the connection failed; the client does
-when it receives EOF. Failing a connection (7.1.7) is sending a close frame that says why, and discarding all that comes.
+The server ends TCP first (7.1.1): it sends EOF as soon as both close frames were seen, or the connection failed; the
+client does when it receives EOF. Failing a connection (7.1.7) is sending a close frame that says why, and discarding
+all that comes.
 
 A frame that is whole in the bytes at hand is unmasked straight out of them. One that is cut is collected in memory of
 its own, and its text is checked as it comes, so that a byte that is no UTF-8 ends the connection when it arrives.
@@ -41,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 from . import native
 from .buffers import Receiver
 from .errors import ConnectionClosedError, ConnectionClosedOK, InvalidState, PayloadTooBig, ProtocolError
-from .frames import Close, CloseCode, Frame, FrameHeader, Opcode, head_byte, make_frame, octets, write_frame
+from .frames import Close, CloseCode, FrameHeader, head_byte, make_frame, octets, write_frame
 
 if TYPE_CHECKING:
     from .errors import ConnectionClosed
@@ -94,7 +96,8 @@ class Protocol(Receiver):
         for data in protocol.data_to_send():
             sock.sendall(data) if data else sock.shutdown(socket.SHUT_WR)
 
-    Pings and close frames are answered by it. A peer that breaks RFC 6455 ends the connection with the close code that the RFC
+    Pings and close frames are answered by it. A peer that breaks RFC 6455 ends the connection with the close code that
+    the RFC
     names: 1002 for the protocol, 1007 for text that is no UTF-8, 1009 for what is larger than `max_size`.
 
     Args:
@@ -110,14 +113,14 @@ class Protocol(Receiver):
         side: Side,
         *,
         state: State = State.OPEN,
-        max_size: int | None | tuple[int | None, int | None] = 1048576,
+        max_size: int | tuple[int | None, int | None] | None = 1048576,
         logger: Any = None,
     ) -> None:
         self.out = None
         self.stream = None
-        self._side = side
+        self._side: int = side
         self._masks = side == _CLIENT
-        self._state = state
+        self._state: int = state
         self.max_size = max_size
         self._logger = logger
         self._id: uuid.UUID | None = None
@@ -176,13 +179,13 @@ class Protocol(Receiver):
         return self._logger
 
     @property
-    def max_size(self) -> int | None | tuple[int | None, int | None]:
+    def max_size(self) -> int | tuple[int | None, int | None] | None:
         """The largest message in bytes, after decompression; None for no limit; or (message, fragment)."""
         message = self._max_message if self._max_message >= 0 else None
         return message if self._max_fragment < 0 else (message, self._max_fragment)
 
     @max_size.setter
-    def max_size(self, max_size: int | None | tuple[int | None, int | None]) -> None:
+    def max_size(self, max_size: int | tuple[int | None, int | None] | None) -> None:
         message, fragment = max_size if isinstance(max_size, tuple) else (max_size, None)
         self._max_message = -1 if message is None else message
         self._max_fragment = -1 if fragment is None else fragment
@@ -369,7 +372,7 @@ class Protocol(Receiver):
         self._frame(self._header.head, chunk)
 
     def _check_header(self, head: int, masked: bool, length: int) -> None:
-        """Raise ProtocolError if the frame may not come now, as far as its header tells (RFC 6455 5.1, 5.2, 5.4, 5.5)."""
+        """Raise ProtocolError if the header tells that the frame may not come now (RFC 6455 5.1, 5.2, 5.4, 5.5)."""
         if masked == self._masks:
             raise ProtocolError(
                 'a masked frame from the server; RFC 6455 5.1 forbids it'
@@ -401,7 +404,8 @@ class Protocol(Receiver):
                 raise ProtocolError('reserved bits on a continuation frame (RFC 7692 6.1)')
         elif self._opcode:
             raise ProtocolError('a new message before the last one was complete (RFC 6455 5.4)')
-        self._check_size(length, self._size)
+        # Compressed, what hardly can be is a little longer than it was; the extension keeps to the real limit.
+        self._check_size(length - (length >> 10) - 64 if head & 0x70 else length, self._size)
 
     def _check_size(self, length: int, before: int) -> None:
         """Raise PayloadTooBig if a frame of `length` bytes, after `before` bytes of the same message, is too large."""

@@ -20,15 +20,16 @@ __all__ = ['run', 'stop']
 def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
     """Run a loop until nothing is left to do, until `stop`, or until SIGINT or SIGTERM.
 
-    A signal stops it gracefully: no new connections, 1001 to the open ones, and at most `timeout` seconds for them to be
-    gone. A second signal stops it at once.
+    A signal stops it gracefully: no new connections, 1001 to the open ones, and at most `timeout` seconds for them to
+    be gone. A second signal stops it at once.
 
     Args:
         ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
         timeout: seconds.
 
     Raises:
-        RuntimeError: it is running already, or it rides on an asyncio loop that runs already: then there is nothing to run.
+        RuntimeError: it is running already, or it rides on an asyncio loop that runs already: then there is nothing to
+        run.
     """
     ioloop = IOLoop.singleton() if ioloop is None else ioloop
 

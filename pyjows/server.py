@@ -1,10 +1,10 @@
 """`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions that come of it.
 
-Owns the connections of one server from their first byte to their last. Must not know what an upgrade request has to contain
-(`handshake.py`) nor what a WebSocket says (`transaction.py`).
+Owns the connections of one server from their first byte to their last. Must not know what an upgrade request has to
+contain (`handshake.py`) nor what a WebSocket says (`transaction.py`).
 
-A connection begins as `_Incoming`: HTTP requests, answered through the server's ``request`` event, until one of them asks
-for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_Incoming` is forgotten.
+A connection begins as `_Incoming`: HTTP requests, answered through the server's ``request`` event, until one of them
+asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_Incoming` is forgotten.
 """
 
 from __future__ import annotations
@@ -63,15 +63,17 @@ class Server(EventEmitter):
             return pyjows.Response(200, {'Content-Type': 'text/html'}, PAGE)
 
     Events:
-        ``websocket`` ``(server, ws)``: a client asks for a WebSocket: look at ``ws.req``, register handlers, choose, send,
-            or ``ws.reject(403)``. It is accepted when all handlers have returned.
-        ``request`` ``(server, req)``: a plain HTTP request. The first `Response` that a handler returns is the answer; 404 if
-            none does.
-        ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). With nobody subscribed it is logged.
+        ``websocket`` ``(server, ws)``: a client asks for a WebSocket: look at ``ws.req``, register handlers, choose,
+            send, or ``ws.reject(403)``. It is accepted when all handlers have returned.
+        ``request`` ``(server, req)``: a plain HTTP request. The first `Response` that a handler returns is the answer;
+            404 if none does.
+        ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). With nobody subscribed it is
+        logged.
         ``finish`` ``(server)``: it was stopped, and the last connection is gone.
 
     Args:
-        *urls: ``ws://host:port`` (port 0: any free one), ``ws://[::1]:3000``, ``ws+unix:///path``, or ``wss://`` with `tls`.
+        *urls: ``ws://host:port`` (port 0: any free one), ``ws://[::1]:3000``, ``ws+unix:///path``, or ``wss://`` with
+        `tls`.
         ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
         tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
         handshake_timeout: seconds that a client has to send a request (10).
@@ -151,7 +153,8 @@ class Server(EventEmitter):
         It is encoded and framed once, and compressed once where the connections' settings are the same.
 
         Returns:
-            How many it was queued for, and a list of those that were skipped: closing, closed, not open yet, or too far behind.
+            How many it was queued for, and a list of those that were skipped: closing, closed, not open yet, or too
+            far behind.
 
         Raises:
             TypeError, ValueError: the message cannot be sent to anybody.
@@ -192,7 +195,9 @@ class Server(EventEmitter):
         if parsed.unix_path is not None:
             self._urls.append(url)
             return
-        port = self.ioloop.acceptor(acceptor).port
+        listener = self.ioloop.acceptor(acceptor)
+        assert listener is not None and listener.port is not None
+        port = listener.port
         host = f'[{parsed.host}]' if ':' in parsed.host else parsed.host
         self._ports.append(port)
         self._urls.append(f'{"wss" if parsed.secure else "ws"}://{host}:{port}')
@@ -291,7 +296,7 @@ class _Incoming(Receiver):
         )
         self._ending = False
         self._busy = False
-        self._timer = server.ioloop.reactor.timer(self._too_late, server._handshake_timeout)
+        self._timer: Any = server.ioloop.reactor.timer(self._too_late, server._handshake_timeout)
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
         """Bytes of a request came."""
@@ -357,18 +362,18 @@ class _Incoming(Receiver):
             self.stop()
 
     def _write(self, data: bytes) -> None:
-        self.stream.write(data)  # type: ignore[attr-defined]
+        self.stream.write(data)
 
     def stop(self) -> None:
-        """Send what waits, then end; what still comes is not looked at, but read, lest the answer be lost to a reset."""
+        """Send what waits, then end; what still comes is read and dropped, lest a reset destroy the answer."""
         self._ending = True
         if self.stream is not None:
-            self.stream.shutdown()  # type: ignore[attr-defined]
+            self.stream.shutdown()
 
     def eof(self) -> None:
         """The client will send no more."""
         if self.stream is not None:
-            self.stream.close_gracefully()  # type: ignore[attr-defined]
+            self.stream.close_gracefully()
 
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
@@ -378,7 +383,7 @@ class _Incoming(Receiver):
     def _too_late(self, reactor: Any) -> None:
         self._timer = None
         if self.stream is not None:
-            self.stream.close()  # type: ignore[attr-defined]
+            self.stream.close()
 
     def _forget_timer(self) -> None:
         if self._timer is not None:

@@ -1,12 +1,12 @@
 """`WebSocket`: one connection as one object with events, Mojolicious' way.
 
-Owns the handlers and what they are told: whole messages, the order of events, what happens when a handler raises. Must not know
-how a frame looks, which may come when (`protocol.py`), or what an upgrade request has to contain (`handshake.py`): it is a
-face of those two, and works with no loop and no socket.
+Owns the handlers and what they are told: whole messages, the order of events, what happens when a handler raises. Must
+not know how a frame looks, which may come when (`protocol.py`), or what an upgrade request has to contain
+(`handshake.py`): it is a face of those two, and works with no loop and no socket.
 
-Two objects make a connection. `TransactionCore` is what the user holds. Its `TransactionProtocol` is the state machine under it: what
-a stream (or `server_read`, `client_read`) feeds, a `Protocol` that gives whole messages to its transaction instead of
-collecting frames. The way of a message reads straight down:
+Two objects make a connection. `TransactionCore` is what the user holds. Its `TransactionProtocol` is the state machine
+under it: what a stream (or `server_read`, `client_read`) feeds, a `Protocol` that gives whole messages to its
+transaction instead of collecting frames. The way of a message reads straight down:
 
     Stream._read → TransactionProtocol.feed → _frame → _message → TransactionCore._received → your handler
     ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream.flush
@@ -25,7 +25,7 @@ from . import jsons
 from .buffers import Receiver, WriteBuffer
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
-from .extensions import as_factories, negotiate_client, negotiate_server, offer_header
+from .extensions import Extension, as_factories, negotiate_client, negotiate_server, offer_header
 from .frames import Close, CloseCode, Frame, build_frame, head_byte, make_frame, octets, parse_frame, write_frame
 from .handshake import ClientHandshake, Request, Response, ServerHandshake
 from .protocol import Protocol, Side, State
@@ -99,8 +99,8 @@ class TransactionProtocol(Protocol):
     def outgoing(self) -> WriteBuffer:
         """The buffer to write to; the first byte in it is news."""
         out = Receiver.outgoing(self)
-        if self.stream is None and self.ws is not None:
-            self.ws.emit_none('resume')
+        if self.stream is None and self.ws is not None and 'resume' in self.ws._events:
+            self.ws.emit('resume')
         return out
 
     # What the state machine calls
@@ -238,7 +238,7 @@ class TransactionCore(EmitterCore):
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
             self._send_raw(head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
         else:
-            raise TypeError('send() takes one of text=, binary=, json= and frame=, or a str or bytes; None is none of them')
+            raise TypeError('send() takes one of text=, binary=, json= and frame=, or a str or bytes, and not None')
         return self
 
     def _send(self, head: int, payload: bytes) -> None:
@@ -257,13 +257,17 @@ class TransactionCore(EmitterCore):
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
 
     def _send_early(self, head: int, payload: Any) -> None:
-        """The handshake is not done yet: what is sent waits for it. Or the connection is closing, and nothing can be sent."""
+        """What is sent waits for the handshake; or the connection is closing, and nothing can be sent."""
         protocol = self._protocol
         if protocol.state != State.CONNECTING or self._finished:
             raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
-        if self._early and self._early[-1][0] == 0:
-            raise ConnectionClosed(None, None)
+        if self._ends_early():
+            raise ConnectionClosed()
         self._early = [*(self._early or ()), (head, payload)]
+
+    def _ends_early(self) -> bool:
+        """Whether what waits for the handshake ends with a close."""
+        return self._early is not None and self._early[-1][0] == 0
 
     def _notify(self, cb: Callable[[Any], object]) -> None:
         self._callbacks = [*(self._callbacks or ()), cb]
@@ -299,8 +303,8 @@ class TransactionCore(EmitterCore):
     def parse_frame(self, buffer: bytes | bytearray) -> Frame | None:
         """Take one whole frame off the front of a bytearray, unmasked; given bytes, only parse.
 
-        Returns None while the frame is not all there; also when it breaks the rules or is larger than `max_websocket_size`, and
-        then the connection closes with 1002 or 1009.
+        Returns None while the frame is not all there; also when it breaks the rules or is larger than
+        `max_websocket_size`, and then the connection closes with 1002 or 1009.
         """
         try:
             return parse_frame(buffer, self.max_websocket_size)
@@ -320,13 +324,15 @@ class TransactionCore(EmitterCore):
         """
         protocol = self._protocol
         if code is None and reason:
-            raise ValueError(f'the close reason {reason!r} needs a code before it (RFC 6455 5.5.1): finish(1000, {reason!r})')
+            raise ValueError(
+                f'the close reason {reason!r} needs a code before it (RFC 6455 5.5.1): finish(1000, {reason!r})'
+            )
         if code is not None:
             Close(code, reason or '').serialize()
         if protocol._state == _OPEN:
             protocol.send_close(code, reason or '')
             self._close_began()
-        elif protocol.state == State.CONNECTING and not self._finished and not (self._early and self._early[-1][0] == 0):
+        elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
             self._early = [*(self._early or ()), (0, (code, reason or ''))]
         return self
 
@@ -341,45 +347,48 @@ class TransactionCore(EmitterCore):
     def _received(self, opcode: int, payload: bytes) -> None:
         """A whole message: tell those who want to know, each in the form that it wants."""
         events = self._events
+        message = events.get('message')
         if opcode == 1:
-            if 'text' in events or 'message' in events:
-                text = self._protocol.decoded(payload)
-                if 'text' in events:
-                    self._tell('text', text)
-                if 'message' in events:
-                    self._tell('message', text)
+            text = events.get('text')
+            if text is not None or message is not None:
+                decoded = self._protocol.decoded(payload)
+                self._tell(text, decoded)
+                self._tell(message, decoded)
             elif not payload.isascii():
                 self._protocol.decoded(payload)
         else:
-            if 'binary' in events:
-                self._tell('binary', payload)
-            if 'message' in events:
-                self._tell('message', payload)
-        if 'json' in events:
-            self._tell_json(payload)
+            self._tell(events.get('binary'), payload)
+            self._tell(message, payload)
+        json = events.get('json')
+        if json is not None:
+            self._tell_json(json, payload)
 
-    def _tell(self, event: str, arg: Any) -> None:
-        """Emit an event whose handlers may raise."""
-        try:
-            self.emit_one(event, arg)
-        except Exception as exc:
-            self._handler_failed(exc)
+    def _tell(self, handlers: tuple[Callable[..., Any], ...] | None, arg: Any) -> None:
+        """Call the handlers of an event, if there are any; what they raise ends here."""
+        if handlers is not None:
+            try:
+                for handler in handlers:
+                    result = handler(self, arg)
+                    if result is not None:
+                        self._returned(result)
+            except Exception as exc:
+                self._handler_failed(exc)
 
     def _tell_nothing(self, event: str) -> None:
         """Emit an event without an argument, whose handlers may raise."""
         try:
-            self.emit_none(event)
+            self.emit(event)
         except Exception as exc:
             self._handler_failed(exc)
 
-    def _tell_json(self, payload: bytes) -> None:
+    def _tell_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
         try:
             value = jsons.loads(payload)
         except ValueError as exc:
             if not self._complain(exc):
                 self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is no JSON: {exc}')
             return
-        self._tell('json', value)
+        self._tell(handlers, value)
 
     def _show(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
         """Emit ``frame`` to all but the built-in subscriber, whose turn comes when everybody else has seen it."""
@@ -408,7 +417,7 @@ class TransactionCore(EmitterCore):
         """Emit ``error``, or log where nobody listens; tells whether somebody did."""
         if 'error' in self._events:
             try:
-                self.emit_one('error', exc)
+                self.emit('error', exc)
                 return True
             except Exception as another:
                 exc = another
@@ -438,7 +447,7 @@ class TransactionCore(EmitterCore):
             InvalidState: a handshake was begun before.
         """
         if self.handshake is not None or not self._handshaking:
-            raise InvalidState('this transaction has begun its handshake already; a new connection is a new WebSocket()')
+            raise InvalidState('this transaction has begun its handshake; a new connection is a new WebSocket()')
         self.masked = True
         options = {'headers': self._headers, 'subprotocols': self._subprotocols, **options}
         if self._compression:
@@ -496,7 +505,8 @@ class TransactionCore(EmitterCore):
         handshake, request = self.handshake, self.req
         assert isinstance(handshake, ServerHandshake) and request is not None
         try:
-            answer, extensions = None, []
+            answer: str | None = None
+            extensions: list[Extension] = []
             if self._compression:
                 offers = request.headers.get('sec-websocket-extensions')
                 answer, extensions = negotiate_server(as_factories(self._compression), offers)
@@ -552,7 +562,7 @@ class TransactionCore(EmitterCore):
             InvalidState: it was answered already, or there is no request.
         """
         if self._answered or not isinstance(self.handshake, ServerHandshake) or self.req is None:
-            raise InvalidState('only a request that was not answered yet can be rejected: in the request or websocket event')
+            raise InvalidState('only an unanswered request can be rejected: in the request or websocket event')
         self._refuse(Response(status, headers, body))
         return self
 
@@ -574,14 +584,14 @@ class TransactionCore(EmitterCore):
             self._protocol.stream.close()
 
     def with_protocols(self, *names: str) -> str | None:
-        """Choose the first of these subprotocols that the client offered (server, before the 101); returns it, or None."""
+        """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
         request = self._unanswered()
         offered = request.subprotocols
         self.subprotocol = next((name for name in names if name in offered), None)
         return self.subprotocol
 
     def with_compression(self, compression: Any = True) -> Self:
-        """Use permessage-deflate if the client offers it (server, before the 101), or do not; returns the transaction."""
+        """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction."""
         self._unanswered()
         self._compression = compression
         return self
@@ -664,8 +674,7 @@ class TransactionCore(EmitterCore):
         self.connection = connection
         if out is not None and out.size:
             stream.write(out.take())
-        if 'connection' in self._events:
-            self._tell('connection', connection)
+        self._tell(self._events.get('connection'), connection)
 
     def _close_began(self) -> None:
         """The close began: the peer has `close_timeout` seconds to do its part."""
@@ -725,8 +734,9 @@ class TransactionCore(EmitterCore):
     @compressed.setter
     def compressed(self, compressed: bool) -> None:
         if bool(compressed) != self.compressed:
-            factory = as_factories(self._compression or True)[0]
-            self._protocol.extensions = [factory.agree([])] if compressed else ()
+            # As the server of an offer without parameters: what comes of it asks nothing of the peer.
+            agreed = as_factories(self._compression or True)[0].answer([[]]) if compressed else None
+            self._protocol.extensions = () if agreed is None else [agreed[1]]
 
     @property
     def max_websocket_size(self) -> int:
@@ -765,22 +775,26 @@ class TransactionCore(EmitterCore):
     @property
     def local_address(self) -> str | None:
         """Our address; a path for a Unix socket; None without a connection."""
-        return self._address(0)[0]
+        address: str | None = self._address(0)[0]
+        return address
 
     @property
     def local_port(self) -> int | None:
         """Our port, None for a Unix socket or without a connection."""
-        return self._address(0)[1]
+        port: int | None = self._address(0)[1]
+        return port
 
     @property
     def remote_address(self) -> str | None:
         """The peer's address."""
-        return self._address(1)[0]
+        address: str | None = self._address(1)[0]
+        return address
 
     @property
     def remote_port(self) -> int | None:
         """The peer's port."""
-        return self._address(1)[1]
+        port: int | None = self._address(1)[1]
+        return port
 
     def _address(self, which: int) -> Any:
         if self._addresses is not None:
@@ -808,7 +822,7 @@ class TransactionCore(EmitterCore):
             EmitterCore._spawn(self, coroutine)
 
 
-class WebSocket(TransactionCore, EventEmitter):
+class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
     """A WebSocket connection: one object with events.
 
     Synopsis::
@@ -827,12 +841,12 @@ class WebSocket(TransactionCore, EventEmitter):
         ``message`` ``(ws, message)``: a whole message: `str` for text, `bytes` for binary.
         ``text`` ``(ws, str)``, ``binary`` ``(ws, bytes)``: a whole text or binary message.
         ``json`` ``(ws, value)``: a whole message of either kind, decoded.
-        ``frame`` ``(ws, Frame)``: every frame, before anything else is done with it. ``ws.unsubscribe('frame')`` removes the
-            built-in subscriber: from then on nothing is assembled, answered or closed for you.
+        ``frame`` ``(ws, Frame)``: every frame, before anything else is done with it. ``ws.unsubscribe('frame')``
+            removes the built-in subscriber: from then on nothing is assembled, answered or closed for you.
         ``drain`` ``(ws)``: all data has been written.
         ``finish`` ``(ws, code, reason)``: closed; exactly once.
-        ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. With nobody subscribed it is
-            logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
+        ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. With nobody subscribed it
+            is logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
         ``connection`` ``(ws, id)``: a loop drives the transaction now.
         ``resume`` ``(ws)``: with no loop: there is something to write.
 
@@ -842,7 +856,8 @@ class WebSocket(TransactionCore, EventEmitter):
         compression: False, True or a configured `PerMessageDeflate`.
         subprotocols: a client offers these; a server chooses the first of them that is offered.
         headers: to send along with the handshake.
-        max_websocket_size: the largest message in bytes; by default the environment variable PYJO_MAX_WEBSOCKET_SIZE, or 262144.
+        max_websocket_size: the largest message in bytes; by default the environment variable PYJO_MAX_WEBSOCKET_SIZE,
+        or 262144.
         close_timeout: seconds that the peer has for its part of the close.
 
     Attributes:
@@ -851,8 +866,9 @@ class WebSocket(TransactionCore, EventEmitter):
         masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
         local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount.
 
-    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `reject`, `with_compression`, `with_protocols`,
-    `client_handshake`, `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
+    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `reject`, `with_compression`,
+    `with_protocols`, `client_handshake`, `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and
+    those of `EventEmitter`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -942,7 +958,8 @@ def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compr
         smaller = extension.compress_shared(payload)
         frame = _frames(head, payload) if smaller is None else _frames(head | 0x40, smaller)
         compressed[extension.share_key] = frame
-    extension.forget()
+    if frame[0] & 0x40:
+        extension.forget()  # what the receiver now has in its window is not what we sent to it alone
     protocol.outgoing().put(frame)
 
 

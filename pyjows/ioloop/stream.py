@@ -1,15 +1,16 @@
 """`Stream`: one non-blocking socket on a loop. Owns the reading and writing of its bytes; must not know what they mean.
 
-The way in: the reactor calls `ready`, one ``recv`` fills the loop's read buffer, and the `Receiver` is fed straight from
-there. One ``recv`` a turn, however much more waits: no connection can starve the others.
+The way in: the reactor calls `ready`, one ``recv`` fills the loop's read buffer, and the `Receiver` is fed straight
+from there. One ``recv`` a turn, however much more waits: no connection can starve the others.
 
-The way out is corked. What is written waits in a buffer from the loop's pool. What is written while a read is handled leaves
-in one system call when that read is done; what is written at any other time (by a timer, for another connection's message)
-leaves at the end of the loop's turn, as a next tick; `flush` does not wait. Where the kernel takes only a part, the rest waits
-until the socket is writable, and ``drain`` comes when the kernel has taken everything.
+The way out is corked. What is written waits in a buffer from the loop's pool. What is written while a read is handled
+leaves in one system call when that read is done; what is written at any other time (by a timer, for another
+connection's message) leaves at the end of the loop's turn, as a next tick; `flush` does not wait. Where the kernel
+takes only a part, the rest waits until the socket is writable, and ``drain`` comes when the kernel has taken
+everything.
 
-`Shared` is what all streams of one loop have together: that read buffer, the pool, and the list of those with something to
-flush. A stream without half a message or unsent bytes owns no buffer at all.
+`Shared` is what all streams of one loop have together: that read buffer, the pool, and the list of those with
+something to flush. A stream without half a message or unsent bytes owns no buffer at all.
 """
 
 from __future__ import annotations
@@ -374,7 +375,7 @@ class StreamCore(Handle):
         self.shared.reactor.spawn(coroutine)
 
 
-class Stream(StreamCore, EventEmitter):
+class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
     """A non-blocking socket on a loop.
 
     Synopsis::

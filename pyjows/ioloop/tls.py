@@ -219,7 +219,7 @@ class TLSStreamCore(StreamCore):
         )
 
 
-class TLSStream(TLSStreamCore, Stream):
+class TLSStream(TLSStreamCore, Stream):  # type: ignore[misc]
     """A `Stream` that speaks TLS; `socket` is an `ssl.SSLSocket` that has its handshake behind it."""
 
     def __init__(self, socket: ssl.SSLSocket, shared: Shared) -> None:

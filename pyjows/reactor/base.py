@@ -17,6 +17,8 @@ logged where nobody listens, and the loop goes on.
 A `Watcher` is the registration of one file descriptor. It goes dead (it wants neither reading nor writing) at the
 moment of removal. Readiness that the kernel had reported before is delivered to the watcher, never to a bare
 descriptor number, so that it cannot reach a later watcher of a descriptor that got the same number in the same turn.
+Watchers stay alive as long as something of a turn under way may refer to them: a native reactor may leave bare pointers
+with the kernel. It keeps those that are dropped one by one; `reset` buries the others.
 
 To write a reactor, subclass `Reactor` and override `_wait`, `_add`, `_modify` and `_drop`; override `_open` and
 `_shut` when there is something to open. Name it in the entry point group ``pyjows.reactors`` to have it chosen by
@@ -178,7 +180,10 @@ class Reactor(EventEmitter):
         self._timers = Timers()
         self._ticks: deque[Callable[[Any], object]] = deque()
         self._running = False
+        self._depth = 0
+        self._buried: list[Watcher] = []
         self._waker: Waker | None = None
+        self._waker_watcher: Watcher | None = None
         # Reentrant: a signal handler may want to wake the very thread that holds it.
         self._waker_lock = threading.RLock()
         self._open()
@@ -342,8 +347,10 @@ class Reactor(EventEmitter):
 
         In a forked child this must come before anything else, so that nothing is shared with the parent.
         """
+        # Not by `remove`: a child must leave the kernel's object, which it shares with its parent, as it is.
         for watcher in self._watchers.values():
             watcher.read = watcher.write = False
+        self._buried.extend(self._watchers.values())
         self._watchers.clear()
         self._timers.clear()
         self._ticks.clear()
@@ -370,11 +377,17 @@ class Reactor(EventEmitter):
             timeout = self._timers.next()
             if timeout != math.inf:
                 timeout = max(0.0, timeout - monotonic())
-        handled = self._wait(min(timeout, _LONGEST))
-        if self._timers.active:
-            handled += self._run_timers()
-        if self._ticks:
-            handled += self._run_ticks()
+        if self._buried and not self._depth:
+            self._buried.clear()
+        self._depth += 1
+        try:
+            handled = self._wait(min(timeout, _LONGEST))
+            if self._timers.active:
+                handled += self._run_timers()
+            if self._ticks:
+                handled += self._run_ticks()
+        finally:
+            self._depth -= 1
         return handled
 
     def _until_event(self) -> None:
@@ -428,14 +441,17 @@ class Reactor(EventEmitter):
         with self._waker_lock:
             if self._waker is None:
                 waker = Waker()
-                self._add(Watcher(waker.reader, waker, True, False))
+                self._waker_watcher = Watcher(waker.reader, waker, True, False)
+                self._add(self._waker_watcher)
                 self._waker = waker
 
     def _close_waker(self) -> None:
         with self._waker_lock:
-            if self._waker is not None:
+            if self._waker is not None and self._waker_watcher is not None:
+                self._waker_watcher.read = False
+                self._buried.append(self._waker_watcher)
                 self._waker.close()
-                self._waker = None
+                self._waker = self._waker_watcher = None
 
     # What an emitter asks to run coroutine handlers
 
