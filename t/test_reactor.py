@@ -590,6 +590,23 @@ def test_reset_inside_a_callback_ends_the_loop(reactor: Reactor, pair: Pair) -> 
     assert got == []
 
 
+def test_reset_while_other_descriptors_are_ready_silences_them(reactor: Reactor) -> None:
+    pairs = [socket.socketpair() for _ in range(10)]
+    got: list[int] = []
+
+    def reset(r: Reactor, writable: bool) -> None:
+        got.append(1)
+        r.reset()
+
+    for ours, theirs in pairs:
+        reactor.io(ours.fileno(), reset)
+        theirs.send(b'x')
+    reactor.start()
+    assert got == [1]
+    for end in (end for pair in pairs for end in pair):
+        end.close()
+
+
 def test_a_reset_reactor_works_again(reactor: Reactor, pair: Pair) -> None:
     handle = Recorder(pair[0])
     reactor.timer(lambda r: None, 0)
@@ -603,8 +620,9 @@ def test_a_reset_reactor_works_again(reactor: Reactor, pair: Pair) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
-def test_a_child_that_resets_does_not_disturb_its_parent(pair: Pair) -> None:
-    reactor = PollReactor()
+def test_a_child_that_resets_does_not_disturb_its_parent(reactor: Reactor, pair: Pair) -> None:
+    if reactor.can_spawn:
+        pytest.skip('asyncio loops are not for children')
     handle = Recorder(pair[0])
     reactor.io(pair[0].fileno(), handle)
     reactor.timer(lambda r: None, 0)
@@ -617,7 +635,6 @@ def test_a_child_that_resets_does_not_disturb_its_parent(pair: Pair) -> None:
     pair[1].send(b'x')
     reactor.one_tick()
     assert handle.calls == [(True, False)]
-    reactor.close()
 
 
 # Threads and signals
