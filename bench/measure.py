@@ -232,6 +232,10 @@ class Suite:
             process = Process(command, env)
         try:
             yield process
+        except BenchError as error:
+            if (status := process.program.poll()) is None:
+                raise
+            raise BenchError(f'{error} ({command[0]} ended with status {status}: {process.last_words()})') from None
         finally:
             process.end()
 

@@ -63,7 +63,8 @@ def _panel(axes: Axes, result: Result, places: int, left_out: Sequence[str] = ()
         xerr=spread,
         error_kw={'ecolor': '#30363c', 'elinewidth': 0.8, 'alpha': 0.5},
     )
-    room = max(values, default=1) * 0.015
+    highest = max((max(result.values(name)) for name in names), default=1)
+    room = highest * 0.015
     for place, (name, value) in enumerate(zip(names, values, strict=True)):
         axes.text(max(result.values(name)) + room, place, _short(value), va='center', fontsize=8, color='#30363c')
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
@@ -71,9 +72,9 @@ def _panel(axes: Axes, result: Result, places: int, left_out: Sequence[str] = ()
             label.set_fontweight('bold')
     axes.set_title(scenario.title + '\n', pad=-2)
     better = 'less is better' if scenario.lower_is_better else 'more is better'
-    axes.text(0, 1.015, f'{scenario.unit}, {better}', transform=axes.transAxes, fontsize=8, color='#5d6770')
+    axes.text(0, 1.03, f'{scenario.unit}, {better}', transform=axes.transAxes, fontsize=8, color='#5d6770')
     axes.set_ylim(len(names) - 0.5 - places, len(names) - 0.5)
-    axes.set_xlim(0, max(values, default=1) * 1.16)
+    axes.set_xlim(0, highest * 1.2)
     axes.xaxis.set_visible(False)
     axes.tick_params(axis='y', length=0)
     for side in ('top', 'right', 'bottom'):

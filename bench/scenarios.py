@@ -64,7 +64,7 @@ def _echo(connections: int, size: int, name: str) -> Scenario:
 def _burst(size: int, depth: int) -> Scenario:
     return Scenario(
         name=f'burst-10x{size}',
-        title=f'Burst, 10 connections × {size} B, {depth} in flight',
+        title=f'Burst, 10 × {size} B, {depth} in flight',
         mode='echo',
         tool='wsload',
         arguments={'connections': 10, 'size': size, 'depth': depth},
@@ -157,7 +157,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name='idle-used',
-        title='Memory of an idle connection, after a message',
+        title='Memory of a used, idle connection',
         mode='idle',
         tool='wsopen',
         arguments={'connections': 5000, 'in-flight': 16, 'touch': 1},
