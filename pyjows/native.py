@@ -18,7 +18,7 @@ __all__ = ['blank', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key
 'transmit', 'transmit_pieces', 'unmasked']
 
 Octets = bytes | bytearray | memoryview
-_Octets = TypeVar('_Octets', bytes, bytearray, memoryview)
+_Octets = TypeVar('_Octets', bound=bytes | bytearray | memoryview)
 
 # What sendmsg(2) takes at once on every system.
 _MOST_PIECES = 512

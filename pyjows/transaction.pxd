@@ -13,7 +13,7 @@ cdef object _MISSING
 cdef class TransactionProtocol(Protocol):
     cdef public TransactionCore ws
     cdef public bint heard
-    cdef list _fragments
+    cdef bytearray _fragments
     cdef int _first
 
     cpdef process(self, object frame)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
 from typing import Any, NamedTuple, Self
 
 from . import jsons
@@ -63,7 +64,7 @@ class TransactionProtocol(Protocol):
         Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size)
         self.ws: TransactionCore | None = ws
         self.heard = True
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
         self._first = 0
 
     # What a stream calls
@@ -128,11 +129,11 @@ class TransactionProtocol(Protocol):
 
     def _fragment(self, opcode: int, fin: bool, payload: bytes) -> None:
         if self._fragments is None:
-            self._fragments = []
+            self._fragments = bytearray()
             self._first = opcode
-        self._fragments.append(payload)
+        self._fragments += payload
         if fin:
-            message = b''.join(self._fragments)
+            message = bytes(self._fragments)
             self._fragments = None
             self._message(self._first, message)
 
@@ -229,17 +230,22 @@ class TransactionCore(EmitterCore):
             else:
                 binary = message
         if binary is not None:
-            self._send(_BINARY, binary if type(binary) is bytes else octets(binary))
+            if text is None and json is _MISSING and frame is None:
+                self._send(_BINARY, binary if type(binary) is bytes else octets(binary))
+                return self
         elif text is not None:
-            self._send(_TEXT, encoded(text))
+            if json is _MISSING and frame is None:
+                self._send(_TEXT, encoded(text))
+                return self
         elif json is not _MISSING:
-            self._send(_TEXT, jsons.dumps(json))
+            if frame is None:
+                self._send(_TEXT, jsons.dumps(json))
+                return self
         elif frame is not None:
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
             self._send_raw(head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
-        else:
-            raise TypeError('send() takes one of text=, binary=, json= and frame=, or a str or bytes, and not None')
-        return self
+            return self
+        raise TypeError('send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes')
 
     def _send(self, head: int, payload: bytes) -> None:
         """Queue one whole message."""
@@ -250,6 +256,11 @@ class TransactionCore(EmitterCore):
 
     def _send_raw(self, head: int, payload: bytes) -> None:
         """Queue one frame as it is, past the extensions."""
+        if head & 0x08 and (len(payload) > 125 or not head & 0x80):
+            raise ValueError(
+                f'a control frame of {len(payload)} bytes{"" if head & 0x80 else " without fin"}; it has fin and at '
+                'most 125 bytes (RFC 6455 5.5)'
+            )
         protocol = self._protocol
         if protocol._state != _OPEN:
             self._send_early(head | 0x100, payload)
@@ -323,6 +334,8 @@ class TransactionCore(EmitterCore):
             ValueError: a bad code or reason.
         """
         protocol = self._protocol
+        if not isinstance(reason, (str, NoneType)):
+            raise TypeError(f'a close reason is a str, not {type(reason).__name__}')
         if code is None and reason:
             raise ValueError(
                 f'the close reason {reason!r} needs a code before it (RFC 6455 5.5.1): finish(1000, {reason!r})'
