@@ -815,6 +815,10 @@ class TransactionCore(EmitterCore):
         stream = self._protocol.stream
         return (None, None) if stream is None else _addresses(stream)[which]
 
+    def __repr__(self) -> str:
+        target = f' {self.req.target}' if self.req is not None else ''
+        return f'<WebSocket {self._protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'
+
     # What an emitter asks
 
     def unsubscribe(self, event: Any, f: Any = None) -> Any:
@@ -886,10 +890,6 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         TransactionCore.__init__(self, **options)
-
-    def __repr__(self) -> str:
-        target = f' {self.req.target}' if self.req is not None else ''
-        return f'<WebSocket {self._protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'
 
 
 class Broadcast(NamedTuple):
