@@ -638,7 +638,7 @@ def test_running_out_of_descriptors_is_survived(
 
     @ioloop.recurring(0.01)
     def look(loop: IOLoop) -> None:
-        if caplog.records:
+        if 'cannot accept' in caplog.text:
             ticks.append(len(loop.connections))
         if len(ticks) == 100:
             release()
@@ -656,7 +656,7 @@ def test_running_out_of_descriptors_is_survived(
     finally:
         release()
     assert max(ticks[:100]) == 0
-    assert [(record.name, record.levelno) for record in caplog.records] == [('pyjows', logging.WARNING)]
+    assert [r.levelno for r in caplog.records if r.name == 'pyjows'] == [logging.WARNING]
     assert 'Too many open files' in caplog.text and 'ulimit -n' in caplog.text
     for client in clients:
         client.close()
@@ -1071,7 +1071,7 @@ def test_a_client_that_does_not_speak_tls_is_let_go(
         client.sendall(says)
         run_until(ioloop, lambda: ioloop._accepts and not ioloop._negotiations)
     assert accepted == []
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert not [r for r in caplog.records if r.name == 'pyjows' and r.levelno > logging.INFO]
     ioloop.remove(server)
     assert_idle(ioloop)
 

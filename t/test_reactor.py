@@ -306,12 +306,11 @@ def test_a_timer_set_back_comes_later(reactor: Reactor) -> None:
 
 
 def test_a_timer_set_forward_comes_earlier(reactor: Reactor) -> None:
-    got: list[str] = []
-    reactor.timer(lambda r: got.append('other'), 0.03)
-    hurried = reactor.timer(lambda r: got.append('set forward'), 60)
+    other = reactor.timer(lambda r: None, 60)
+    hurried = reactor.timer(lambda r: r.stop(), 120)
     reactor.again(hurried, 0.001)
     reactor.start()
-    assert got == ['set forward', 'other']
+    assert other.is_active and not hurried.is_active
 
 
 def test_a_timer_that_has_come_cannot_be_set_back(reactor: Reactor) -> None:
@@ -374,12 +373,10 @@ def test_timers_set_forward_do_not_pile_up() -> None:
 
 def test_a_tick_comes_before_a_timer_that_is_not_due(reactor: Reactor) -> None:
     got: list[str] = []
-    reactor.timer(lambda r: got.append('timer'), 0.01)
+    reactor.timer(lambda r: got.append('timer'), 60)
     reactor.next_tick(lambda r: got.append('tick'))
     reactor.one_tick()
     assert got == ['tick']
-    reactor.one_tick()
-    assert got == ['tick', 'timer']
 
 
 def test_ticks_come_in_order_and_those_they_set_in_the_next_turn(reactor: Reactor) -> None:
@@ -442,10 +439,14 @@ def raising(request: pytest.FixtureRequest, reactor: Reactor, pair: Pair) -> Cal
 
 def test_what_a_callback_raises_is_emitted_as_error(reactor: Reactor, raising: Callable[..., None]) -> None:
     got: list[object] = []
-    reactor.on('error', lambda r, exc: got.extend((r, exc)))
+
+    @reactor.on
+    def error(r: Reactor, exc: BaseException) -> None:
+        got.extend((r, exc))
+        r.timer(lambda r: got.append('the loop goes on'), 0)
+
     exc = RuntimeError('oops')
     raising(exc)
-    reactor.timer(lambda r: got.append('the loop goes on'), 0.01)
     reactor.start()
     assert got == [reactor, exc, 'the loop goes on']
 
@@ -458,7 +459,7 @@ def test_an_error_with_no_subscriber_is_logged_with_its_traceback(
     reactor.timer(lambda r: got.append('the loop goes on'), 0.01)
     reactor.start()
     assert got == ['the loop goes on']
-    assert [(record.name, record.levelno) for record in caplog.records] == [('pyjows', logging.ERROR)]
+    assert [r.levelno for r in caplog.records if r.name == 'pyjows'] == [logging.ERROR]
     assert 'RuntimeError: oops' in caplog.text
     assert 'def cb' not in caplog.text and 'raise exc' in caplog.text
 
