@@ -35,6 +35,7 @@ cdef class Protocol(Receiver):
     cdef bint _sending
     cdef bint _discarding
     cdef bint _raw
+    cdef bint _streams
     cdef bint _eof_told
     cdef readonly bint eof_sent
     cdef readonly bint eof_received
@@ -50,6 +51,8 @@ cdef class Protocol(Receiver):
     cdef object _begin(self, native.octets p, Py_ssize_t at, Py_ssize_t n)
     @cython.locals(header=FrameHeader, take=Py_ssize_t)
     cdef object _fill(self, native.octets p, Py_ssize_t at, Py_ssize_t n)
+    @cython.locals(header=FrameHeader, head=int, piece=bytes)
+    cdef object _pass_on(self, native.octets p, Py_ssize_t at, Py_ssize_t n)
     cdef object _arrived(self, Py_ssize_t at, Py_ssize_t n)
     cdef object _step(self)
     cdef object _check_header(self, int head, bint masked, Py_ssize_t length)
@@ -64,6 +67,7 @@ cdef class Protocol(Receiver):
     cdef object _message(self, int opcode, bytes payload)
     cdef object _fragment(self, int opcode, bint fin, bytes payload)
     cdef object _control(self, int opcode, bytes payload)
+    cdef object _part(self, int head, bytes piece, bint whole)
     cdef object _collect(self, object event)
     cpdef str decoded(self, bytes payload)
     cdef object _send_message(self, int opcode, object data, bint fin)

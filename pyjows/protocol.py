@@ -137,6 +137,7 @@ class Protocol(Receiver):
         self._sending = False
         self._discarding = False
         self._raw = False
+        self._streams = False
         self._extensions: Sequence[Extension] = ()
         self._claimed = 0
         self._events: list[Any] | None = None
@@ -329,6 +330,10 @@ class Protocol(Receiver):
     def _fill(self, p: Any, at: int, n: int) -> None:
         """`n` more bytes of the payload that is being collected."""
         header = self._header
+        if self._streams and not header.head & 0x08:
+            if n:
+                self._pass_on(p, at, n)
+            return
         while n:
             if self._chunk is None:
                 self._chunk = native.blank(self._remaining if self._remaining < _STEP else _STEP)
@@ -346,6 +351,19 @@ class Protocol(Receiver):
             n -= take
             if self._filled == len(self._chunk):
                 self._step()
+
+    def _pass_on(self, p: Any, at: int, n: int) -> None:
+        """`n` more bytes of the payload, for a face that takes them as they come."""
+        header = self._header
+        head = header.head
+        if header.masked:
+            piece = native.unmasked(p, at, n, header.key)
+            header.key = native.rotated(header.key, n)
+        else:
+            piece = native.copied(p, at, n)
+        self._remaining -= n
+        header.head = head & 0x80  # what is still to come continues this
+        self._part(head, piece, self._remaining == 0)
 
     def _arrived(self, at: int, n: int) -> None:
         """``chunk[at:at + n]`` came just now; text is checked here and now."""
@@ -502,6 +520,10 @@ class Protocol(Receiver):
     def _control(self, opcode: int, payload: bytes) -> None:
         """A control frame came, and was dealt with."""
         self._collect(make_frame(0x80 | opcode, payload))
+
+    def _part(self, head: int, piece: bytes, whole: bool) -> None:
+        """A piece of a data frame came; with `whole` it was the last. The first bears the frame's opcode and reserved
+        bits, those after it bear CONT and none. Called instead of collecting them where `_streams` is set."""
 
     def _collect(self, event: Any) -> None:
         if self._events is None:
