@@ -11,6 +11,7 @@ two for callers with plain bytes at hand.
 from __future__ import annotations
 
 import enum
+import operator
 import os
 from operator import itemgetter
 from typing import Any, SupportsIndex
@@ -356,7 +357,7 @@ def build_frame(
 
 def head_byte(fin: Any, rsv1: Any, rsv2: Any, rsv3: Any, opcode: SupportsIndex) -> int:
     """The first byte of a frame, from its parts; raises ValueError for an opcode outside 0 to 15."""
-    code = opcode.__index__()
+    code = operator.index(opcode)
     if not 0 <= code <= 15:
         raise ValueError(f'{opcode!r} is no opcode; it is a number from 0 to 15 (RFC 6455 5.2)')
     return (0x80 if fin else 0) | (0x40 if rsv1 else 0) | (0x20 if rsv2 else 0) | (0x10 if rsv3 else 0) | code

@@ -13,6 +13,7 @@ cdef object _MISSING
 cdef class TransactionProtocol(Protocol):
     cdef public TransactionCore ws
     cdef public bint heard
+    cdef bint news
     cdef bytearray _fragments
     cdef int _first
 
@@ -53,6 +54,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _tell_json(self, tuple handlers, bytes payload)
     cdef object _show(self, tuple handlers, object frame)
     cdef object _drained(self)
+    cdef object _resume(self)
     cdef bint _complain(self, object exc) except -1
     cdef object _shake(self, bytes data)
     cpdef object _close_began(self)

@@ -64,6 +64,7 @@ class TransactionProtocol(Protocol):
         Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size)
         self.ws: TransactionCore | None = ws
         self.heard = True
+        self.news = False
         self._fragments: bytearray | None = None
         self._first = 0
 
@@ -98,11 +99,9 @@ class TransactionProtocol(Protocol):
             self.ws.closed()
 
     def outgoing(self) -> WriteBuffer:
-        """The buffer to write to; the first byte in it is news."""
-        out = Receiver.outgoing(self)
-        if self.stream is None and self.ws is not None and 'resume' in self.ws._events:
-            self.ws.emit('resume')
-        return out
+        """The buffer to write to; with no loop, what is about to be in it is news (`TransactionCore._resume`)."""
+        self.news = self.stream is None
+        return Receiver.outgoing(self)
 
     # What the state machine calls
 
@@ -222,9 +221,15 @@ class TransactionCore(EmitterCore):
         """
         if message is not None:
             if callable(message):
+                before = self._callbacks
                 self._notify(message)
                 if text is None and binary is None and json is _MISSING and frame is None:
                     return self
+                try:
+                    return self.send(text=text, binary=binary, json=json, frame=frame)
+                except BaseException:
+                    self._callbacks = before  # what was not sent is never written
+                    raise
             elif isinstance(message, str):
                 text = message
             else:
@@ -251,6 +256,8 @@ class TransactionCore(EmitterCore):
         """Queue one whole message."""
         if self._protocol._state == _OPEN:
             self._protocol._send(head, payload)
+            if self._protocol.news:
+                self._resume()
         else:
             self._send_early(head, payload)
 
@@ -266,6 +273,7 @@ class TransactionCore(EmitterCore):
             self._send_early(head | 0x100, payload)
             return
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
+        self._resume()
 
     def _send_early(self, head: int, payload: Any) -> None:
         """What is sent waits for the handshake; or the connection is closing, and nothing can be sent."""
@@ -347,7 +355,14 @@ class TransactionCore(EmitterCore):
             self._close_began()
         elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
             self._early = [*(self._early or ()), (0, (code, reason or ''))]
+        self._resume()
         return self
+
+    def _resume(self) -> None:
+        """With no loop: tell, once, that there is something to write."""
+        if self._protocol.news:
+            self._protocol.news = False
+            self._tell_nothing('resume')
 
     def flush(self) -> Self:
         """Write what waits now, instead of at the end of the read or of the loop's turn; returns the transaction."""
@@ -443,6 +458,7 @@ class TransactionCore(EmitterCore):
             return
         if self._protocol.state == State.OPEN:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
+            self._resume()
         elif not self._answered and isinstance(self.handshake, ServerHandshake) and self.req is not None:
             self.reject(500)
 
@@ -469,6 +485,7 @@ class TransactionCore(EmitterCore):
         self.handshake = handshake
         self.req = handshake.request
         self._protocol.outgoing().put(handshake.send())
+        self._resume()
         return self
 
     def _shake(self, data: bytes) -> None:
@@ -610,7 +627,7 @@ class TransactionCore(EmitterCore):
         return self
 
     def _unanswered(self) -> Request:
-        if self.req is None or self._answered:
+        if self.req is None or self._answered or not isinstance(self.handshake, ServerHandshake):
             raise InvalidState('this is negotiated in the request or websocket event, before the 101 is answered')
         return self.req
 
@@ -622,6 +639,7 @@ class TransactionCore(EmitterCore):
             self._protocol.feed(chunk, len(chunk))
         else:
             self._protocol.eof()
+        self._resume()
         return self
 
     def client_read(self, chunk: bytes) -> Self:
@@ -944,6 +962,7 @@ def broadcast(
             protocol.outgoing().put(plain)
         else:
             _send_shared(protocol, head, payload, compressed)
+        ws._resume()
     return Broadcast(sent, skipped)
 
 
