@@ -124,7 +124,8 @@ def main() -> int:
     )
     results = []
     # No refreshing in the background: while the load runs, this process must sleep.
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, auto_refresh=False, transient=True, disable=quiet) as progress:
         progress.add_task('', total=options.runs * sum(len(field) for _, field in planned))
         for scenario, field in planned:
             result = run(scenario, field, suite, options.runs, progress)

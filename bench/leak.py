@@ -67,7 +67,8 @@ def run(stage: Stage, pid: int, console: Console) -> bool:
     """Do a stage; returns whether the memory stayed flat."""
     sizes = [resident(pid)]
     columns = TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, auto_refresh=False, transient=True, disable=quiet) as progress:
         task = progress.add_task(stage.name, total=STEPS)
         for _ in range(STEPS):
             stage.work(stage.units // STEPS)

@@ -129,6 +129,13 @@ class Process:
         lines = [line for line in self.complaints.read().decode(errors='replace').splitlines() if line.strip()]
         return lines[-1].strip() if lines else ''
 
+    def ended(self) -> int | None:
+        """Its status, if it has ended; one that dies gets a moment to do so."""
+        try:
+            return self.program.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return None
+
     def end(self) -> None:
         """Stop it, kindly first."""
         if self.program.poll() is None:
@@ -233,7 +240,8 @@ class Suite:
         try:
             yield process
         except BenchError as error:
-            if (status := process.program.poll()) is None:
+            status = process.ended()
+            if status is None or str(error) == process.last_words():
                 raise
             raise BenchError(f'{error} ({command[0]} ended with status {status}: {process.last_words()})') from None
         finally:
