@@ -36,8 +36,8 @@ class Service:
     """`pyjows.serve` in the background.
 
     `handler(server, ws)` is its `websocket` event; without one every message is echoed. `finished` has `(code, reason)`
-    of each connection that has ended, in that order. `stop` fails when anything is left: a connection, a timer, a
-    file descriptor.
+    of each connection that has ended, in that order. `stop` closes the `clients` that registered, and fails when
+    anything is left: a connection, a timer, a file descriptor.
     """
 
     def __init__(self, reactor_name: str, handler: Callable[[Any, Any], object] | None = None, **options: Any) -> None:
@@ -45,6 +45,7 @@ class Service:
         self._files_before = open_files()
         self.finished: list[tuple[int, str]] = []
         self.opened = 0
+        self.clients: list[Any] = []
         self._reactor_name = reactor_name
         self._handler = handler or echo
         self._options = options
@@ -82,14 +83,16 @@ class Service:
 
     def stop(self) -> None:
         """Stop the server and the loop; nothing may be left of them."""
-        until(lambda: not self.server.connections, 'the last connection to be released')
-        self.loop.call_threadsafe(lambda *_: (self.server.stop(), self.loop.stop()))
+        for client in self.clients:
+            client.close()
+        until(lambda: not self.server.connections and not self.loop.connections, 'the last connection to be released')
+        self.server.on('finish', lambda server: self.loop.stop())
+        self.loop.call_threadsafe(lambda loop: self.server.stop())
         self._thread.join(TIMEOUT)
         assert not self._thread.is_alive(), 'the loop does not stop'
         if self._failure:
             raise self._failure
         reactor = self.loop.reactor
-        assert not self.loop.connections, f'connections left: {self.loop.connections}'
         assert not self.loop.acceptors, f'listening sockets left: {self.loop.acceptors}'
         assert not len(reactor._timers), f'timers left: {reactor._timers.heap}'
         assert not reactor._watchers, f'descriptors still watched: {reactor._watchers}'
