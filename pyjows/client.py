@@ -111,9 +111,9 @@ class _Dial:
 
     def _too_late(self, reactor: Any) -> None:
         self.timer = None
+        self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
         if self.connection is not None:
             self.ioloop.remove(self.connection)
-        self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
 
     def _loop_finishes(self, ioloop: IOLoop) -> None:
         if self.ws.established:

@@ -325,14 +325,14 @@ class _Incoming(Receiver):
         server = self.server
         try:
             response = server._respond(request)
+            if not inspect.isawaitable(response):
+                self._answer(response)
+                return
         except Exception as exc:
             self._failed(exc)
             return
-        if inspect.isawaitable(response):
-            self._forget_timer()
-            server._spawn(self._wait_for(response))
-        else:
-            self._answer(response)
+        self._forget_timer()
+        server._spawn(self._wait_for(response))
 
     async def _wait_for(self, response: Any) -> None:
         try:

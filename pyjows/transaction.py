@@ -711,6 +711,7 @@ class TransactionCore(EmitterCore):
         """The close began: the peer has `close_timeout` seconds to do its part."""
         stream = self._protocol.stream
         if stream is not None and self._timer is None and not self._finished:
+            self._remember_addresses()  # when both sides have ended TCP, the system forgets the peer's
             self._timer = self._ioloop.reactor.timer(self._overdue, self.close_timeout)
 
     def _overdue(self, reactor: Any) -> None:
@@ -723,8 +724,11 @@ class TransactionCore(EmitterCore):
         if self._timer is not None:
             self._ioloop.reactor.remove(self._timer)
             self._timer = None
+        self._remember_addresses()
+
+    def _remember_addresses(self) -> None:
         stream = self._protocol.stream
-        if stream is not None:
+        if self._addresses is None and stream is not None:
             self._addresses = _addresses(stream)
 
     def keep_alive(self) -> None:
@@ -828,10 +832,8 @@ class TransactionCore(EmitterCore):
         return port
 
     def _address(self, which: int) -> Any:
-        if self._addresses is not None:
-            return self._addresses[which]
-        stream = self._protocol.stream
-        return (None, None) if stream is None else _addresses(stream)[which]
+        self._remember_addresses()
+        return (None, None) if self._addresses is None else self._addresses[which]
 
     def __repr__(self) -> str:
         target = f' {self.req.target}' if self.req is not None else ''

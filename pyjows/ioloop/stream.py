@@ -37,6 +37,7 @@ class Shared:
         reactor: who calls them.
         pool: the write buffers that nobody uses.
         read_buffer: what a ``recv`` fills; None while a read is being handled.
+        gone: called ``gone(stream)`` when a stream was closed or detached.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -44,6 +45,7 @@ class Shared:
         self.pool = BufferPool()
         self.read_buffer: bytearray | None = bytearray(_READ_SIZE)
         self.waiting: list[StreamCore] = []
+        self.gone: Callable[[Any], object] | None = None
 
     def later(self, stream: StreamCore) -> None:
         """Flush a stream at the end of the turn."""
@@ -287,12 +289,20 @@ class StreamCore(Handle):
             self._timer = None
         self._callbacks = None
         self._release()
-        self._close_socket()
         receiver, self.receiver = self.receiver, None
-        if receiver is not None:
-            receiver.stream = None
-            receiver.lost(exc)
-        self.emit('close')
+        try:
+            if receiver is not None:
+                receiver.lost(exc)  # while the socket is there to be asked for its addresses
+                receiver.stream = None
+        finally:
+            self._close_socket()
+        self._leave()
+        if self._events:
+            self.emit('close')
+
+    def _leave(self) -> None:
+        if self.shared.gone is not None:
+            self.shared.gone(self)
 
     def _close_socket(self) -> None:
         self.socket.close()
@@ -304,6 +314,7 @@ class StreamCore(Handle):
         self.shared.reactor.remove(self.fd)
         self.receiver = None
         self._closed = True
+        self._leave()
         return self.socket
 
     # What is known

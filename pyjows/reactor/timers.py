@@ -101,6 +101,7 @@ class Timers:
         if not timer.is_active:
             return False
         timer.is_active = False
+        timer.callback = _removed  # its entry may stay for long: what the callback holds must not
         self.active -= 1
         self.abandon(timer)
         return True
@@ -177,6 +178,10 @@ class Timers:
             # In place: whoever looks at the heap further down the call stack must see the same list.
             self.heap[:] = alive
             self.dead = 0
+
+
+def _removed(reactor: Any) -> None:
+    """The callback of a timer that was removed."""
 
 
 def seconds(after: float) -> float:
