@@ -18,7 +18,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from types import CoroutineType
+from types import CoroutineType, FunctionType
 from typing import Any, TypeVar, cast, overload
 
 import pyee
@@ -115,7 +115,7 @@ class EmitterCore:
             raise TypeError(f'an event is named by a str, not by {event!r}')
         if not callable(f):
             raise TypeError(f'a handler is something to call, not {f!r}')
-        if inspect.iscoroutinefunction(f) and not self._can_spawn():
+        if _is_coroutine_function(f) and not self._can_spawn():
             raise RuntimeError(_NO_LOOP.format(name=getattr(f, '__name__', f), event=event))
         if 'new_listener' in self._events:
             self.emit('new_listener', event, f)
@@ -236,6 +236,13 @@ class EmitterCore:
     def _handler_failed(self, exc: BaseException) -> None:
         """A coroutine handler raised, with no caller left that could catch it."""
         self.emit('error', exc)
+
+
+def _is_coroutine_function(f: Callable[..., Any]) -> bool:
+    # Every connection subscribes a few plain functions: the usual answer comes first.
+    if type(f) is FunctionType:
+        return bool(f.__code__.co_flags & inspect.CO_COROUTINE)
+    return inspect.iscoroutinefunction(f)
 
 
 # asyncio keeps its tasks weakly.

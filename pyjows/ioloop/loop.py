@@ -115,8 +115,7 @@ class IOLoop(EventEmitter):
         self._is_full = False
         self._is_stopping = False
         self._stop_timer: Timer | None = None
-        # One object for all streams, not one for each.
-        self._on_close = self._stream_closed
+        self.shared.gone = self._stream_closed
 
     def __repr__(self) -> str:
         return (
@@ -399,7 +398,6 @@ class IOLoop(EventEmitter):
     def _enter(self, stream: Stream, where: dict[str, Stream], id: str) -> str:
         where[id] = stream
         self._ids[stream] = id
-        stream.on('close', self._on_close)
         stream.start()
         return id
 
@@ -495,10 +493,7 @@ class IOLoop(EventEmitter):
             dialer.cancel()
             self._one_gone()
         elif (stream := self.stream(what)) is not None:
-            if stream.is_closed:
-                self._stream_closed(stream)  # detached: its socket lives on elsewhere
-            else:
-                stream.close_gracefully()
+            stream.close_gracefully()
         else:
             return False
         return True

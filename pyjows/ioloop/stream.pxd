@@ -12,6 +12,7 @@ cdef class Shared:
     cdef readonly BufferPool pool
     cdef public bytearray read_buffer
     cdef list waiting
+    cdef public object gone
 
     @cython.locals(stream=StreamCore, waiting=list)
     cpdef object flush(self, object reactor=*)
@@ -58,4 +59,5 @@ cdef class StreamCore(Handle):
     cdef object _fault(self, object exc)
     cdef object _lose(self, object exc)
     cdef object _close_socket(self)
+    cdef object _leave(self)
     cdef object _watch(self)

@@ -107,7 +107,6 @@ class Waker(Handle):
     def __init__(self) -> None:
         Handle.__init__(self)
         self.sockets: tuple[socket.socket, ...] = ()
-        self.watcher: Watcher | None = None
         if hasattr(os, 'eventfd'):
             self.reader = self.writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:
