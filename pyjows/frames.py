@@ -57,6 +57,10 @@ class CloseCode(enum.IntEnum):
     TRY_AGAIN_LATER = 1013
     BAD_GATEWAY = 1014
     TLS_HANDSHAKE = 1015
+    # wsproto's names for three of them.
+    INVALID_FRAME_PAYLOAD_DATA = 1007
+    MANDATORY_EXT = 1010
+    TLS_HANDSHAKE_FAILED = 1015
 
 
 # Those that say something about a connection, but never travel in a close frame.

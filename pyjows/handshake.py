@@ -1018,6 +1018,12 @@ class ClientHandshake:
         self._body = bytearray()
         self._unread = 0
 
+    @property
+    def refusal(self) -> Response | None:
+        """An answer that is no 101, with as much of its body as has come; None before its head is here."""
+        head = self._head
+        return None if head is None else Response(head.status, head.headers, bytes(self._body), head.reason)
+
     def send(self) -> bytes:
         """The request as bytes. InvalidState the second time."""
         http = self._http

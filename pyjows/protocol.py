@@ -435,19 +435,19 @@ class Protocol(Receiver):
     def _frame(self, head: int, payload: bytes) -> None:
         """A whole frame came, its header found allowed."""
         if self._claimed and not head & 0x08:
-            self._inflate(head, payload)
+            self._dispatch(head & 0x8F, self._inflated(head, payload))
         else:
             self._dispatch(head, payload)
 
-    def _inflate(self, head: int, payload: bytes) -> None:
-        """Hand a data frame through the extensions, the last applied first."""
+    def _inflated(self, head: int, payload: bytes) -> bytes:
+        """The payload of a data frame, or of a part of one, as the extensions give it; the last applied goes first."""
         limit = self._max_message if self._max_message >= 0 else None
         if limit is not None:
             limit -= self._size
         frame = make_frame(head, payload)
         for extension in reversed(self._extensions):
             frame = extension.decode(frame, max_size=limit)
-        self._dispatch(head & 0x8F, frame.data)
+        return octets(frame.data)
 
     def _dispatch(self, head: int, payload: bytes) -> None:
         """Do with a frame what the RFC says."""
@@ -485,10 +485,7 @@ class Protocol(Receiver):
 
     def _closing(self, payload: bytes) -> None:
         """A close frame came (RFC 6455 5.5.1, 7.1.5)."""
-        try:
-            self.close_rcvd = Close.parse(payload)
-        except UnicodeDecodeError as exc:
-            raise ProtocolError('a close reason that is no UTF-8', CloseCode.INVALID_DATA) from exc
+        self.close_rcvd = self._read_close(payload)
         if self._state == _CLOSING:
             self.close_rcvd_then_sent = False
         elif self._state == _OPEN:
@@ -499,6 +496,13 @@ class Protocol(Receiver):
         if self._side == _SERVER:
             self._end()
         self._discard()
+
+    def _read_close(self, payload: bytes) -> Close:
+        """What the peer's close frame says."""
+        try:
+            return Close.parse(payload)
+        except UnicodeDecodeError as exc:
+            raise ProtocolError('a close reason that is no UTF-8', CloseCode.INVALID_DATA) from exc
 
     def _violated(self, exc: ProtocolError) -> None:
         """The peer broke the rules."""
@@ -672,12 +676,13 @@ class Protocol(Receiver):
 
     # Text that comes in pieces
 
-    def _validate(self, piece: bytes, final: bool) -> None:
-        """Check the next piece of a text, the last one if `final`."""
+    def _validate(self, piece: bytes, final: bool) -> str:
+        """Check the next piece of a text, the last one if `final`; what it says, up to the last whole code point."""
         if self._check is None:
             self._check = _UTF8()
         try:
-            self._check.decode(piece, final)
+            text: str = self._check.decode(piece, final)
+            return text
         except UnicodeDecodeError as exc:
             raise ProtocolError(_no_utf8(exc), CloseCode.INVALID_DATA) from exc
 

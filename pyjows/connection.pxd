@@ -1,0 +1,49 @@
+cimport cython
+
+from pyjows.buffers cimport BufferPool, WriteBuffer
+from pyjows.events cimport BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from pyjows.frames cimport octets
+from pyjows.protocol cimport Protocol
+
+cdef int _TEXT, _BINARY, _CLOSE, _PING, _PONG
+cdef object _CONNECTING, _OPEN, _REMOTE_CLOSING, _LOCAL_CLOSING, _CLOSED, _REJECTING
+cdef BufferPool _POOL
+
+
+@cython.final
+cdef class EventProtocol(Protocol):
+    cdef int _sent
+    cdef object farewell
+    cdef list waiting
+
+    @cython.locals(opcode=int, head=int, payload=bytes)
+    cdef bytes piece(self, object data, bint fin)
+    cdef bytes control(self, int opcode, object payload)
+    cdef bytes farewell_to_send(self, object code, object reason)
+    @cython.locals(out=WriteBuffer)
+    cdef bytes wire(self, int head, bytes payload)
+
+
+@cython.final
+cdef class Connection:
+    cdef readonly bint client
+    cdef EventProtocol _protocol
+    cdef object _state
+    cdef list _unread
+    cdef Py_ssize_t _taken
+
+    @cython.locals(protocol=EventProtocol)
+    cpdef object send(self, object event)
+    @cython.locals(unread=list, data=bytes)
+    cdef object _understand(self)
+    cdef object _farewell_seen(self)
+
+
+cdef class WSConnection:
+    cdef readonly bint client
+    cdef readonly object handshake
+    cdef readonly Connection connection
+    cdef list _unfetched
+    cdef bint _fetches
+
+    cdef object _keep(self, object data)

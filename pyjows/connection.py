@@ -1,0 +1,693 @@
+"""`WSConnection`: a connection without I/O as typed events, wsproto's way.
+
+Owns what such a program sees: which event may be sent in which state, when a state is left, and how a message is
+streamed. Must not know how a frame looks or which may come when (`protocol.py`), nor what a handshake has to contain
+(`handshake.py`): it is a face of those two.
+
+Bytes are understood when their events are asked for, not when they come, and the state follows the events that were
+taken: a program that has not yet seen the peer's close frame may still send. Nothing is answered by itself. The states:
+
+    =============== ================================ ================================
+    state           left by sending                  left by receiving
+    =============== ================================ ================================
+    CONNECTING      `AcceptConnection`: OPEN;        `AcceptConnection`: OPEN;
+                    `RejectConnection`: REJECTING,   `RejectConnection`: REJECTING
+                    CLOSED where it has no body
+    REJECTING       the last `RejectData`: CLOSED    the last `RejectData`: CLOSED
+    OPEN            `CloseConnection`:               `CloseConnection`:
+                    LOCAL_CLOSING                    REMOTE_CLOSING
+    REMOTE_CLOSING  `CloseConnection`: CLOSED        –
+    LOCAL_CLOSING   –                                `CloseConnection`: CLOSED
+    =============== ================================ ================================
+
+A peer that breaks the rules shows as a `CloseConnection` with the code that the RFC names, to be sent back by
+``response()``; the state is still OPEN then, and nothing more that comes is looked at. The end of the stream
+(``receive_data(None)``) is a `CloseConnection` with code 1006, and CLOSED.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from . import handshake as http
+from .buffers import BufferPool
+from .errors import HandshakeError, InvalidState, LocalProtocolError, ProtocolError, RemoteProtocolError
+from .events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Message,
+    Ping,
+    Pong,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
+from .extensions import format_extensions
+from .frames import Close, CloseCode, octets
+from .protocol import Protocol, Side
+
+__all__ = [
+    'CLIENT',
+    'SERVER',
+    'CloseReason',
+    'Connection',
+    'ConnectionState',
+    'ConnectionType',
+    'Handshake',
+    'LocalProtocolError',
+    'RemoteProtocolError',
+    'WSConnection',
+]
+
+#: wsproto's name for the close codes.
+CloseReason = CloseCode
+
+
+class ConnectionType(enum.Enum):
+    """Which end of the connection this is."""
+
+    CLIENT = 1
+    SERVER = 2
+
+
+class ConnectionState(enum.Enum):
+    """Where a connection stands."""
+
+    CONNECTING = 0
+    OPEN = 1
+    REMOTE_CLOSING = 2
+    LOCAL_CLOSING = 3
+    CLOSED = 4
+    REJECTING = 5
+
+
+CLIENT = ConnectionType.CLIENT
+SERVER = ConnectionType.SERVER
+
+_CONNECTING = ConnectionState.CONNECTING
+_OPEN = ConnectionState.OPEN
+_REMOTE_CLOSING = ConnectionState.REMOTE_CLOSING
+_LOCAL_CLOSING = ConnectionState.LOCAL_CLOSING
+_CLOSED = ConnectionState.CLOSED
+_REJECTING = ConnectionState.REJECTING
+
+# The same numbers as in protocol.py; compiled, these are C integers.
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x01, 0x02, 0x08, 0x09, 0x0A
+
+# Codes that never travel (RFC 6455 7.4.1): where one says what happened, what is sent is 1000.
+_LOCAL_ONLY = (CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)
+
+# A program that sent this much without a look at `bytes_to_send` does not use it.
+_MOST_UNFETCHED = 16
+
+_POOL = BufferPool()
+
+
+class EventProtocol(Protocol):
+    """The state machine under a connection: a `Protocol` that collects typed events and answers nothing."""
+
+    def __init__(self, side: Side, max_size: int | None) -> None:
+        Protocol.__init__(self, side, max_size=max_size)
+        self._streams = True
+        self.waiting: list[Event] = []
+        self._sent = 0
+        self.farewell: Event | None = None
+
+    # What the state machine calls
+
+    def _frame(self, head: int, payload: bytes) -> None:
+        if head & 0x08:
+            self._answer(head & 0x0F, payload)
+        else:
+            self._part(head, payload, True)
+
+    def _part(self, head: int, piece: bytes, whole: bool) -> None:
+        fin = whole and (head & 0x80) != 0
+        if self._claimed:
+            piece = self._inflated(head if whole else head & 0x7F, piece)
+        opcode = head & 0x0F
+        first = opcode != 0
+        if first:
+            self._opcode = opcode
+        else:
+            opcode = self._opcode
+        event: Event
+        if opcode == _BINARY:
+            event = BytesMessage(piece, whole, fin)
+        elif first and fin:
+            event = TextMessage(self.decoded(piece), True, True)
+        else:
+            event = TextMessage(self._validate(piece, fin), whole, fin)
+        if fin:
+            self._opcode = 0
+            self._size = 0
+            self._check = None
+        else:
+            self._size += len(piece)
+        self._collect(event)
+
+    def _answer(self, opcode: int, payload: bytes) -> None:
+        if opcode == _PING:
+            self._collect(Ping(payload))
+        elif opcode == _PONG:
+            self._collect(Pong(payload))
+        else:
+            close = self.close_rcvd = self._read_close(payload)
+            self.farewell = CloseConnection(_named(close.code), close.reason)
+            self._collect(self.farewell)
+            self._discard()
+
+    def _violated(self, exc: ProtocolError) -> None:
+        self.parser_exc = exc
+        self._collect(CloseConnection(_named(exc.code), str(exc)))
+        self._discard()
+
+    def _collect(self, event: Any) -> None:
+        self.waiting.append(event)
+
+    # What a connection calls
+
+    def piece(self, data: Any, fin: bool) -> bytes:
+        """A frame with a piece of a message, the last one if `fin`, as wire bytes."""
+        if isinstance(data, str):
+            opcode, payload = _TEXT, data.encode('utf-8')
+        elif isinstance(data, (bytes, bytearray, memoryview)):
+            opcode, payload = _BINARY, octets(data)
+        else:
+            raise TypeError(f'the data of a message are str or bytes, not {type(data).__name__}')
+        if self._sent and self._sent != opcode:
+            raise TypeError('a message is all text or all binary: the one that was begun is of the other kind')
+        head = 0 if self._sent else opcode
+        self._sent = 0 if fin else opcode
+        return self.wire(head | 0x80 if fin else head, payload)
+
+    def control(self, opcode: int, payload: Any) -> bytes:
+        """A control frame as wire bytes."""
+        payload = octets(payload)
+        if len(payload) > 125:
+            raise LocalProtocolError(f'a control frame of {len(payload)} bytes; at most 125 are allowed (RFC 6455 5.5)')
+        return self.wire(0x80 | opcode, payload)
+
+    def farewell_to_send(self, code: int | None, reason: str | None) -> bytes:
+        """A close frame as wire bytes; of a reason that is too long, as much as fits."""
+        if code == CloseCode.NO_STATUS_RCVD:
+            code = None
+        if code is None:
+            if reason:
+                raise TypeError('a close reason needs a close code before it (RFC 6455 5.5.1)')
+            return self.wire(0x80 | _CLOSE, b'')
+        text = (reason or '').encode()[:123].decode('utf-8', 'ignore')
+        try:
+            payload = Close(CloseCode.NORMAL_CLOSURE if code in _LOCAL_ONLY else code, text).serialize()
+        except ProtocolError as exc:
+            raise LocalProtocolError(str(exc)) from exc
+        return self.wire(0x80 | _CLOSE, payload)
+
+    def wire(self, head: int, payload: bytes) -> bytes:
+        """A frame as wire bytes, through the extensions if it is a data frame."""
+        out = self.out = _POOL.acquire()
+        try:
+            self._send(head, payload)
+            return out.take()
+        finally:
+            self.out = None
+            _POOL.release(out)
+
+
+def _named(code: int) -> int:
+    """A close code with its name, where it has one."""
+    return CloseCode._value2member_map_.get(code, code)  # type: ignore[return-value]
+
+
+class Connection:
+    """A WebSocket connection after its handshake, as events.
+
+    Synopsis::
+
+        connection = Connection(ConnectionType.SERVER)
+        connection.receive_data(sock.recv(65536))
+        for event in connection.events():
+            if isinstance(event, Ping):
+                sock.sendall(connection.send(event.response()))
+
+    Args:
+        connection_type: `ConnectionType.SERVER` or `ConnectionType.CLIENT`.
+        extensions: the negotiated ones; one whose ``enabled()`` says no is left out.
+        trailing_data: what came after the handshake already.
+        max_size: the largest message, in bytes, after decompression; None for no limit: pieces are given out as they
+            come, and nothing but the piece at hand is kept.
+
+    Attributes:
+        client: whether this is the client's end.
+        state: a `ConnectionState`.
+    """
+
+    def __init__(
+        self,
+        connection_type: ConnectionType,
+        extensions: Sequence[Any] | None = None,
+        trailing_data: bytes = b'',
+        *,
+        max_size: int | None = None,
+    ) -> None:
+        self.client = connection_type is CLIENT
+        self._protocol = EventProtocol(Side.CLIENT if self.client else Side.SERVER, max_size)
+        self._state = _OPEN
+        self._unread: list[bytes] = []
+        self._taken = 0
+        if extensions:
+            self._protocol.extensions = [_applied(extension) for extension in extensions if _is_enabled(extension)]
+        self.receive_data(trailing_data)
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection stands, after all events that were taken."""
+        return self._state
+
+    def send(self, event: Event) -> bytes:
+        """The bytes to write for an event: a message, a ping, a pong or a close.
+
+        Raises:
+            LocalProtocolError: the state does not allow it, or the RFC does not: a control frame of more than 125
+                bytes, a close code that may not be sent.
+            TypeError: data that are neither text nor bytes, or of another kind than the message that was begun; a close
+                reason without a code.
+        """
+        protocol = self._protocol
+        state = self._state
+        if state is _OPEN:
+            if isinstance(event, Message):
+                return protocol.piece(event.data, event.message_finished)
+            if isinstance(event, Ping):
+                return protocol.control(_PING, event.payload)
+            if isinstance(event, Pong):
+                return protocol.control(_PONG, event.payload)
+        if isinstance(event, CloseConnection) and (state is _OPEN or state is _REMOTE_CLOSING):
+            data = protocol.farewell_to_send(event.code, event.reason)
+            self._state = _LOCAL_CLOSING if state is _OPEN else _CLOSED
+            return data
+        raise LocalProtocolError(f'{event} cannot be sent in state {state}')
+
+    def receive_data(self, data: bytes | None) -> None:
+        """Bytes came from the network; None is their end. Then see to `events`.
+
+        Raises:
+            LocalProtocolError: the connection is closed.
+        """
+        if data is None:
+            self._understand()
+            self._protocol._collect(CloseConnection(CloseCode.ABNORMAL_CLOSURE))
+            self._state = _CLOSED
+        elif self._state is _OPEN or self._state is _LOCAL_CLOSING:
+            if data:
+                self._unread.append(data if type(data) is bytes else bytes(data))
+        elif self._state is _CLOSED:
+            raise LocalProtocolError('the connection is closed')
+
+    def events(self) -> Iterator[Event]:
+        """The events that were not taken yet, one after the other."""
+        event: Event
+        protocol = self._protocol
+        while True:
+            waiting = protocol.waiting
+            if self._taken < len(waiting):
+                event = waiting[self._taken]
+                self._taken += 1
+                if event is protocol.farewell:
+                    self._farewell_seen()
+                yield event
+            elif self._unread:
+                self._understand()
+            else:
+                if waiting:
+                    self._taken = 0
+                    protocol.waiting = []
+                return
+
+    def _understand(self) -> None:
+        """Make events of what came."""
+        unread = self._unread
+        if unread:
+            self._unread = []
+            if self._taken == len(self._protocol.waiting):
+                self._protocol.waiting = []
+                self._taken = 0
+            data = unread[0] if len(unread) == 1 else b''.join(unread)
+            self._protocol.feed(data, len(data))
+
+    def _farewell_seen(self) -> None:
+        """The peer's close frame was taken."""
+        if self._state is _OPEN:
+            self._state = _REMOTE_CLOSING
+        elif self._state is _LOCAL_CLOSING:
+            self._state = _CLOSED
+
+
+class WSConnection:
+    """A WebSocket connection without I/O, from its handshake on: bytes in, typed events out, and back.
+
+    Synopsis::
+
+        ws = WSConnection(ConnectionType.SERVER)
+        while ws.state is not ConnectionState.CLOSED:
+            ws.receive_data(sock.recv(65536) or None)
+            for event in ws.events():
+                if isinstance(event, Request):
+                    sock.sendall(ws.send(AcceptConnection()))
+                elif isinstance(event, (Ping, CloseConnection)):
+                    sock.sendall(ws.send(event.response()))
+                elif isinstance(event, TextMessage):
+                    print(event.data)
+
+    Args:
+        connection_type: `ConnectionType.SERVER` or `ConnectionType.CLIENT`.
+        max_size: the largest message, in bytes, after decompression; None for no limit.
+
+    Attributes:
+        client: whether this is the client's end.
+        handshake: the `Handshake`.
+        connection: the `Connection` after it; None before.
+        state: a `ConnectionState`.
+    """
+
+    def __init__(self, connection_type: ConnectionType, *, max_size: int | None = None) -> None:
+        self.client = connection_type is CLIENT
+        self.handshake = Handshake(connection_type, max_size=max_size)
+        self.connection: Connection | None = None
+        self._unfetched: list[bytes] | None = []
+        self._fetches = False
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection stands, after all events that were taken."""
+        return self.handshake.state if self.connection is None else self.connection._state
+
+    def initiate_upgrade_connection(self, headers: Iterable[tuple[bytes, bytes]], path: bytes | str) -> None:
+        """Take an upgrade request that the host has read from the socket already (server).
+
+        Raises:
+            RemoteProtocolError: as `receive_data` does.
+            LocalProtocolError: this is a client, or the path or a header is malformed.
+        """
+        self.handshake.initiate_upgrade_connection(headers, path)
+
+    def send(self, event: Event) -> bytes:
+        """The bytes to write for an event; raises like `Connection.send`."""
+        if self.connection is not None:
+            data = self.connection.send(event)
+        else:
+            data = self.handshake.send(event)
+            self.connection = self.handshake.connection
+        if self._unfetched is not None:
+            self._keep(data)
+        return data
+
+    def bytes_to_send(self) -> bytes:
+        """All that `send` returned since the last call, for programs that write later; those use it from the start."""
+        self._fetches = True
+        data, self._unfetched = b''.join(self._unfetched or ()), []
+        return data
+
+    def receive_data(self, data: bytes | None) -> None:
+        """Bytes came from the network; None is their end. Then see to `events`.
+
+        Raises:
+            RemoteProtocolError: what came is no valid handshake; a server sends its `event_hint` in answer.
+            LocalProtocolError: the connection is closed.
+        """
+        if self._unfetched and not self._fetches:
+            self._unfetched = None
+        if self.connection is not None:
+            self.connection.receive_data(data)
+        else:
+            self.handshake.receive_data(data)
+            self.connection = self.handshake.connection
+
+    def events(self) -> Iterator[Event]:
+        """The events that were not taken yet, one after the other."""
+        if self.connection is not None and not self.handshake.waiting:
+            return self.connection.events()
+        return self._all_events()
+
+    def _all_events(self) -> Iterator[Event]:
+        yield from self.handshake.events()
+        if self.connection is not None:
+            yield from self.connection.events()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what was returned for `bytes_to_send`, as long as somebody may ask for it."""
+        if self._unfetched is not None:
+            self._unfetched.append(data)
+            if len(self._unfetched) > _MOST_UNFETCHED and not self._fetches:
+                self._unfetched = None
+
+
+class Handshake:
+    """The opening handshake as events, the part of `WSConnection` before there is a `Connection`.
+
+    Attributes:
+        client: whether this is the client's end.
+        state: CONNECTING, OPEN, REJECTING or CLOSED.
+        connection: the `Connection`, once the request is accepted.
+        waiting: the events that were not taken yet.
+    """
+
+    def __init__(self, connection_type: ConnectionType, *, max_size: int | None = None) -> None:
+        self.client = connection_type is CLIENT
+        self.state = _CONNECTING
+        self.connection: Connection | None = None
+        self.waiting: deque[Event] = deque()
+        self._max_size = max_size
+        self._server: http.ServerHandshake | None = None if self.client else http.ServerHandshake()
+        self._client: http.ClientHandshake | None = None
+        self._offered: Sequence[Any] = ()
+        self._shown = 0  # bytes of a refusal's body
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(client={self.client}, state={self.state})'
+
+    def initiate_upgrade_connection(self, headers: Iterable[tuple[bytes, bytes]], path: bytes | str) -> None:
+        """Take a request that was read already; see `WSConnection.initiate_upgrade_connection`."""
+        if self._server is None:
+            raise LocalProtocolError('a client has no upgrade request to take: it sends one, a Request')
+        try:
+            request = http.Request('GET', path if isinstance(path, str) else path.decode('ascii'), list(headers))
+        except (TypeError, ValueError) as exc:
+            raise LocalProtocolError(str(exc)) from exc
+        try:
+            self._requested(self._server, self._server.begin(request))
+        except HandshakeError as exc:
+            raise _bad_request(exc) from exc
+
+    def send(self, event: Event) -> bytes:
+        """The bytes to write for an event of the handshake; raises LocalProtocolError where it does not fit."""
+        try:
+            if isinstance(event, Request):
+                return self._ask(event)
+            if isinstance(event, AcceptConnection):
+                return self._accept(event)
+            if isinstance(event, RejectConnection):
+                return self._reject(event)
+            if isinstance(event, RejectData):
+                return self._reject_on(event)
+        except LocalProtocolError:
+            raise
+        except (HandshakeError, InvalidState, TypeError, ValueError) as exc:
+            raise LocalProtocolError(str(exc)) from exc
+        raise LocalProtocolError(f'{event} cannot be sent during the handshake')
+
+    def receive_data(self, data: bytes | None) -> None:
+        """Bytes came from the network; None is their end."""
+        data = bytes(data or b'')
+        if self._server is not None:
+            try:
+                request = self._server.receive(data)
+                if not data:
+                    self._server.eof()
+            except HandshakeError as exc:
+                raise _bad_request(exc) from exc
+            if request is not None:
+                self._requested(self._server, request)
+        elif self._client is None:
+            raise RemoteProtocolError('the server sent something before it was asked', RejectConnection())
+        else:
+            try:
+                response = self._client.receive(data)
+                if not data:
+                    self._client.eof()
+            except HandshakeError as exc:
+                if exc.status is None or exc.status == 101:
+                    raise RemoteProtocolError(str(exc), RejectConnection()) from exc
+                self._rejected(self._client, True)
+            else:
+                if response is None:
+                    self._rejected(self._client, False)
+                else:
+                    self._accepted(self._client, response)
+
+    def events(self) -> Iterator[Event]:
+        """The events that were not taken yet, one after the other."""
+        while self.waiting:
+            yield self.waiting.popleft()
+
+    # Server
+
+    def _requested(self, handshake: http.ServerHandshake, request: http.Request) -> None:
+        refusal = handshake.check(request)
+        headers = request.headers
+        if refusal is not None:
+            version = headers.get('sec-websocket-version')
+            if version == '13':
+                hint = RejectConnection()
+            else:
+                hint = RejectConnection(426 if version else 400, [(b'Sec-WebSocket-Version', b'13')])
+            raise RemoteProtocolError(refusal.body.decode().rstrip(), hint)
+        self.waiting.append(
+            Request(
+                host=_from_idna(headers['host']),
+                target=request.target,
+                extensions=[format_extensions([offer]) for offer in request.extensions],
+                extra_headers=_others(headers, _SHOWN_OF_REQUEST),
+                subprotocols=list(request.subprotocols),
+            )
+        )
+
+    def _accept(self, event: AcceptConnection) -> bytes:
+        handshake = self._answering('accepted')
+        assert handshake.request is not None
+        accepted: dict[str, str] = {}
+        for name, params in handshake.request.extensions if event.extensions else ():
+            for extension in event.extensions:
+                if extension.name == name:
+                    answer = extension.accept(format_extensions([(name, params)]))
+                    if answer is True or answer == '':
+                        accepted[name] = name
+                    elif answer:
+                        accepted[name] = f'{name}; {answer}'
+        data = handshake.accept(
+            headers=event.extra_headers,
+            subprotocol=event.subprotocol,
+            extensions=', '.join(accepted.values()) or None,
+        )
+        self._open(event.extensions, handshake.trailing_data)
+        return data
+
+    def _reject(self, event: RejectConnection) -> bytes:
+        handshake = self._answering('rejected')
+        data = handshake.respond(http.Response(event.status_code, event.headers), more=event.has_body)
+        self.state = _REJECTING if event.has_body else _CLOSED
+        return data
+
+    def _reject_on(self, event: RejectData) -> bytes:
+        if self.state is not _REJECTING or self._server is None:
+            raise LocalProtocolError(f'the body of a refusal cannot be sent in state {self.state}')
+        data = self._server.respond_more(event.data, more=not event.body_finished)
+        if event.body_finished:
+            self.state = _CLOSED
+        return data
+
+    def _answering(self, how: str) -> http.ServerHandshake:
+        if self._server is None:
+            raise LocalProtocolError(f'a connection cannot be {how} by a client')
+        if self.state is not _CONNECTING:
+            raise LocalProtocolError(f'a connection cannot be {how} in state {self.state}')
+        return self._server
+
+    # Client
+
+    def _ask(self, event: Request) -> bytes:
+        if not self.client:
+            raise LocalProtocolError('a server sends no Request: it receives one')
+        if self._client is not None:
+            raise LocalProtocolError('the Request was sent already: one connection makes one')
+        offers: dict[str, str] = {}
+        for extension in event.extensions:
+            params = extension.offer()
+            if params:
+                offers[extension.name] = extension.name if params is True else f'{extension.name}; {params}'
+        self._client = http.ClientHandshake(
+            (event.host.encode('idna').decode('ascii'), event.target),
+            headers=event.extra_headers,
+            subprotocols=event.subprotocols,
+            extensions=', '.join(offers.values()) or None,
+            user_agent=None,
+        )
+        self._offered = event.extensions
+        return self._client.send()
+
+    def _accepted(self, handshake: http.ClientHandshake, response: http.Response) -> None:
+        extensions = []
+        for name, params in handshake.extensions:
+            extension = next(extension for extension in self._offered if extension.name == name)
+            try:
+                extension.finalize(format_extensions([(name, params)]))
+            except ValueError as exc:
+                raise RemoteProtocolError(str(exc), RejectConnection()) from exc
+            extensions.append(extension)
+        self._open(extensions, handshake.trailing_data)
+        headers = _others(response.headers, _SHOWN_OF_RESPONSE)
+        self.waiting.append(AcceptConnection(handshake.subprotocol, extensions, headers))
+
+    def _rejected(self, handshake: http.ClientHandshake, whole: bool) -> None:
+        """As much of a refusal as is here, and was not shown yet."""
+        head = handshake.refusal
+        if head is None:
+            return
+        if self.state is _CONNECTING:
+            self.state = _REJECTING
+            self.waiting.append(RejectConnection(head.status, _others(head.headers, ()), True))
+        if self._shown < len(head.body):
+            self.waiting.append(RejectData(head.body[self._shown :], False))
+            self._shown = len(head.body)
+        if whole:
+            self.state = _CLOSED
+            self.waiting.append(RejectData(b'', True))
+
+    # Both
+
+    def _open(self, extensions: Sequence[Any], trailing: bytes) -> None:
+        self.state = _OPEN
+        side = CLIENT if self.client else SERVER
+        self.connection = Connection(side, extensions, trailing, max_size=self._max_size)
+
+
+# Headers that have a place of their own in the event.
+_SHOWN_OF_REQUEST = (b'host', b'sec-websocket-extensions', b'sec-websocket-protocol')
+_SHOWN_OF_RESPONSE = (
+    b'connection',
+    b'sec-websocket-accept',
+    b'sec-websocket-extensions',
+    b'sec-websocket-protocol',
+    b'upgrade',
+)
+
+
+def _others(headers: http.Headers, shown: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """All headers but those in `shown`, names in lower case."""
+    return [(name.lower(), value) for name, value in headers.raw if name.lower() not in shown]
+
+
+def _from_idna(host: str) -> str:
+    try:
+        return host.encode('ascii').decode('idna')
+    except UnicodeError:
+        return host
+
+
+def _bad_request(exc: HandshakeError) -> RemoteProtocolError:
+    return RemoteProtocolError(str(exc), RejectConnection(exc.status or 400))
+
+
+def _is_enabled(extension: Any) -> bool:
+    return not hasattr(extension, 'enabled') or bool(extension.enabled())
+
+
+def _applied(extension: Any) -> Any:
+    """What changes the frames: of an object that negotiates, the extension that came of it."""
+    return getattr(extension, 'extension', None) or extension
