@@ -296,6 +296,7 @@ class _Incoming(Receiver):
         )
         self._ending = False
         self._busy = False
+        self._again = False
         self._timer: Any = server.ioloop.reactor.timer(self._too_late, server._handshake_timeout)
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
@@ -304,7 +305,21 @@ class _Incoming(Receiver):
             self._advance(bytes(data[:n]))
 
     def _advance(self, data: bytes | None) -> None:
-        """Go on with what came, or with what is left of it."""
+        """Go on with what came, or with what is left of it: one request after the other."""
+        if data is None and self._busy:
+            self._again = True  # the loop below goes on when the call that answered has returned
+            return
+        self._busy = True
+        try:
+            self._again = True
+            while self._again:
+                self._again = False
+                self._read_request(data)
+                data = None
+        finally:
+            self._busy = False
+
+    def _read_request(self, data: bytes | None) -> None:
         try:
             request = self.handshake.next() if data is None else self.handshake.receive(data)
         except HandshakeError as exc:

@@ -232,6 +232,13 @@ def test_requests_on_one_connection_are_answered_in_order_and_the_last_may_upgra
     assert kept == [True]
 
 
+def test_thousands_of_requests_sent_at_once_are_answered_one_after_the_other(server, ask):
+    server.on('request', lambda server, req: Response(200, body=f'<{req.path}>'))
+    answer = ask(server, b''.join(get(f'/{i}', keep=True) for i in range(3000)) + get('/last'))
+    assert answer.count(b'HTTP/1.1 200 ') == 3001
+    assert answer.index(b'</0>') < answer.index(b'</1500>') < answer.index(b'</2999>') < answer.index(b'</last>')
+
+
 def test_a_request_handler_that_raises_is_an_error_and_500(server, ask):
     seen = log(server, 'error')
     server.on('request', lambda server, req: 1 / 0)
