@@ -11,6 +11,9 @@ transaction instead of collecting frames. The way of a message reads straight do
     Stream._read → TransactionProtocol.feed → _frame → _message → TransactionCore._received → your handler
     ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream.flush
 
+The two refer to each other until the end, when the protocol lets go. A method that calls the other half therefore
+takes it by a local name first: compiled, that is what keeps it alive during the call.
+
 Before the handshake is done the same bytes go to `handshake.py` instead, and what is sent waits in `_early`.
 """
 
@@ -73,30 +76,34 @@ class TransactionProtocol(Protocol):
     def feed(self, data: bytes | bytearray, n: int) -> None:
         """`n` bytes came, ``data[:n]``."""
         self.heard = True
-        if self.ws is None:
+        ws = self.ws
+        if ws is None:
             return
-        if self.ws._handshaking:
-            self.ws._shake(bytes(data[:n]))
+        if ws._handshaking:
+            ws._shake(bytes(data[:n]))
         else:
             Protocol.feed(self, data, n)
 
     def eof(self) -> None:
         """The peer will send no more."""
-        if self.ws is not None and self.ws._handshaking:
-            self.ws._shake(b'')
+        ws = self.ws
+        if ws is not None and ws._handshaking:
+            ws._shake(b'')
         self.receive_eof()
         if self.stream is not None:
             self.stream.close_gracefully()
 
     def drained(self) -> None:
         """The kernel has taken all that waited."""
-        if self.ws is not None:
-            self.ws._drained()
+        ws = self.ws
+        if ws is not None:
+            ws._drained()
 
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
-        if self.ws is not None:
-            self.ws.closed()
+        ws = self.ws
+        if ws is not None:
+            ws.closed()
 
     def outgoing(self) -> WriteBuffer:
         """The buffer to write to; with no loop, what is about to be in it is news (`TransactionCore._resume`)."""
@@ -123,8 +130,9 @@ class TransactionProtocol(Protocol):
         Protocol._frame(self, head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
 
     def _message(self, opcode: int, payload: bytes) -> None:
-        if self.ws is not None:
-            self.ws._received(opcode, payload)
+        ws = self.ws
+        if ws is not None:
+            ws._received(opcode, payload)
 
     def _fragment(self, opcode: int, fin: bool, payload: bytes) -> None:
         if self._fragments is None:
@@ -148,8 +156,9 @@ class TransactionProtocol(Protocol):
     def _discard(self) -> None:
         Protocol._discard(self)
         self._fragments = None
-        if self.ws is not None:
-            self.ws._close_began()
+        ws = self.ws
+        if ws is not None:
+            ws._close_began()
 
 
 class TransactionCore(EmitterCore):

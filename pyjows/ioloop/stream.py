@@ -127,9 +127,11 @@ class StreamCore(Handle):
                 shared.reactor.again(self._timer)
             shared.read_buffer = None
             self._corked = True
+            # A local name: compiled, it is what keeps the receiver alive when it is let go of during the call.
+            receiver = self.receiver
             try:
-                if self.receiver is not None:
-                    self.receiver.feed(buffer, n)
+                if receiver is not None:
+                    receiver.feed(buffer, n)
                 else:
                     self.emit('read', bytes(buffer[:n]))
             finally:
@@ -147,8 +149,9 @@ class StreamCore(Handle):
         if self._closed:
             return
         self.stop()
-        if self.receiver is not None:
-            self.receiver.eof()
+        receiver = self.receiver
+        if receiver is not None:
+            receiver.eof()
         else:
             self.close_gracefully()
 
@@ -231,8 +234,9 @@ class StreamCore(Handle):
             callbacks, self._callbacks = self._callbacks, None
             for cb in callbacks:
                 cb(self)
-        if self.receiver is not None:
-            self.receiver.drained()
+        receiver = self.receiver
+        if receiver is not None:
+            receiver.drained()
         elif self._events:
             self.emit('drain')
 

@@ -21,7 +21,7 @@ import os
 
 from .base import Reactor
 
-from pyjows.reactor.base cimport Watcher
+from pyjows.reactor.base cimport Handle, Watcher
 
 __all__ = ['EpollReactor']
 
@@ -85,6 +85,7 @@ cdef class Epoll:
         cdef unsigned int flags
         cdef bint readable, writable
         cdef Watcher watcher
+        cdef Handle handle
         if milliseconds:
             with nogil:
                 n = epoll_wait(self.fd, events, MOST, milliseconds)
@@ -106,9 +107,10 @@ cdef class Epoll:
                 readable = watcher.read and flags & (EPOLLIN | EPOLLHUP | EPOLLERR)
                 writable = watcher.write and flags & (EPOLLOUT | EPOLLHUP | EPOLLERR)
                 if readable or writable:
-                    handled += watcher.handle is not waker
+                    handle = watcher.handle
+                    handled += handle is not waker
                     try:
-                        watcher.handle.dispatch(readable, writable)
+                        handle.dispatch(readable, writable)
                     except BaseException as exc:
                         reactor._failed(exc)
         finally:
