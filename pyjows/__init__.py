@@ -9,6 +9,7 @@ if _build.wants_source():
     _build.prefer_source()
 
 from .client import connect
+from .connection import ConnectionState, ConnectionType, WSConnection
 from .deflate import PerMessageDeflate
 from .emitter import EventEmitter
 from .errors import (
@@ -25,18 +26,23 @@ from .errors import (
 from .frames import Close, CloseCode, Frame, Opcode
 from .handshake import Headers, Request, Response
 from .ioloop import IOLoop, Stream
+from .protocol import Protocol, Side, State
 from .reactor import Reactor
 from .run import run, stop
 from .server import Server, serve
+from .sides import ClientProtocol, ServerProtocol
 from .transaction import Broadcast, WebSocket, broadcast
 
 __all__ = [
     'Broadcast',
+    'ClientProtocol',
     'Close',
     'CloseCode',
     'ConnectionClosed',
     'ConnectionClosedError',
     'ConnectionClosedOK',
+    'ConnectionState',
+    'ConnectionType',
     'EventEmitter',
     'Frame',
     'HandshakeError',
@@ -47,12 +53,17 @@ __all__ = [
     'Opcode',
     'PayloadTooBig',
     'PerMessageDeflate',
+    'Protocol',
     'ProtocolError',
     'Reactor',
     'Request',
     'Response',
     'Server',
+    'ServerProtocol',
+    'Side',
+    'State',
     'Stream',
+    'WSConnection',
     'WebSocket',
     'WebSocketError',
     'broadcast',

@@ -1,0 +1,30 @@
+from pyjows.protocol cimport Protocol
+
+cdef int _CONNECTING
+
+
+cdef class OpeningProtocol(Protocol):
+    cdef public object handshake_exc
+    cdef public object origin
+    cdef public object subprotocol
+    cdef public object available_extensions
+    cdef public object available_subprotocols
+
+    cdef object _shake(self, bytes data)
+    cdef object _shake_eof(self)
+    cdef object _give_up(self, object exc)
+    cdef object _opened(self, bytes trailing)
+
+
+cdef class ServerProtocol(OpeningProtocol):
+    cdef public object origins
+    cdef object _select
+    cdef object _handshake
+
+
+cdef class ClientProtocol(OpeningProtocol):
+    cdef readonly object uri
+    cdef readonly object key
+    cdef object _handshake
+
+    cdef object _refused(self, object exc)

@@ -1,0 +1,604 @@
+"""`ServerProtocol` and `ClientProtocol`: a `Protocol` with the opening handshake in front, frame by frame.
+
+Owns the order of an opening: what is read, decided and written before the first frame, and what becomes of a connection
+whose opening fails. Must not know what a valid handshake contains (`handshake.py`), nor how frames work
+(`protocol.py`).
+
+The shape is that of websockets' sans-I/O layer, with its mutable `Request`, `Response` and `Headers`: an answer is
+made, may be changed, and is sent then. Bytes that come before the server has answered wait for the 101. An opening that
+fails sets `handshake_exc` and half-closes TCP; the state stays CONNECTING until the peer's EOF makes it CLOSED.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from email.utils import formatdate
+from typing import Any
+
+from . import deflate, handshake
+from .deflate import Parameter
+from .errors import HandshakeError, InvalidState, NegotiationError
+from .extensions import ExtensionFactory, as_factories, negotiate_client, negotiate_server, offer_header
+from .handshake import URL, ClientHandshake, ServerHandshake, accept_key, parse_subprotocols, parse_url
+from .protocol import SEND_EOF, Protocol, Side, State
+
+__all__ = [
+    'SEND_EOF',
+    'ClientPerMessageDeflateFactory',
+    'ClientProtocol',
+    'Headers',
+    'MultipleValuesError',
+    'Request',
+    'Response',
+    'ServerPerMessageDeflateFactory',
+    'ServerProtocol',
+    'parse_uri',
+]
+
+# The same number as in protocol.py; compiled, this is a C integer.
+_CONNECTING = 0
+
+#: Takes a URL apart, under the name that it has in websockets.
+parse_uri = parse_url
+
+
+class MultipleValuesError(LookupError):
+    """`Headers` has several values under this name; `Headers.get_all` gives them."""
+
+
+class Headers(MutableMapping[str, str]):
+    """HTTP header fields that can be changed: case-insensitive, in order, repeats kept.
+
+    Setting a name adds a field, and deleting it removes all of that name. Reading a repeated one raises
+    `MultipleValuesError`.
+
+    Args:
+        headers: a mapping or pairs.
+        fields: more of them.
+    """
+
+    def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = (), **fields: str) -> None:
+        self._pairs: list[tuple[str, str]] = []
+        self.update(headers.raw_items() if isinstance(headers, Headers) else headers, **fields)
+
+    def copy(self) -> Headers:
+        """A copy of its own."""
+        return type(self)(self)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all fields of that name, in order."""
+        folded = name.lower()
+        return [value for key, value in self._pairs if key.lower() == folded]
+
+    def raw_items(self) -> Iterator[tuple[str, str]]:
+        """All fields in order, as they were given."""
+        return iter(self._pairs)
+
+    def clear(self) -> None:
+        """Remove all fields."""
+        self._pairs = []
+
+    def serialize(self) -> bytes:
+        """The fields as HTTP writes them, and the empty line after them."""
+        return b''.join([f'{name}: {value}\r\n'.encode('latin-1') for name, value in self._pairs]) + b'\r\n'
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        if len(values) > 1:
+            raise MultipleValuesError(name)
+        return values[0]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        handshake.Headers([(name, value)])  # raises ValueError for what must not get onto the wire
+        self._pairs.append((name, value))
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._pairs = [pair for pair in self._pairs if pair[0].lower() != name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.lower() for name, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({name.lower() for name, _ in self._pairs})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return {name: self.get_all(name) for name in self} == {name: other.get_all(name) for name in other}
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self._pairs!r})'
+
+    def __str__(self) -> str:
+        return self.serialize().decode('latin-1')
+
+
+@dataclasses.dataclass
+class Request:
+    """The request of an opening handshake.
+
+    Attributes:
+        path: as it stands in the request line, with its query.
+        headers: the header fields.
+        method: ``GET``, in a valid one.
+        protocol: ``HTTP/1.1``, in a valid one.
+    """
+
+    path: str
+    headers: Headers
+    method: str = 'GET'
+    protocol: str = 'HTTP/1.1'
+
+    def serialize(self) -> bytes:
+        """The request as wire bytes."""
+        return f'{self.method} {self.path} {self.protocol}\r\n'.encode('ascii') + self.headers.serialize()
+
+
+@dataclasses.dataclass
+class Response:
+    """The answer of an opening handshake.
+
+    Attributes:
+        status_code: the HTTP status.
+        reason_phrase: what it means.
+        headers: the header fields.
+        body: the whole body.
+    """
+
+    status_code: int
+    reason_phrase: str
+    headers: Headers
+    body: bytes = b''
+
+    def serialize(self) -> bytes:
+        """The answer as wire bytes."""
+        line = f'HTTP/1.1 {self.status_code} {self.reason_phrase}\r\n'.encode('latin-1')
+        return line + self.headers.serialize() + self.body
+
+
+class OpeningProtocol(Protocol):
+    """What both sides have in common.
+
+    Attributes:
+        handshake_exc: why the opening failed, a `HandshakeError`; None as long as it did not.
+        origin: the ``Origin`` of the request, None without one.
+        subprotocol: the one in use, or None.
+        available_extensions, available_subprotocols: those that this side is willing to use.
+    """
+
+    def __init__(self, side: Side, state: State, max_size: Any, logger: Any) -> None:
+        Protocol.__init__(self, side, state=state, max_size=max_size, logger=logger)
+        self.handshake_exc: Exception | None = None
+        self.origin: str | None = None
+        self.subprotocol: str | None = None
+        self.available_extensions: Any = None
+        self.available_subprotocols: Sequence[str] | None = None
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Bytes came from the network; then see to `data_to_send` and `events_received`.
+
+        Raises:
+            EOFError: the end was received before.
+        """
+        if self._state == _CONNECTING and not self._discarding and not self.eof_received:
+            self._shake(bytes(data))
+        else:
+            Protocol.receive_data(self, data)
+
+    def receive_eof(self) -> None:
+        """The peer ended its half of the connection; once more is nothing new."""
+        if self._state == _CONNECTING and not self._discarding and not self.eof_received:
+            self._shake_eof()
+        Protocol.receive_eof(self)
+
+    def _shake(self, data: bytes) -> None:
+        """Bytes of the handshake came."""
+
+    def _shake_eof(self) -> None:
+        """The peer ended its half in the middle of the handshake."""
+
+    def _give_up(self, exc: Exception) -> None:
+        """The opening failed: end TCP, and listen no more."""
+        self.handshake_exc = exc
+        self._end()
+        self._discard()
+
+    def _opened(self, trailing: bytes) -> None:
+        """Frames from here on; the first of them may be here already."""
+        self.state = State.OPEN
+        if trailing:
+            self.feed(trailing, len(trailing))
+
+
+class ServerProtocol(OpeningProtocol):
+    """The server's end of a connection, from its handshake on.
+
+    Synopsis::
+
+        protocol = ServerProtocol(subprotocols=['chat'])
+        protocol.receive_data(sock.recv(65536))
+        for event in protocol.events_received():
+            if isinstance(event, Request):
+                response = protocol.accept(event)       # or protocol.reject(403, 'Not here.\\n')
+                response.headers['Set-Cookie'] = 'a=1'
+                protocol.send_response(response)
+            elif event.opcode is Opcode.TEXT:
+                protocol.send_text(event.data)
+        for data in protocol.data_to_send():
+            sock.sendall(data) if data else sock.shutdown(socket.SHUT_WR)
+
+    Args:
+        origins: the acceptable values of ``Origin``, each a `str`, a compiled regular expression that matches all of
+            it, or None for a request without one; by default all are.
+        extensions: factories such as `PerMessageDeflate`, the best first.
+        subprotocols: those that the server speaks, the best first. A client that offers none of them is refused.
+        select_subprotocol: ``f(protocol, offered)``, which chooses instead; it may raise `NegotiationError` to refuse.
+        state: where the connection stands.
+        max_size: the largest message, in bytes; None for no limit; or (message, fragment).
+        logger: the logger ``pyjows.server`` by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        origins: Sequence[str | re.Pattern[str] | None] | None = None,
+        extensions: Sequence[ExtensionFactory] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        select_subprotocol: Callable[[Any, Sequence[str]], str | None] | None = None,
+        state: State = State.CONNECTING,
+        max_size: int | tuple[int | None, int | None] | None = 1048576,
+        logger: Any = None,
+    ) -> None:
+        OpeningProtocol.__init__(self, Side.SERVER, state, max_size, logger)
+        self.origins = origins
+        self.available_extensions = extensions
+        self.available_subprotocols = subprotocols
+        self._select = select_subprotocol
+        self._handshake = ServerHandshake()
+
+    def accept(self, request: Request) -> Response:
+        """The answer to a request: a 101, or a refusal if the request is not what it has to be; see `send_response`."""
+        headers = request.headers
+        try:
+            key = self._key_of(request)
+            self.origin = self.process_origin(headers)
+            accepted, self.extensions = self.process_extensions(headers)
+            self.subprotocol = self.process_subprotocol(headers)
+        except HandshakeError as exc:
+            return self._refusal(exc, exc.status or 400, exc.headers)
+        except NegotiationError as exc:
+            return self._refusal(exc, 400, {})
+        except Exception as exc:
+            self.handshake_exc = exc
+            self.logger.error('opening handshake failed', exc_info=True)
+            return self.reject(500, 'Failed to open a WebSocket connection.\nSee server log for more information.\n')
+        answer = Headers()
+        answer['Date'] = formatdate(usegmt=True)
+        answer['Upgrade'] = 'websocket'
+        answer['Connection'] = 'Upgrade'
+        answer['Sec-WebSocket-Accept'] = accept_key(key)
+        if accepted is not None:
+            answer['Sec-WebSocket-Extensions'] = accepted
+        if self.subprotocol is not None:
+            answer['Sec-WebSocket-Protocol'] = self.subprotocol
+        return Response(101, 'Switching Protocols', answer)
+
+    def _key_of(self, request: Request) -> str:
+        """The key of a request that is valid; raises HandshakeError."""
+        try:
+            version = request.protocol.removeprefix('HTTP/')
+            pairs = list(request.headers.raw_items())
+            asked = handshake.Request(request.method, request.path, pairs, b'', version)
+        except ValueError as exc:
+            raise HandshakeError(str(exc), status=400) from exc
+        refusal = self._handshake.check(asked)
+        if refusal is not None:
+            own = {name: value for name, value in refusal.headers.items() if name not in _OF_THE_BODY}
+            raise HandshakeError(refusal.body.decode().rstrip(), status=refusal.status, headers=own)
+        return asked.headers['sec-websocket-key']
+
+    def process_origin(self, headers: Headers) -> str | None:
+        """The ``Origin`` of a request.
+
+        Raises:
+            HandshakeError: it is not one of `origins` (status 403), or there are several (RFC 6454 7.3).
+        """
+        origins = headers.get_all('Origin')
+        if len(origins) > 1:
+            raise HandshakeError('there is more than one Origin header', status=400)
+        origin = origins[0] if origins else None
+        if self.origins is None:
+            return origin
+        for allowed in self.origins:
+            if allowed == origin:
+                return origin
+            if isinstance(allowed, re.Pattern) and origin is not None and allowed.fullmatch(origin):
+                return origin
+        wrong = 'the Origin header is missing' if origin is None else f'the origin {origin[:80]} is not allowed'
+        raise HandshakeError(wrong, status=403)
+
+    def process_extensions(self, headers: Headers) -> tuple[str | None, list[Any]]:
+        """The answer to the offered extensions, None for none, and what becomes of it; raises NegotiationError."""
+        offers = headers.get_all('Sec-WebSocket-Extensions')
+        return negotiate_server(as_factories(self.available_extensions), ', '.join(offers) if offers else None)
+
+    def process_subprotocol(self, headers: Headers) -> str | None:
+        """The subprotocol to use; raises NegotiationError."""
+        offers = headers.get_all('Sec-WebSocket-Protocol')
+        offered = parse_subprotocols(', '.join(offers)) if offers else []
+        return self.select_subprotocol(offered) if self._select is None else self._select(self, offered)
+
+    def select_subprotocol(self, subprotocols: Sequence[str]) -> str | None:
+        """The first of the server's subprotocols that the client offers; None where the server has none.
+
+        Raises:
+            NegotiationError: they have none in common.
+        """
+        if not self.available_subprotocols:
+            return None
+        for subprotocol in self.available_subprotocols:
+            if subprotocol in subprotocols:
+                return subprotocol
+        raise NegotiationError(
+            f'no subprotocol in common: this server speaks {", ".join(self.available_subprotocols)}, '
+            f'the client {", ".join(subprotocols) or "none"}'
+        )
+
+    def reject(self, status: int, text: str) -> Response:
+        """An answer that refuses, with a body of plain text; see `send_response`.
+
+        Raises:
+            ValueError: an unknown status.
+        """
+        known = http.HTTPStatus(status)
+        body = text.encode()
+        headers = Headers()
+        headers['Date'] = formatdate(usegmt=True)
+        headers['Connection'] = 'close'
+        headers['Content-Length'] = str(len(body))
+        headers['Content-Type'] = 'text/plain; charset=utf-8'
+        return Response(known.value, known.phrase, headers, body)
+
+    def _refusal(self, exc: Exception, status: int, headers: Mapping[str, str]) -> Response:
+        self.handshake_exc = exc
+        response = self.reject(status, f'Failed to open a WebSocket connection: {exc}.\n')
+        for name, value in headers.items():
+            if name == 'connection':
+                del response.headers['Connection']
+                value += ', close'  # noqa: PLW2901
+            response.headers[name.title()] = value
+        return response
+
+    def send_response(self, response: Response) -> None:
+        """Answer the request; anything but a 101 ends the connection.
+
+        Raises:
+            InvalidState: the request was answered already, or the connection is gone; a 101 also where there is no
+                request.
+        """
+        if self._state != _CONNECTING or self.eof_sent:
+            raise InvalidState(f'the request cannot be answered any more: connection is {self.state.name.lower()}')
+        if response.status_code == 101:
+            if self._handshake.request is None:
+                raise InvalidState('there is no request to accept yet: it comes as an event')
+            self.outgoing().put(response.serialize())
+            self.logger.info('connection open')
+            self._opened(self._handshake.trailing_data)
+            return
+        self.outgoing().put(response.serialize())
+        self.logger.info('connection rejected (%d %s)', response.status_code, response.reason_phrase)
+        self._end()
+        self._discard()
+
+    def _shake(self, data: bytes) -> None:
+        try:
+            request = self._handshake.receive(data)
+        except HandshakeError as exc:
+            self.outgoing().put(self._handshake.respond(exc.response))
+            self._give_up(exc)
+            return
+        if request is not None:
+            headers = _pairs(request.headers)
+            self._collect(Request(request.target, headers, request.method, f'HTTP/{request.http_version}'))
+
+    def _shake_eof(self) -> None:
+        if self._handshake.request is None:
+            self._give_up(HandshakeError('the connection was closed before the request was complete'))
+
+
+class ClientProtocol(OpeningProtocol):
+    """The client's end of a connection, from its handshake on.
+
+    Synopsis::
+
+        protocol = ClientProtocol(parse_uri('ws://127.0.0.1:3000/chat'))
+        protocol.send_request(protocol.connect())
+        for data in protocol.data_to_send():
+            sock.sendall(data)
+        protocol.receive_data(sock.recv(65536))
+        [response] = protocol.events_received()
+        if protocol.handshake_exc is not None:
+            raise protocol.handshake_exc
+
+    Args:
+        uri: where to, a `URL` from `parse_uri`, or a `str`.
+        origin: the ``Origin`` header, or None.
+        extensions: factories such as `PerMessageDeflate`, the best first.
+        subprotocols: those to offer, the best first.
+        state: where the connection stands.
+        max_size: the largest message, in bytes; None for no limit; or (message, fragment).
+        logger: the logger ``pyjows.client`` by default.
+
+    Attributes:
+        uri: the `URL`.
+        key: the ``Sec-WebSocket-Key``.
+    """
+
+    def __init__(
+        self,
+        uri: URL | str,
+        *,
+        origin: str | None = None,
+        extensions: Sequence[ExtensionFactory] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        state: State = State.CONNECTING,
+        max_size: int | tuple[int | None, int | None] | None = 1048576,
+        logger: Any = None,
+    ) -> None:
+        OpeningProtocol.__init__(self, Side.CLIENT, state, max_size, logger)
+        self.uri = parse_url(uri) if isinstance(uri, str) else uri
+        self.origin = origin
+        self.available_extensions = extensions
+        self.available_subprotocols = subprotocols
+        self._handshake = ClientHandshake(
+            self.uri,
+            subprotocols=subprotocols or (),
+            extensions=offer_header(as_factories(extensions)),
+            origin=origin,
+            user_agent=None,
+        )
+        self.key = self._handshake.request.headers['sec-websocket-key']
+
+    def connect(self) -> Request:
+        """The request of the handshake, to which headers may be added; see `send_request`."""
+        request = self._handshake.request
+        return Request(request.target, _pairs(request.headers))
+
+    def send_request(self, request: Request) -> None:
+        """Send the request of the handshake.
+
+        Raises:
+            InvalidState: it was sent already.
+        """
+        self._handshake.send()
+        self.outgoing().put(request.serialize())
+
+    def _shake(self, data: bytes) -> None:
+        try:
+            answer = self._handshake.receive(data)
+            if answer is None:
+                return
+            accepted = answer.headers.get('sec-websocket-extensions')
+            extensions = negotiate_client(as_factories(self.available_extensions), accepted)
+        except HandshakeError as exc:
+            self._refused(exc)
+        except NegotiationError as exc:
+            failure = HandshakeError(str(exc), status=101, response=answer)
+            failure.__cause__ = exc
+            self._refused(failure)
+        else:
+            self.extensions = extensions
+            self.subprotocol = self._handshake.subprotocol
+            self._collect(_response(answer))
+            self._opened(self._handshake.trailing_data)
+
+    def _shake_eof(self) -> None:
+        try:
+            self._handshake.eof()
+        except HandshakeError as exc:
+            self._refused(exc)
+
+    def _refused(self, exc: HandshakeError) -> None:
+        if exc.response is not None:
+            exc.response = _response(exc.response)
+            self._collect(exc.response)
+        self._give_up(exc)
+
+
+_OF_THE_BODY = ('content-type', 'content-length')
+
+
+def _pairs(headers: handshake.Headers) -> Headers:
+    """Headers that were read, in the changeable form."""
+    copy = Headers()
+    copy._pairs = [(name.decode('ascii'), value.decode('latin-1')) for name, value in headers.raw]
+    return copy
+
+
+def _response(answer: handshake.Response) -> Response:
+    return Response(answer.status, answer.reason, _pairs(answer.headers), answer.body)
+
+
+# permessage-deflate as websockets configures it
+
+
+class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate):
+    """permessage-deflate for ``ServerProtocol(extensions=…)``, with the arguments that it has in websockets.
+
+    Args:
+        server_no_context_takeover, client_no_context_takeover: no context from message to message.
+        server_max_window_bits, client_max_window_bits: 8 to 15; None for 15.
+        compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
+        require_client_max_window_bits: decline clients that cannot limit their window.
+    """
+
+    def __init__(
+        self,
+        server_no_context_takeover: bool = False,
+        client_no_context_takeover: bool = False,
+        server_max_window_bits: int | None = None,
+        client_max_window_bits: int | None = None,
+        compress_settings: Mapping[str, int] | None = None,
+        require_client_max_window_bits: bool = False,
+    ) -> None:
+        super().__init__(
+            server_no_context_takeover=server_no_context_takeover,
+            client_no_context_takeover=client_no_context_takeover,
+            server_max_window_bits=server_max_window_bits or 15,
+            client_max_window_bits=client_max_window_bits or 15,
+            **_settings(compress_settings),
+        )
+        self.require_client_max_window_bits = require_client_max_window_bits
+
+    def answer(self, offers: Iterable[Sequence[Parameter]]) -> Any:
+        """A server's answer: the first offer that can be accepted."""
+        if self.require_client_max_window_bits:
+            offers = [offer for offer in offers if 'client_max_window_bits' in dict(offer)]
+        return super().answer(offers)
+
+
+class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate):
+    """permessage-deflate for ``ClientProtocol(extensions=…)``, with the arguments that it has in websockets.
+
+    Args:
+        server_no_context_takeover, client_no_context_takeover: no context from message to message.
+        server_max_window_bits: 8 to 15, asked of the server; None leaves it to the server.
+        client_max_window_bits: 8 to 15; True for what the server likes.
+        compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
+    """
+
+    def __init__(
+        self,
+        server_no_context_takeover: bool = False,
+        client_no_context_takeover: bool = False,
+        server_max_window_bits: int | None = None,
+        client_max_window_bits: int | bool | None = True,
+        compress_settings: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(
+            server_no_context_takeover=server_no_context_takeover,
+            client_no_context_takeover=client_no_context_takeover,
+            server_max_window_bits=server_max_window_bits,
+            client_max_window_bits=None if client_max_window_bits is True else client_max_window_bits,
+            **_settings(compress_settings),
+        )
+
+
+def _settings(given: Mapping[str, int] | None) -> dict[str, Any]:
+    settings = dict(given or {})
+    ours = {'level': settings.pop('level', None), 'mem_level': settings.pop('memLevel', 8), 'threshold': 0}
+    if settings:
+        raise ValueError(f'compress_settings has {", ".join(settings)}; it may have level and memLevel')
+    return ours
