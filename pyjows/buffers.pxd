@@ -3,6 +3,7 @@ cimport cython
 from pyjows cimport native
 
 cdef Py_ssize_t BY_REFERENCE
+cdef Py_ssize_t _INITIAL, _LARGE, _FEW, _SMALL, _MANY
 
 
 @cython.final
@@ -29,6 +30,7 @@ cdef class BufferPool:
     cdef list free
 
     cpdef WriteBuffer acquire(self)
+    @cython.locals(kept=Py_ssize_t, size=Py_ssize_t)
     cpdef object release(self, WriteBuffer buffer)
 
 

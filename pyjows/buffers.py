@@ -17,8 +17,10 @@ __all__ = ['BY_REFERENCE', 'BufferPool', 'Receiver', 'WriteBuffer']
 BY_REFERENCE = 16384
 
 _INITIAL = 1024
-_POOLED = 64
-_KEPT = 262144
+
+# What a loop keeps of buffers that nobody uses: a few large ones, and enough small ones for a broadcast to many.
+_LARGE, _FEW = 262144, 16
+_SMALL, _MANY = 4096, 1024
 
 
 class WriteBuffer:
@@ -120,7 +122,9 @@ class BufferPool:
     def release(self, buffer: WriteBuffer) -> None:
         """Give a buffer back; one that grew large is let go."""
         buffer.clear()
-        if len(self.free) < _POOLED and len(buffer.data) <= _KEPT:
+        kept = len(self.free)
+        size = len(buffer.data)
+        if (kept < _FEW and size <= _LARGE) or (kept < _MANY and size <= _SMALL):
             self.free.append(buffer)
 
 

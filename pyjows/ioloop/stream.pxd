@@ -37,6 +37,7 @@ cdef class StreamCore(Handle):
     cdef bint _blocked
     cdef bint _closed
     cdef bint _watched
+    cdef bint _awaited
 
     cpdef object ready(self, bint readable, bint writable)
     cdef object dispatch(self, bint readable, bint writable)

@@ -82,6 +82,7 @@ class StreamCore(Handle):
         self._ending = 0
         self._closed = False
         self._watched = False
+        self._awaited = False
 
     # Reading
 
@@ -225,7 +226,7 @@ class StreamCore(Handle):
 
     def _drained(self) -> None:
         """All that waited is written."""
-        if self._watched:
+        if self._awaited:
             self._held = False
             self._watch()
         if self._ending:
@@ -381,6 +382,7 @@ class StreamCore(Handle):
         if not self._watched:
             self._watched = True
             reactor.io(self.fd, self)
+        self._awaited = self._blocked
         reactor.watch(self.fd, self._reading and not self._held, self._blocked)
 
     def _can_spawn(self) -> bool:
