@@ -456,6 +456,7 @@ class Protocol(Receiver):
             self._answer(opcode, payload)
         elif opcode and head & 0x80:
             self._check = None
+            self._checked = False
             self._message(opcode, payload)
         else:
             self._continue(opcode, (head & 0x80) != 0, payload)
