@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from compliance.peers import BUILDS, REACTORS, SKIPPED
+from compliance import BUILDS, REACTORS, SKIPPED
 from compliance.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_wstest
 
 _ROOT = Path(__file__).resolve().parent.parent
+# An installed pyjows goes before that of the checkout, which is the only one where none is installed.
+_RUN = 'import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name="__main__")'
 _ROLES = ('server', 'client')
 _COLUMNS = ('role', 'reactor', 'build', 'cases', 'OK', 'info', 'non-strict', 'failed', 'seconds')
 
@@ -53,6 +56,7 @@ class Row:
     seconds: float = 0.0
     skipped: str = ''
     broken: str = ''
+    package: str = ''
 
     @property
     def name(self) -> str:
@@ -79,6 +83,7 @@ class Row:
 def main() -> int:
     """Run the command; returns its exit code."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that everything started is ended
     strict = os.environ.get('PYJOWS_TEST_ALL') == '1'
     try:
         wstest = find_wstest()
@@ -148,9 +153,14 @@ def _run(row: Row, suite: Suite, cases: Sequence[str], jobs: int) -> None:
     try:
         with _testee(row, suite.folder) as test, ThreadPoolExecutor(max(1, jobs)) as pool:
             running = {pool.submit(test, suite, piece, f'{row.name}/{piece[0]}'): piece for piece in pieces}
-            for future in as_completed(running):
-                verdicts.update((verdict.case, verdict) for verdict in future.result())
-                _progress(f'{row.name}: {len(verdicts)} of {len(cases)}')
+            try:
+                for future in as_completed(running):
+                    verdicts.update((verdict.case, verdict) for verdict in future.result())
+                    _progress(f'{row.name}: {len(verdicts)} of {len(cases)}')
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                suite.kill()
+                raise
     except Skipped as exc:
         row.skipped = str(exc)
     except SuiteError as exc:
@@ -167,15 +177,13 @@ def _testee(row: Row, folder: Path) -> Iterator[Test]:
     """What runs one chunk for `row`. A server runs as long as the row; a client is started anew for each chunk."""
     env = {**os.environ, 'PYJOWS_PURE': '1' if row.build == 'interpreted' else '0'}
     arguments = ['--reactor', row.reactor, '--build', row.build]
-    server = [sys.executable, '-m', 'compliance.server', *arguments]
-    client = [sys.executable, '-m', 'compliance.client', *arguments]
+    server = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 'compliance.server', *arguments]
+    client = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 'compliance.client', *arguments]
 
     # The server says with its first line what it is and where it listens. A row of the client asks it the former only.
     log = folder / f'{row.name}.log'
     with log.open('wb') as errors:
-        process = subprocess.Popen(
-            server, cwd=_ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-        )
+        process = subprocess.Popen(server, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
     try:
         assert process.stdout is not None
         hello = process.stdout.readline()
@@ -184,7 +192,8 @@ def _testee(row: Row, folder: Path) -> Iterator[Test]:
             if code == SKIPPED:
                 raise Skipped(said)
             raise SuiteError(f'the server ended with {code}:\n{said}')
-        url = json.loads(hello)['url']
+        started = json.loads(hello)
+        url, row.package = started['url'], started['pyjows']
 
         def test_server(suite: Suite, cases: Sequence[str], name: str) -> list[Verdict]:
             return suite.test_server(url, cases, name)
@@ -193,6 +202,10 @@ def _testee(row: Row, folder: Path) -> Iterator[Test]:
             return suite.test_client(client, env, cases, name)
 
         yield test_server if row.role == 'server' else test_client
+        if process.poll() is not None:
+            raise SuiteError(
+                f'the server ended with {process.returncode} in the middle of it:\n{log.read_text().strip()}'
+            )
     finally:
         process.terminate()
         process.wait()
@@ -228,6 +241,7 @@ def _table(rows: Sequence[Row]) -> str:
         for verdict in row.not_ok:
             what = f'behaviour {verdict.behaviour}, closing {verdict.closing}'
             lines.append(f'not OK: {row.name} {verdict.case}: {what}: {verdict.report}')
+    lines += [f'tested: {package}' for package in sorted({row.package for row in ran if row.package})]
     lines += [f'SKIPPED: {row.name}: {row.skipped}' for row in rows if row.skipped]
     return '\n'.join(lines)
 

@@ -11,15 +11,10 @@ import sys
 from typing import Any
 
 import pyjows
+from compliance import BUILDS, REACTORS, SKIPPED
 from pyjows.reactor import available
 
-__all__ = ['BUILDS', 'MAX_SIZE', 'REACTORS', 'SKIPPED', 'compression', 'echo', 'options', 'require']
-
-BUILDS = ('compiled', 'interpreted')
-REACTORS = ('epoll', 'poll', 'asyncio', 'uvloop')
-
-#: The exit code of a process that cannot be what it was asked to be.
-SKIPPED = 77
+__all__ = ['MAX_SIZE', 'compression', 'echo', 'options', 'require']
 
 #: Bytes. The largest messages of the suite have 16 MiB; they are to be answered, not refused.
 MAX_SIZE = 64 * 1024 * 1024

@@ -22,7 +22,7 @@ def main() -> None:
     def websocket(server: Any, ws: Any) -> None:
         echo(ws)
 
-    print(json.dumps({'url': f'ws://127.0.0.1:{server.ports[0]}'}), flush=True)
+    print(json.dumps({'url': server.urls[0], 'pyjows': pyjows.__file__}), flush=True)
 
     def wait_for_the_end() -> None:
         sys.stdin.read()

@@ -105,6 +105,12 @@ class Suite:
     def __init__(self, wstest: str, folder: Path) -> None:
         self.wstest = wstest
         self.folder = folder
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def kill(self) -> None:
+        """End every process that was started here; the calls that wait for one return, or raise `SuiteError`."""
+        for process in list(self._running):
+            process.kill()
 
     def cases(self, patterns: Sequence[str]) -> list[str]:
         """The numbers of the cases that `patterns` (`'1.*'`, `'7.9.3'`, `'*'`) name, in the suite's order.
@@ -141,11 +147,14 @@ class Suite:
             log = self.folder / name / 'client.log'
             with log.open('wb') as output:
                 client = subprocess.Popen([*command, url], env=env, stdout=output, stderr=output)
+                self._running.add(client)
                 try:
                     client.wait(_CHUNK_TIMEOUT)
                 except subprocess.TimeoutExpired:
                     client.kill()
                     client.wait()
+                finally:
+                    self._running.discard(client)
             if client.returncode != 0:
                 raise SuiteError(f'the client ended with {client.returncode}:\n{_tail(log)}')
         return self._verdicts(cases, name)
@@ -173,9 +182,11 @@ class Suite:
             wstest = subprocess.Popen(
                 command, cwd=folder, stdout=log, stderr=log, env={**os.environ, 'PYTHONUNBUFFERED': '1'}
             )
+            self._running.add(wstest)
             try:
                 yield wstest
             finally:
+                self._running.discard(wstest)
                 if wstest.poll() is None:
                     wstest.kill()
                 wstest.wait()
@@ -194,7 +205,7 @@ class Suite:
         folder = self.folder / name
         index = folder / 'index.json'
         agents = json.loads(index.read_text()) if index.exists() else {}
-        reports = next(iter(agents.values()), {})
+        reports: dict[str, dict[str, str]] = next(iter(agents.values()), {})
         verdicts = []
         for case in cases:
             report = reports.get(case)
