@@ -937,7 +937,11 @@ def test_a_server_whose_websocket_handler_raises_answers_500_and_lives(service: 
 
 
 @pytest.mark.usefixtures('quiet')
-@pytest.mark.parametrize('before', [b'', frame(TEXT, b'x' * 100)[:50], frame(TEXT, b'x', fin=False)])
+@pytest.mark.parametrize(
+    'before',
+    [b'', frame(TEXT, b'x' * 100)[:50], frame(TEXT, b'x', fin=False)],
+    ids=['after nothing', 'in a frame', 'between fragments'],
+)
 @pytest.mark.parametrize('how', ['close', 'reset', 'shutdown'])
 def test_a_peer_that_vanishes_ends_with_1006(service: Any, how: str, before: bytes) -> None:
     server = service()
