@@ -560,7 +560,8 @@ class Handshake:
 
     def _accept(self, event: AcceptConnection) -> bytes:
         handshake = self._answering('accepted')
-        assert handshake.request is not None
+        if handshake.request is None:
+            raise LocalProtocolError('there is no request to accept yet: it comes as an event')
         accepted: dict[str, str] = {}
         for name, params in handshake.request.extensions if event.extensions else ():
             for extension in event.extensions:

@@ -91,14 +91,14 @@ def controls(draw: Any, masked: bool) -> bytes:
 
 
 @st.composite
-def messages(draw: Any, masked: bool) -> bytes:
-    """A message, in one frame or several, with control frames in between."""
+def messages(draw: Any, masked: bool, pings: bool = True) -> bytes:
+    """A message, in one frame or several, with control frames in between if `pings`."""
     text = draw(st.booleans())
     payload = draw(texts).encode() if text else draw(payloads)
     pieces = draw(cut(payload)) if draw(st.booleans()) else [payload]
     wire = b''
     for i, piece in enumerate(pieces):
-        wire += draw(controls(masked))
+        wire += draw(controls(masked)) if pings else b''
         wire += frame((TEXT if text else BINARY) if i == 0 else CONT, piece, fin=i == len(pieces) - 1, masked=masked)
     return wire
 
@@ -126,15 +126,19 @@ def faults(draw: Any, masked: bool) -> bytes:
 
 
 @st.composite
-def frames(draw: Any, masked: bool) -> bytes:
-    """All that a peer sends: messages, then perhaps a close or a fault; and at last zeros, so that no header is cut."""
-    wire = b''.join(draw(st.lists(messages(masked), max_size=4)))
+def frames(draw: Any, masked: bool, pings: bool = True) -> list[bytes]:
+    """All that a peer sends, in pieces: messages, cut anywhere; then perhaps a close or a fault, not cut.
+
+    At the very end are zeros, so that nobody waits for the rest of a header.
+    """
+    pieces = draw(cut(b''.join(draw(st.lists(messages(masked, pings), max_size=4)))))
+    wire = b''
     end = draw(st.sampled_from(['close', 'code', 'fault', 'nothing']))
     if end == 'close':
-        wire += frame(CLOSE, masked=masked)
+        wire = frame(CLOSE, masked=masked)
     elif end == 'code':
         code = draw(st.sampled_from([1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4999]))
-        wire += close(code, draw(st.text(max_size=20)), masked=masked)
+        wire = close(code, draw(st.text(max_size=20)), masked=masked)
     elif end == 'fault':
-        wire += draw(faults(masked))
-    return wire + bytes(14)
+        wire = draw(faults(masked))
+    return [*pieces, wire + bytes(14)]
