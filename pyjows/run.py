@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
-from types import FrameType
-from typing import Any
 
 from .ioloop import IOLoop
 
@@ -32,40 +28,22 @@ def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
         run.
     """
     ioloop = IOLoop.singleton() if ioloop is None else ioloop
+    if threading.current_thread() is not threading.main_thread():
+        ioloop.start()
+        return
+    seen: list[int] = []
 
-    def begin(_: Any) -> None:
-        ioloop.stop_gracefully(timeout)
+    def heard(number: int) -> None:
+        if seen:
+            ioloop.stop()
+        else:
+            seen.append(number)
+            ioloop.stop_gracefully(timeout)
 
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                stack.enter_context(_Handler(number, begin, ioloop))
+    with ioloop.reactor.signals(heard, signal.SIGINT, signal.SIGTERM):
         ioloop.start()
 
 
 def stop(ioloop: IOLoop | None = None) -> None:
     """Have `run` return at once; whatever is open stays as it is."""
     (IOLoop.singleton() if ioloop is None else ioloop).stop()
-
-
-class _Handler:
-    """A signal's handler for as long as the loop runs."""
-
-    def __init__(self, number: int, begin: Callable[[Any], None], ioloop: IOLoop) -> None:
-        self.number = number
-        self.begin = begin
-        self.ioloop = ioloop
-        self.before: Any = None
-        self.seen = False
-
-    def __enter__(self) -> None:
-        self.before = signal.signal(self.number, self)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(self.number, self.before)
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.seen:
-            self.ioloop.stop()
-        self.seen = True
-        self.ioloop.call_threadsafe(self.begin)

@@ -1,8 +1,10 @@
 """The reactor that rides on an asyncio loop: asyncio's own, uvloop's, or any other with ``add_reader``.
 
-Owns the translation, both ways: watchers become readers and writers of the asyncio loop, the earliest deadline
-becomes one ``call_later``, ticks become one ``call_soon``. The heap of timers stays ours, so that setting a timer
-back costs no more here than elsewhere.
+Owns the translation. All file descriptors are watched by one that the system makes for it (epoll, kqueue), as in the
+reactor without asyncio, and that one is what the asyncio loop watches: one call of the host's a turn, however many
+connections have something to say. (And a reset is heard of: a reader of uvloop's is dropped in silence where one
+comes.) The earliest deadline becomes one ``call_later``, ticks become one ``call_soon``. The heap of timers stays
+ours, so that setting a timer back costs no more here than elsewhere.
 
 Whose loop it is makes the difference. A loop that is running already when the reactor is made belongs to a host: the
 host runs it, and `start`, `one_tick` say so. A loop that the reactor made itself it also runs and closes.
@@ -12,13 +14,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .base import Reactor, Watcher
+from .base import Watcher
 from .timers import Timer
+
+if TYPE_CHECKING:
+    from .poll import PollReactor as Waiting
+else:
+    try:
+        from .epoll import EpollReactor as Waiting
+    except ImportError:  # not compiled
+        from .poll import PollReactor as Waiting
 
 __all__ = ['AsyncioReactor', 'UvloopReactor']
 
@@ -28,33 +40,7 @@ _HOST_RUNS = (
 )
 
 
-class _Ends:
-    """A watcher's two callables for ``add_reader`` and ``add_writer``."""
-
-    __slots__ = ('reactor', 'watcher')
-
-    def __init__(self, reactor: AsyncioReactor, watcher: Watcher) -> None:
-        self.reactor = reactor
-        self.watcher = watcher
-
-    def readable(self) -> None:
-        if self.watcher.read:
-            try:
-                self.watcher.handle.ready(True, False)
-            except BaseException as exc:
-                self.reactor._failed(exc)
-            self.reactor._settle(1)
-
-    def writable(self) -> None:
-        if self.watcher.write:
-            try:
-                self.watcher.handle.ready(False, True)
-            except BaseException as exc:
-                self.reactor._failed(exc)
-            self.reactor._settle(1)
-
-
-class AsyncioReactor(Reactor):
+class AsyncioReactor(Waiting):
     """A `Reactor` that rides on an asyncio loop, and runs coroutines.
 
     Args:
@@ -94,31 +80,31 @@ class AsyncioReactor(Reactor):
 
     # File descriptors
 
-    def _add(self, watcher: Watcher) -> None:
-        watcher.data = _Ends(self, watcher)
-        self.loop.add_reader(watcher.fd, watcher.data.readable)
+    def _open(self) -> None:
+        # Nothing is opened before there is something to watch, and it is closed when there is no more.
+        self._riding = False
 
-    def _modify(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
-        if watcher.read != was_read:
-            if watcher.read:
-                self.loop.add_reader(watcher.fd, watcher.data.readable)
-            else:
-                self.loop.remove_reader(watcher.fd)
-        if watcher.write != was_write:
-            if watcher.write:
-                self.loop.add_writer(watcher.fd, watcher.data.writable)
-            else:
-                self.loop.remove_writer(watcher.fd)
+    def _add(self, watcher: Watcher) -> None:
+        if not self._riding:
+            super()._open()
+            self._riding = True
+            self.loop.add_reader(self._fileno(), self._readied)
+        super()._add(watcher)
 
     def _drop(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
-        watcher.data = None
-        if not self.loop.is_closed():
-            for wanted, forget in ((was_read, self.loop.remove_reader), (was_write, self.loop.remove_writer)):
-                if wanted:
-                    try:
-                        forget(watcher.fd)
-                    except OSError:
-                        pass  # closed already; asyncio forgets it before it complains
+        super()._drop(watcher, was_read, was_write)
+        if not self._watchers:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._riding:
+            self._riding = False
+            if not self.loop.is_closed():
+                self.loop.remove_reader(self._fileno())
+            super()._shut()
+
+    def _readied(self) -> None:
+        self._settle(self._wait(0.0))
 
     def remove(self, what: int | Timer) -> bool:
         removed = super().remove(what)
@@ -173,6 +159,17 @@ class AsyncioReactor(Reactor):
     def wakeup(self) -> None:
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._ticked)
+
+    @contextmanager
+    def signals(self, cb: Callable[[int], object], *numbers: int) -> Iterator[None]:
+        """While the context lasts, ``cb(number)`` is called on the loop for each of these signals."""
+        with ExitStack() as stack:
+            for number in numbers:
+                before = signal.getsignal(number)
+                self.loop.add_signal_handler(number, cb, number)
+                stack.callback(signal.signal, number, before)
+                stack.callback(self.loop.remove_signal_handler, number)
+            yield
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine as a task beside everything else; what it raises is emitted as ``error``."""
@@ -240,6 +237,7 @@ class AsyncioReactor(Reactor):
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()
+        self._shut()
 
     def _check_host(self, method: str) -> None:
         if self.loop.is_running():

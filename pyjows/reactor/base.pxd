@@ -22,6 +22,5 @@ cdef class Watcher:
 
 
 cdef class Waker(Handle):
-    cdef tuple sockets
-    cdef readonly int reader
-    cdef readonly int writer
+    cdef readonly object reader
+    cdef readonly object writer

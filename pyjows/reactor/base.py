@@ -29,11 +29,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -102,44 +103,30 @@ class Watcher:
 
 
 class Waker(Handle):
-    """A file descriptor that another thread makes readable, so that a waiting reactor wakes up."""
+    """A pair of sockets: what another thread or a signal writes to one end wakes a reactor that waits for the other."""
 
     def __init__(self) -> None:
         Handle.__init__(self)
-        self.sockets: tuple[socket.socket, ...] = ()
-        if hasattr(os, 'eventfd'):
-            self.reader = self.writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        else:
-            self.sockets = socket.socketpair()
-            for end in self.sockets:
-                end.setblocking(False)
-            self.reader, self.writer = (end.fileno() for end in self.sockets)
+        self.reader, self.writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self.writer.setblocking(False)
 
     def ready(self, readable: bool, writable: bool) -> None:
-        if self.sockets:
-            try:
-                while len(self.sockets[0].recv(4096)) == 4096:
-                    pass
-            except BlockingIOError:
+        try:
+            while len(self.reader.recv(4096)) == 4096:
                 pass
-        else:
-            os.eventfd_read(self.reader)
+        except BlockingIOError:
+            pass
 
     def wake(self) -> None:
         try:
-            if self.sockets:
-                self.sockets[1].send(b'\0')
-            else:
-                os.eventfd_write(self.writer, 1)
+            self.writer.send(b'\0')
         except BlockingIOError:
             pass  # full: as awake as it can be
 
     def close(self) -> None:
-        if self.sockets:
-            for end in self.sockets:
-                end.close()
-        else:
-            os.close(self.reader)
+        self.reader.close()
+        self.writer.close()
 
 
 class Reactor(EventEmitter):
@@ -293,6 +280,26 @@ class Reactor(EventEmitter):
             if self._waker is not None:
                 self._waker.wake()
 
+    @contextmanager
+    def signals(self, cb: Callable[[int], object], *numbers: int) -> Iterator[None]:
+        """While the context lasts, ``cb(number)`` is called on the loop for each of these signals.
+
+        One that arrives while no Python code runs only raises a flag of the interpreter's, which a reactor that goes to
+        sleep in the next moment would not see: so it also writes to what wakes the reactor.
+
+        Raises:
+            ValueError: this is not the main thread, the only one that Python tells of signals.
+        """
+        with ExitStack() as stack:
+            for number in numbers:
+                before = signal.signal(number, lambda number, frame: self.call_threadsafe(lambda reactor: cb(number)))
+                stack.callback(signal.signal, number, before)
+            self._open_waker()
+            assert self._waker is not None
+            fd = self._waker.writer.fileno()
+            stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(fd, warn_on_full_buffer=False))
+            yield
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine beside everything else; what it raises is emitted as ``error``.
 
@@ -441,7 +448,7 @@ class Reactor(EventEmitter):
         with self._waker_lock:
             if self._waker is None:
                 waker = Waker()
-                self._waker_watcher = Watcher(waker.reader, waker, True, False)
+                self._waker_watcher = Watcher(waker.reader.fileno(), waker, True, False)
                 self._add(self._waker_watcher)
                 self._waker = waker
 
@@ -479,6 +486,10 @@ class Reactor(EventEmitter):
         ends in `_failed`. The waker has a watcher too, which is not among `_watchers` and does not count.
         """
         self._missing('_wait')
+
+    def _fileno(self) -> int:
+        """The file descriptor that is readable when `_wait` would find something; for a host loop to watch."""
+        self._missing('_fileno')
 
     def _add(self, watcher: Watcher) -> None:
         """Begin to watch, for reading."""

@@ -59,9 +59,12 @@ cdef class Epoll:
         self.removed = []
 
     def __dealloc__(self):
-        self.close()
+        if self.fd >= 0:
+            close(self.fd)
 
     cpdef object close(self):
+        if self.depth == 0:
+            self.removed = []
         if self.fd >= 0:
             close(self.fd)
             self.fd = -1
@@ -129,8 +132,12 @@ class EpollReactor(Reactor):
     def _shut(self):
         self._epoll.close()
 
+    def _fileno(self):
+        return (<Epoll>self._epoll).fd
+
     def _wait(self, double timeout):
-        return (<Epoll>self._epoll).wait(self, timeout, self._waker)
+        cdef Epoll epoll = self._epoll  # a name that lasts as long as the call, whatever the callbacks do
+        return epoll.wait(self, timeout, self._waker)
 
     def _add(self, Watcher watcher):
         (<Epoll>self._epoll).control(EPOLL_CTL_ADD, watcher)

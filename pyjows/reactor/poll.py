@@ -25,6 +25,12 @@ class PollReactor(Reactor):
     def _shut(self) -> None:
         self._selector.close()
 
+    def _fileno(self) -> int:
+        fileno = getattr(self._selector, 'fileno', None)
+        if fileno is None:
+            raise OSError(f'{type(self._selector).__name__} is no file descriptor that a host loop could watch')
+        return int(fileno())
+
     def _wait(self, timeout: float) -> int:
         handled = 0
         for key, mask in self._selector.select(timeout):
