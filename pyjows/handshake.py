@@ -519,6 +519,7 @@ class ServerHandshake:
         '_http',
         '_max_body_size',
         '_max_header_size',
+        '_method',
         '_received',
         '_server',
         '_trailing',
@@ -536,6 +537,7 @@ class ServerHandshake:
         self._max_body_size = max_body_size
         self._server = b'' if server_header is None else _wire(Headers({'Server': server_header}))
         self._head: Request | None = None  # the request while its body is still coming
+        self._method = b''  # its method, known even when nothing else of it is any good
         self._body: bytearray | None = None
         self._received = 0  # bytes since the current request began
         self._checked = False  # check() found nothing wrong with it
@@ -692,7 +694,7 @@ class ServerHandshake:
             raise ValueError(f'{response.status} is no final answer: accept() makes the 101, interim() the 100')
         if self.request is not None and http.their_state is h11.SEND_BODY:
             http.next_event()  # the end of a request that has no body, which nobody needed to see before
-        bodiless = response.status in (204, 304) or (self.request is not None and self.request.method == 'HEAD')
+        bodiless = response.status in (204, 304) or self._method == b'HEAD'
         headers = response.headers
         fields = headers.raw
         if not more and 'transfer-encoding' not in headers:
@@ -745,6 +747,7 @@ class ServerHandshake:
             raise InvalidState('this connection carries no further request: see keep_alive')
         http.start_next_cycle()
         self.request = self._head = self._body = None
+        self._method = b''
         self._checked = self._answered = False
         self._received = len(http.trailing_data[0])
         return self._read(http)
@@ -779,6 +782,7 @@ class ServerHandshake:
 
     def _begin_message(self, event: h11.Request, http: h11.Connection) -> None:
         """A head is here: sees whether it is one that can be served, and whether a body follows."""
+        self._method = event.method
         version = event.http_version
         headers = Headers._parsed(event.headers.raw_items())
         if self._received > self._max_header_size:

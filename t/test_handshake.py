@@ -538,6 +538,17 @@ def test_whatever_comes_ends_in_a_request_or_in_an_answer(chunks: list[bytes]) -
 # The server checks
 
 
+@pytest.mark.parametrize(
+    'rest', [b'Content-Length: 99999999\r\n\r\n', b'Transfer-Encoding: chunked\r\n\r\n8\r\nabc\r\n0\r\n\r\n']
+)
+def test_a_bad_head_request_is_answered_without_a_body(rest: bytes) -> None:
+    server = ServerHandshake()
+    with pytest.raises(HandshakeError) as caught:
+        server.receive(b'HEAD / HTTP/1.1\r\nHost: a\r\n' + rest)
+        server.eof()
+    assert server.respond(caught.value.response).endswith(b'\r\n\r\n')
+
+
 def test_a_valid_handshake_has_nothing_to_refuse() -> None:
     handshake = ServerHandshake()
     handshake.receive(upgrade())
