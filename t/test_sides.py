@@ -590,12 +590,12 @@ def test_other_settings_of_zlib_are_an_error():
 #   by the server, the server MUST abort the WebSocket handshake described in this section and instead send an
 #   appropriate HTTP error code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field".
 # - A request without Host is accepted. RFC 6455 4.2.1: "A |Host| header field containing the server's authority."
-# - What is no request gets no answer. RFC 6455 4.2.1: "the server MUST stop processing the client's handshake and return
-#   an HTTP response with an appropriate error code (such as 400 Bad Request)."
+# - What is no request gets no answer. RFC 6455 4.2.1: "the server MUST stop processing the client's handshake and
+#   return an HTTP response with an appropriate error code (such as 400 Bad Request)."
 # - An interim answer (103) is a refusal. RFC 9110 15.2: "A client MUST be able to parse one or more 1xx responses
 #   received prior to a final response, even if the client does not expect one."
-# - Frames that come before the 101 are taken for frames before it is sent. RFC 6455 4.1: "Once the client's opening
-#   handshake has been sent, the client MUST wait for a response from the server before sending any further data."
+# - Frames that come before the 101 are taken for frames before it is sent. RFC 6455 4.1: "Once the client's
+#   opening handshake has been sent, the client MUST wait for a response from the server before sending any further data."
 # Where the RFC leaves it open: for HTTP/1.0 there it is 505, here 400; for a Connection without Upgrade there it is 426,
 # here 400. The exceptions are of one class, `HandshakeError`, with a status and the answer.
 
