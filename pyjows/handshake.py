@@ -207,6 +207,15 @@ def _field(name: str | bytes, value: str | bytes) -> bytes:
     return b'%b:%b\n' % (raw_name, raw_value)
 
 
+def _values(block: bytes) -> dict[str, list[str]]:
+    """A block as a dict of lower-case names: one pass, for those who look at many fields."""
+    values: dict[str, list[str]] = {}
+    for line in block.decode('latin-1').split('\n'):
+        name, _, value = line.partition(':')
+        values.setdefault(name.lower(), []).append(value)
+    return values
+
+
 def _wire(headers: Headers) -> bytes:
     """The fields as HTTP writes them."""
     return b''.join([b'%b: %b\r\n' % pair for pair in headers.raw])
@@ -850,21 +859,21 @@ def _check(request: Request) -> Response | None:
         return _refusal(405, f'a WebSocket is asked for with GET, not {_shorten(request.method)}', [('Allow', 'GET')])
     if request.http_version < '1.1':
         return _refusal(400, f'a WebSocket needs HTTP/1.1 or higher, this is HTTP/{request.http_version}')
-    headers = request.headers
-    hosts = headers.get_all('host')
+    values = _values(request.headers._block)
+    hosts = values.get('host', ())
     if len(hosts) != 1:
         return _refusal(400, 'the Host header is missing' if not hosts else 'there is more than one Host header')
     if not _host(hosts[0]):
         return _refusal(400, f'the Host header is no host name or address: {_shorten(hosts[0])}')
-    upgrade = headers.get('upgrade')
+    upgrade = _joined(values, 'upgrade')
     if not _has_token(upgrade, 'websocket'):
         wrong = 'the Upgrade header is missing' if upgrade is None else f'the Upgrade header is {_shorten(upgrade)}'
         return _refusal(426, f'{wrong}; here it has to be "websocket"', _UPGRADE)
-    connection = headers.get('connection')
+    connection = _joined(values, 'connection')
     if not _has_token(connection, 'upgrade'):
         wrong = 'is missing' if connection is None else f'is {_shorten(connection)}'
         return _refusal(400, f'the Connection header {wrong}; it has to name "Upgrade"')
-    keys = headers.get_all('sec-websocket-key')
+    keys = values.get('sec-websocket-key', ())
     if len(keys) != 1:
         wrong = (
             'the Sec-WebSocket-Key header is missing' if not keys else 'there is more than one Sec-WebSocket-Key header'
@@ -872,7 +881,7 @@ def _check(request: Request) -> Response | None:
         return _refusal(400, wrong)
     if not _key(keys[0]):
         return _refusal(400, f'the Sec-WebSocket-Key is not 16 bytes in base64: {_shorten(keys[0])}')
-    versions = headers.get('sec-websocket-version')
+    versions = _joined(values, 'sec-websocket-version')
     if versions != '13':
         wrong = (
             'the Sec-WebSocket-Version header is missing'
@@ -882,11 +891,16 @@ def _check(request: Request) -> Response | None:
         return _refusal(426, f'{wrong}; here it has to be 13', [*_UPGRADE, ('Sec-WebSocket-Version', '13')])
     try:
         for header, parse in _LISTS:
-            if (value := headers.get(header)) is not None:
+            if (value := _joined(values, header)) is not None:
                 parse(value)
     except ValueError as exc:
         return _refusal(400, str(exc))
     return None
+
+
+def _joined(values: dict[str, list[str]], name: str) -> str | None:
+    found = values.get(name)
+    return None if found is None else ', '.join(found)
 
 
 _LISTS: tuple[tuple[str, Callable[[str], object]], ...] = (
