@@ -12,7 +12,7 @@ from typing import Any
 
 import pyjows
 
-__all__ = ['Service', 'open_files', 'until']
+__all__ = ['TIMEOUT', 'Service', 'echo', 'open_files', 'until']
 
 TIMEOUT = 30.0
 
