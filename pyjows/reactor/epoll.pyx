@@ -97,8 +97,9 @@ cdef class Epoll:
         if n < 0:
             if errno != EINTR:
                 raise OSError(errno, f'epoll_wait: {os.strerror(errno)}')
-            PyErr_CheckSignals()
-            return 0
+            n = 0
+        # The interpreter looks for signals between two of its instructions; in a compiled loop there may be none.
+        PyErr_CheckSignals()
         if self.depth == 0 and self.removed:
             self.removed = []
         self.depth += 1
