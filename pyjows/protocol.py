@@ -427,8 +427,10 @@ class Protocol(Receiver):
 
     def _check_size(self, length: int, before: int) -> None:
         """Raise PayloadTooBig if a frame of `length` bytes, after `before` bytes of the same message, is too large."""
-        if self._max_message >= 0 and before + length > self._max_message:
-            raise PayloadTooBig(f'a message of {before + length} bytes or more; the limit is {self._max_message}')
+        # Not `before + length`: that overflows in C for a length that claims to be almost 2 to the 63.
+        if self._max_message >= 0 and length > self._max_message - before:
+            size = f'{before} and {length}' if before else f'{length}'
+            raise PayloadTooBig(f'a message of {size} bytes or more; the limit is {self._max_message}')
         if self._max_fragment >= 0 and length > self._max_fragment:
             raise PayloadTooBig(f'a frame of {length} bytes; the limit is {self._max_fragment}')
 

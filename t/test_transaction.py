@@ -1027,6 +1027,20 @@ def test_the_limit_holds_for_the_sum_of_all_fragments(side):
     assert [event[:2] for event in seen] == [('message', b'1234567890')] * 3 + [('finish', 1009)]
 
 
+@pytest.mark.parametrize('length', [2**31, 2**32, 2**62, 2**63 - 1])
+def test_the_limit_holds_for_the_largest_length_there_is_too(side, length):
+    head = b'\xff' if side == 'server' else b'\x7f'
+    for before in (b'', b'hello'):
+        ws = opened(side, max_websocket_size=1000)
+        seen = log(ws, 'message', 'finish')
+        if before:
+            ws.server_read(from_peer(side, BINARY, before, fin=False))
+        first = b'\x80' if before else b'\x82'
+        ws.server_read(first + head + length.to_bytes(8, 'big') + bytes(2000))
+        ws.closed()
+        assert [event[:2] for event in seen] == [('finish', 1009)]
+
+
 def test_the_limit_can_be_changed_while_the_connection_is_open(side):
     ws = opened(side, max_websocket_size=10)
     ws.max_websocket_size = 20
