@@ -46,6 +46,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _send(self, int head, bytes payload)
     cdef object _send_raw(self, int head, bytes payload)
     cdef object _send_early(self, int head, object payload)
+    cdef object _wait(self, int head, object payload)
     cdef object _notify(self, object cb)
     @cython.locals(events=dict, decoded=str)
     cdef object _received(self, int opcode, bytes payload)

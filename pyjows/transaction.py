@@ -230,14 +230,14 @@ class TransactionCore(EmitterCore):
         """
         if message is not None:
             if callable(message):
-                before = self._callbacks
                 self._notify(message)
                 if text is None and binary is None and json is _MISSING and frame is None:
                     return self
                 try:
                     return self.send(text=text, binary=binary, json=json, frame=frame)
                 except BaseException:
-                    self._callbacks = before  # what was not sent is never written
+                    if self._callbacks is not None:
+                        self._callbacks.remove(message)  # what was not sent is never written
                     raise
             elif isinstance(message, str):
                 text = message
@@ -291,14 +291,21 @@ class TransactionCore(EmitterCore):
             raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
         if self._ends_early():
             raise ConnectionClosed()
-        self._early = [*(self._early or ()), (head, payload)]
+        self._wait(head, payload)
+
+    def _wait(self, head: int, payload: Any) -> None:
+        if self._early is None:
+            self._early = []
+        self._early.append((head, payload))
 
     def _ends_early(self) -> bool:
         """Whether what waits for the handshake ends with a close."""
         return self._early is not None and self._early[-1][0] == 0
 
     def _notify(self, cb: Callable[[Any], object]) -> None:
-        self._callbacks = [*(self._callbacks or ()), cb]
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(cb)
 
     def build_message(
         self,
@@ -363,7 +370,7 @@ class TransactionCore(EmitterCore):
             protocol.send_close(code, reason or '')
             self._close_began()
         elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
-            self._early = [*(self._early or ()), (0, (code, reason or ''))]
+            self._wait(0, (code, reason or ''))
         self._resume()
         return self
 

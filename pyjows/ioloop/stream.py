@@ -175,7 +175,9 @@ class StreamCore(Handle):
         """Write bytes; ``cb(stream)`` is called once, when the kernel has taken all that waits; returns the stream."""
         self.acquire().put(bytes(data))
         if cb is not None:
-            self._callbacks = [*(self._callbacks or ()), cb]
+            if self._callbacks is None:
+                self._callbacks = []
+            self._callbacks.append(cb)
         return self
 
     def flush(self) -> None:
