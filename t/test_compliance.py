@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # at the end: an installed pyjows stays the one that is imported
 
 from compliance import SKIPPED  # noqa: E402
-from compliance import __main__ as command
+from compliance import __main__ as command  # noqa: E402
 from compliance.suite import SuiteError, Verdict, chunks, find_wstest  # noqa: E402
 
 BUILD = 'compiled' if pyjows.__compiled__ else 'interpreted'
