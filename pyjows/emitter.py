@@ -146,12 +146,15 @@ class EmitterCore:
     def _discard(self, event: str, handler: Any) -> bool:
         with _LOCK:
             handlers = self._events.get(event, ())
-            rest = tuple(other for other in handlers if other is not handler)
-            if rest:
-                self._events[event] = rest
-            else:
-                self._events.pop(event, None)
-            return len(rest) < len(handlers)
+            for i, other in enumerate(handlers):
+                if other is handler:
+                    rest = handlers[:i] + handlers[i + 1 :]
+                    if rest:
+                        self._events[event] = rest
+                    else:
+                        del self._events[event]
+                    return True
+            return False
 
     def remove_listener(self, event: str, f: Callable[..., Any]) -> None:
         """pyee's name for ``unsubscribe(event, f)``; raises KeyError when `f` is not subscribed."""
