@@ -594,10 +594,10 @@ def test_other_settings_of_zlib_are_an_error():
 #   return an HTTP response with an appropriate error code (such as 400 Bad Request)."
 # - An interim answer (103) is a refusal. RFC 9110 15.2: "A client MUST be able to parse one or more 1xx responses
 #   received prior to a final response, even if the client does not expect one."
-# - Frames that come before the 101 are taken for frames before it is sent. RFC 6455 4.1: "Once the client's
-#   opening handshake has been sent, the client MUST wait for a response from the server before sending any further data."
-# Where the RFC leaves it open: for HTTP/1.0 there it is 505, here 400; for a Connection without Upgrade there it is 426,
-# here 400. The exceptions are of one class, `HandshakeError`, with a status and the answer.
+# - Frames that come before the 101 are taken for frames at once. RFC 6455 4.1: "Once the client's opening
+#   handshake has been sent, the client MUST wait for a response from the server before sending any further data."
+# Where the RFC leaves it open: for HTTP/1.0 it is 505 there, 400 here; for a Connection without Upgrade 426 there,
+# 400 here. The exceptions are of one class, `HandshakeError`, with a status and the answer.
 
 
 @given(data=st.data())

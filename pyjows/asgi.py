@@ -1,0 +1,481 @@
+"""WebSockets for an ASGI server: ``uvicorn app:app --ws pyjows.asgi:WebSocketProtocol``.
+
+Owns the way between an asyncio transport and an ASGI application: one coroutine of the application for each connection,
+its ``receive`` and ``send``, keep-alive, back pressure both ways. Must not know HTTP or frames: both are
+`ServerProtocol`'s. It needs nothing of uvicorn but the objects that it is called with.
+
+What makes it fast: what is sent in one turn of the event loop leaves in one write; and reading goes on while the
+application works, up to a limit, instead of being stopped and started for every message.
+
+The messages are those of the ASGI specification (HTTP and WebSocket, 2.4), the extension ``websocket.http.response``
+included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import MutableMapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, unquote
+
+from .deflate import PerMessageDeflate
+from .frames import CloseCode, Frame
+from .protocol import State
+from .sides import Headers, Request, Response, ServerProtocol
+
+__all__ = ['ClientDisconnected', 'WebSocketProtocol']
+
+Message = MutableMapping[str, Any]
+
+# So many bytes of messages may wait for the application before reading stops.
+_MOST_QUEUED = 65536
+
+# So many bytes are collected in one turn of the loop before they are written.
+_MOST_CORKED = 65536
+
+# Seconds that a client has to do its part of a close.
+_CLOSE_TIMEOUT = 10.0
+
+_CONT, _TEXT, _BINARY, _CLOSE = 0x00, 0x01, 0x02, 0x08
+
+
+class ClientDisconnected(OSError):
+    """What `send` raises when nobody is there any more."""
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """One WebSocket connection of an ASGI server.
+
+    Args:
+        config: the server's configuration, `uvicorn.Config`. Of it, these are heeded: ``loaded_app``, ``root_path``,
+            ``asgi_version``, ``ws_max_size`` (bytes of a message), ``ws_max_queue`` (messages that wait for the
+            application), ``ws_ping_interval`` and ``ws_ping_timeout`` (seconds), ``ws_per_message_deflate``.
+        server_state: what the connections of the server share: ``connections``, ``tasks``, ``default_headers``.
+        app_state: the state of the lifespan, of which each connection gets a copy.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.app = config.loaded_app
+        self.app_state = app_state
+        self.server_state = server_state
+        self.loop = _loop or asyncio.get_event_loop()
+        self.logger = logging.getLogger('uvicorn.error')
+        self.transport: Any = None
+        self.scope: dict[str, Any] = {}
+        self.protocol = ServerProtocol(
+            extensions=[PerMessageDeflate()] if config.ws_per_message_deflate else None,
+            max_size=config.ws_max_size,
+            logger=logging.getLogger('pyjows.asgi'),
+        )
+        # From the client to the application
+        self._messages: deque[Message] = deque()
+        self._queued = 0
+        self._most_messages = config.ws_max_queue
+        self._reading_paused = False
+        self._fragments: list[bytes] = []
+        self._opcode = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._gone: Message | None = None  # what `receive` returns from now on
+        # From the application to the client
+        self._request: Request | None = None
+        self._response: Response | None = None
+        self._refusal: Response | None = None
+        self._lost = False
+        self._app_closed = False
+        self._corked = False
+        self._writable: asyncio.Future[None] | None = None  # while the transport has enough
+        # Time
+        self._heard = False
+        self._ping_timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    # What the transport calls
+
+    def connection_made(self, transport: Any) -> None:
+        """The connection is here; its request follows by `data_received`."""
+        self.transport = transport
+        self.server_state.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._heard = True
+        protocol = self.protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if type(event) is Frame:
+                fin, _, _, _, opcode, payload = event
+                self._frame_came(opcode, payload, fin)
+            else:
+                self._requested(event)
+        if protocol.eof_sent:
+            self._flush()
+            self._end()
+        elif not self._corked:
+            self._flush()
+
+    def eof_received(self) -> bool | None:
+        """The client ended its half."""
+        self.protocol.receive_eof()
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.server_state.connections.discard(self)
+        self._lost = True
+        self.protocol.receive_eof()
+        self._disconnect(CloseCode.ABNORMAL_CLOSURE, '')
+        for timer in (self._ping_timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The transport has enough to write."""
+        self._writable = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The transport can take more."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        protocol = self.protocol
+        if protocol.state is State.OPEN:
+            self._disconnect(CloseCode.SERVICE_RESTART, '')
+            protocol.fail(CloseCode.SERVICE_RESTART)
+        elif self._unanswered() and self._request is not None:
+            protocol.send_response(protocol.reject(500, 'Internal Server Error'))
+        self._flush()
+        self.transport.close()
+
+    # From the client to the application
+
+    def _requested(self, request: Request) -> None:
+        """The upgrade request is here: accept it or not is up to the application, once it is a valid one."""
+        self._request = request
+        response = self._response = self.protocol.accept(request)
+        if response.status_code != 101:
+            self.protocol.send_response(response)
+            return
+        raw_path, _, query = request.path.partition('?')
+        root_path = self.config.root_path
+        self.scope = {
+            'type': 'websocket',
+            'asgi': {'version': self.config.asgi_version, 'spec_version': '2.4'},
+            'http_version': '1.1',
+            'scheme': 'wss' if self.transport.get_extra_info('sslcontext') else 'ws',
+            'server': _address(self.transport, 'sockname'),
+            'client': _address(self.transport, 'peername'),
+            'root_path': root_path,
+            'path': root_path + unquote(raw_path),
+            'raw_path': (root_path + raw_path).encode('ascii'),
+            'query_string': query.encode('ascii'),
+            'headers': [
+                (name.lower().encode('ascii'), value.encode('latin-1')) for name, value in request.headers.raw_items()
+            ],
+            'subprotocols': _offered(request.headers),
+            'state': self.app_state.copy(),
+            'extensions': {'websocket.http.response': {}},
+        }
+        self._queue({'type': 'websocket.connect'}, 0)
+        task = self.loop.create_task(self._run())
+        task.add_done_callback(self.server_state.tasks.discard)
+        self.server_state.tasks.add(task)
+
+    def _frame_came(self, opcode: int, data: bytes, fin: bool) -> None:
+        """Make messages of the frames, for an application that still listens."""
+        if opcode > _CLOSE or self._gone is not None:
+            return
+        if opcode == _CLOSE:
+            close = self.protocol.close_rcvd
+            assert close is not None
+            self._disconnect(close.code, close.reason)
+            return
+        if opcode != _CONT:
+            self._opcode = opcode
+        if not fin or self._fragments:
+            self._fragments.append(data)
+            if not fin:
+                return
+            data = b''.join(self._fragments)
+            self._fragments = []
+        if self._opcode == _TEXT:
+            self._queue({'type': 'websocket.receive', 'text': data.decode()}, len(data))
+        else:
+            self._queue({'type': 'websocket.receive', 'bytes': data}, len(data))
+
+    def _queue(self, message: Message, size: int) -> None:
+        """A message for the application."""
+        self._messages.append(message)
+        self._queued += size
+        if self._waiter is not None:
+            self._wake()
+        elif (self._queued > _MOST_QUEUED or len(self._messages) > self._most_messages) and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _disconnect(self, code: int, reason: str) -> None:
+        """After the messages that wait, the application is told that the connection is closed; once is enough."""
+        if self._gone is None:
+            self._gone = {'type': 'websocket.disconnect', 'code': int(code), 'reason': reason}
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def receive(self) -> Message:
+        """The next message for the application."""
+        while not self._messages:
+            if self._gone is not None:
+                return self._gone
+            self._waiter = self.loop.create_future()
+            await self._waiter
+        message = self._messages.popleft()
+        if not self._messages:
+            self._queued = 0
+            if self._reading_paused:
+                self._read_on()
+        return message
+
+    def _read_on(self) -> None:
+        self._reading_paused = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # From the application to the client
+
+    async def _run(self) -> None:
+        """The application, from the request to the end."""
+        protocol = self.protocol
+        try:
+            result = await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            self.logger.exception('Exception in ASGI application\n')
+            if protocol.state is State.OPEN:
+                protocol.fail(CloseCode.INTERNAL_ERROR)
+        else:
+            if self._unanswered() and self._refusal is None:
+                self.logger.error('ASGI callable returned without completing handshake.')
+            elif result is not None:
+                self.logger.error("ASGI callable should return None, but returned '%s'.", result)
+            if protocol.state is State.OPEN:
+                protocol.send_close(CloseCode.NORMAL_CLOSURE)
+        if self._unanswered():
+            protocol.send_response(protocol.reject(500, 'Internal Server Error'))
+        self._flush()
+        self._end()
+
+    def _unanswered(self) -> bool:
+        """Whether the client still waits for an answer to its request."""
+        return self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and not self._lost
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the application.
+
+        Raises:
+            ClientDisconnected: nobody is there any more.
+            RuntimeError: this message does not belong here.
+        """
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+        protocol = self.protocol
+        kind = message['type']
+        if kind == 'websocket.send' and protocol.state is State.OPEN and not self._lost:
+            data = message.get('bytes')
+            if data is not None:
+                protocol.send_binary(data)
+            else:
+                protocol.send_text(message['text'].encode())
+            if not self._corked:
+                self._corked = True
+                self.loop.call_soon(self._uncork)
+            elif protocol.out.size > _MOST_CORKED:  # type: ignore[union-attr]
+                self._flush()
+        elif self._app_closed:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close' or a response.")
+        elif self._refusal is not None:
+            self._refuse_on(kind, message)
+        elif self._lost or protocol.state is State.CLOSING or protocol.state is State.CLOSED or protocol.eof_sent:
+            raise ClientDisconnected('the client is gone')
+        elif protocol.state is State.OPEN:
+            if kind != 'websocket.close':
+                raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
+            self._close(message.get('code', 1000), message.get('reason') or '')
+        else:
+            self._answer(kind, message)
+
+    def _answer(self, kind: str, message: Message) -> None:
+        """What the application says to the request."""
+        if kind == 'websocket.accept':
+            self._accept(message.get('subprotocol'), message.get('headers', ()))
+        elif kind == 'websocket.close':
+            self._log(403)
+            self._disconnect(CloseCode.ABNORMAL_CLOSURE, '')
+            self._refuse(self.protocol.reject(403, ''))
+        elif kind == 'websocket.http.response.start':
+            status = message['status']
+            if not 200 <= status < 600:
+                raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
+            self._log(status)
+            self._refusal = Response(status, _phrase(status), _headers(message.get('headers', ())))
+        else:
+            raise RuntimeError(
+                "Expected ASGI message 'websocket.accept', 'websocket.close' or 'websocket.http.response.start' "
+                f"but got '{kind}'."
+            )
+
+    def _accept(self, subprotocol: str | None, headers: Any) -> None:
+        response = self._response
+        assert response is not None
+        if subprotocol is not None and subprotocol not in self.scope['subprotocols']:
+            raise RuntimeError(f"The client did not offer the subprotocol '{subprotocol}' (RFC 6455 4.2.2).")
+        added = _headers([*self.server_state.default_headers, *headers])
+        if 'date' in added:
+            del response.headers['Date']
+        response.headers.update(added)
+        if subprotocol is not None:
+            response.headers['Sec-WebSocket-Protocol'] = subprotocol
+        self._log('[accepted]')
+        self.protocol.send_response(response)
+        self._flush()
+        # Frames that came with the request
+        self.data_received(b'')
+        self._keep_alive()
+
+    def _refuse_on(self, kind: str, message: Message) -> None:
+        """A piece of the body of a refusal; with the last one it is sent."""
+        response = self._refusal
+        assert response is not None
+        if kind != 'websocket.http.response.body':
+            raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
+        response.body += message.get('body', b'')
+        if not message.get('more_body', False):
+            for name, value in self.protocol.reject(200, '').headers.items():
+                if name == 'content-length':
+                    response.headers.pop(name, None)
+                    response.headers['Content-Length'] = str(len(response.body))
+                else:
+                    response.headers.setdefault(name.title(), value)
+            self._disconnect(CloseCode.ABNORMAL_CLOSURE, '')
+            self._refuse(response)
+
+    def _refuse(self, response: Response) -> None:
+        self._app_closed = True
+        self.protocol.send_response(response)
+        self._flush()
+        self._end()
+
+    def _close(self, code: int, reason: str) -> None:
+        """The application closes."""
+        self.protocol.send_close(code, reason)
+        self._app_closed = True
+        self._disconnect(code, reason)
+        self._flush()
+        self._end()
+        if self._reading_paused:
+            self._read_on()
+
+    # Writing
+
+    def _uncork(self) -> None:
+        self._corked = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write all that waits."""
+        out = self.protocol.out
+        if out is not None and out.size and not self._lost:
+            self.transport.write(out.take())
+
+    def _end(self) -> None:
+        """Where the close began, go on with it: end our half in time, and give the client a while for its own."""
+        protocol = self.protocol
+        if self._lost or protocol.state is State.OPEN:
+            return
+        if protocol.parser_exc is not None and protocol.close_sent is not None:
+            self._disconnect(protocol.close_sent.code, protocol.close_sent.reason)
+        if b'' in protocol.data_to_send():
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+        if self._close_timer is None:
+            self._close_timer = self.loop.call_later(_CLOSE_TIMEOUT, self.transport.abort)
+
+    # Time
+
+    def _keep_alive(self) -> None:
+        """Ping a client that was silent for a while."""
+        interval = self.config.ws_ping_interval
+        if not interval or self.protocol.state is not State.OPEN:
+            return
+        if self._ping_timer is not None and not self._heard:
+            self.protocol.send_ping(b'')
+            self._flush()
+            if self.config.ws_ping_timeout:
+                self._ping_timer = self.loop.call_later(self.config.ws_ping_timeout, self._silent)
+                return
+        self._heard = False
+        self._ping_timer = self.loop.call_later(interval, self._keep_alive)
+
+    def _silent(self) -> None:
+        """A ping should have been answered by now."""
+        if self._heard or self.protocol.state is not State.OPEN:
+            self._keep_alive()
+            return
+        self.protocol.fail(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
+        self._disconnect(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
+        self._flush()
+        self.transport.close()
+
+    def _log(self, what: object) -> None:
+        """Say what became of the request, as the server's log wants it."""
+        scope = self.scope
+        client = ':'.join(map(str, scope['client'] or ()))
+        query = f'?{scope["query_string"].decode()}' if scope['query_string'] else ''
+        self.logger.info('%s - "WebSocket %s" %s', client, quote(scope['path']) + query, what)
+
+
+def _offered(headers: Headers) -> list[str]:
+    """The subprotocols that the client offers."""
+    return [name for name in re.split(r'[ \t]*,[ \t]*', ','.join(headers.get_all('Sec-WebSocket-Protocol'))) if name]
+
+
+def _headers(pairs: Any) -> Headers:
+    return Headers([(bytes(name).decode('latin-1'), bytes(value).decode('latin-1')) for name, value in pairs])
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ''
+
+
+def _address(transport: Any, which: str) -> tuple[str, int | None] | None:
+    """One end of the connection, as ASGI wants it: host and port; path and None for a Unix socket that has one."""
+    address = transport.get_extra_info(which)
+    if isinstance(address, (tuple, list)):
+        return str(address[0]), int(address[1])
+    if isinstance(address, str) and address and which == 'sockname':
+        return address, None
+    return None
