@@ -98,7 +98,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._corked = False
         self._writable: asyncio.Future[None] | None = None  # while the transport has enough
         # Time
-        self._heard = False
+        self._heard = False  # since the last look
+        self._pinged: float | None = None  # when, if there was no answer yet
         self._ping_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
@@ -424,28 +425,29 @@ class WebSocketProtocol(asyncio.Protocol):
     # Time
 
     def _keep_alive(self) -> None:
-        """Ping a client that was silent for a while."""
-        interval = self.config.ws_ping_interval
-        if not interval or self.protocol.state is not State.OPEN:
+        """Ping a client that was silent for a while, and give up one that did not even answer that."""
+        interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
+        protocol = self.protocol
+        if not interval or protocol.state is not State.OPEN:
             return
-        if self._ping_timer is not None and not self._heard:
-            self.protocol.send_ping(b'')
+        now = self.loop.time()
+        if self._heard:
+            self._heard = False
+            self._pinged = None
+        elif self._pinged is None:
+            self._pinged = now
+            protocol.send_ping(b'')
             self._flush()
-            if self.config.ws_ping_timeout:
-                self._ping_timer = self.loop.call_later(self.config.ws_ping_timeout, self._silent)
+        left = interval
+        if self._pinged is not None and timeout:
+            left = self._pinged + timeout - now
+            if left <= 0:
+                protocol.fail(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
+                self._disconnect(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
+                self._flush()
+                self.transport.close()
                 return
-        self._heard = False
-        self._ping_timer = self.loop.call_later(interval, self._keep_alive)
-
-    def _silent(self) -> None:
-        """A ping should have been answered by now."""
-        if self._heard or self.protocol.state is not State.OPEN:
-            self._keep_alive()
-            return
-        self.protocol.fail(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
-        self._disconnect(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
-        self._flush()
-        self.transport.close()
+        self._ping_timer = self.loop.call_later(min(interval, left), self._keep_alive)
 
     def _log(self, what: object) -> None:
         """Say what became of the request, as the server's log wants it."""

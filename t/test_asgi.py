@@ -1,0 +1,516 @@
+"""`pyjows.asgi` under a real uvicorn, with a Starlette application and real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import logging
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import uvicorn
+from background import until
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Close
+from websockets.sync.client import connect
+from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, read
+
+SEEN = []
+
+
+async def home(request):
+    return PlainTextResponse('hello')
+
+
+async def echo(ws: WebSocket):
+    """Send everything back, text or binary."""
+    await ws.accept()
+    while (message := await ws.receive())['type'] == 'websocket.receive':
+        await ws.send({**message, 'type': 'websocket.send'})
+    SEEN.append(message)
+
+
+async def echo_json(ws: WebSocket):
+    await ws.accept()
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await ws.send_json({'echo': await ws.receive_json()})
+
+
+async def scope(ws: WebSocket):
+    """Tell what the application is told."""
+    await ws.accept()
+    found = {name: ws.scope[name] for name in ('type', 'http_version', 'scheme', 'path', 'root_path', 'subprotocols')}
+    found['raw_path'], found['query'] = ws.scope['raw_path'].decode(), ws.scope['query_string'].decode()
+    found['headers'] = {name.decode(): value.decode('latin-1') for name, value in ws.scope['headers']}
+    found['client'], found['server'] = list(ws.scope['client']), list(ws.scope['server'])
+    found['asgi'], found['extensions'], found['state'] = ws.scope['asgi'], ws.scope['extensions'], ws.scope['state']
+    await ws.send_json(found)
+    await ws.receive()
+
+
+async def chooses(ws: WebSocket):
+    await ws.accept(subprotocol='v2', headers=[(b'x-name', b'value'), (b'set-cookie', b'a=1')])
+    await ws.close(4001, 'chosen')
+
+
+async def chooses_wrong(ws: WebSocket):
+    try:
+        await ws.accept(subprotocol='nobody')
+    except RuntimeError as exc:
+        SEEN.append(str(exc))
+        raise
+
+
+async def refuses(ws: WebSocket):
+    await ws.close()
+    SEEN.append(await ws.receive())
+
+
+async def refuses_with_a_body(ws: WebSocket):
+    body = PlainTextResponse('not here', 404, {'X-Why': 'because'})
+    await ws.send_denial_response(body)
+
+
+async def refuses_in_pieces(ws: WebSocket):
+    await ws.send({'type': 'websocket.http.response.start', 'status': 429, 'headers': [(b'retry-after', b'5')]})
+    await ws.send({'type': 'websocket.http.response.body', 'body': b'not ', 'more_body': True})
+    await ws.send({'type': 'websocket.http.response.body', 'body': b'now'})
+    with pytest.raises(RuntimeError, match='Unexpected'):
+        await ws._send({'type': 'websocket.http.response.body', 'body': b'!'})
+    SEEN.append(await ws._receive())
+    SEEN.append(await ws._receive())
+
+
+async def forgets(ws: WebSocket):
+    """Return without an answer."""
+
+
+async def raises_before(ws: WebSocket):
+    raise ValueError('before')
+
+
+async def raises_after(ws: WebSocket):
+    await ws.accept()
+    raise ValueError('after')
+
+
+async def returns(ws: WebSocket):
+    await ws.accept()
+    await ws.send_text('bye')
+
+
+async def floods(ws: WebSocket):
+    """Send more than a connection can hold, until nobody is there any more."""
+    await ws.accept()
+    try:
+        while True:
+            await ws._send({'type': 'websocket.send', 'bytes': bytes(100_000)})
+            await asyncio.sleep(0)
+    except OSError as exc:
+        SEEN.append(type(exc).__name__)
+
+
+async def waits(ws: WebSocket):
+    """Listen to nothing for a while, then count."""
+    await ws.accept()
+    await asyncio.get_running_loop().run_in_executor(None, GO.wait, 20)
+    for _ in range(1000):
+        await ws.receive_bytes()
+    await ws.send_text('all')
+
+
+async def misuses(ws: WebSocket):
+    """Send what does not belong here, and tell what comes of it."""
+    found = []
+    for kind in ('websocket.send', 'websocket.nonsense'):
+        with pytest.raises(RuntimeError) as caught:
+            await ws._send({'type': kind, 'text': ''})
+        found.append(str(caught.value))
+    await ws.accept()
+    for kind in ('websocket.accept', 'websocket.nonsense'):
+        with pytest.raises(RuntimeError) as caught:
+            await ws._send({'type': kind})
+        found.append(str(caught.value))
+    await ws.send_json(found)
+    await ws.close()
+    with pytest.raises(RuntimeError) as caught:
+        await ws._send({'type': 'websocket.send', 'text': ''})
+    SEEN.append(str(caught.value))
+
+
+GO = threading.Event()
+
+ENDPOINTS = (
+    echo,
+    echo_json,
+    scope,
+    chooses,
+    chooses_wrong,
+    refuses,
+    refuses_with_a_body,
+    refuses_in_pieces,
+    forgets,
+    raises_before,
+    raises_after,
+    returns,
+    floods,
+    waits,
+    misuses,
+)
+
+
+@contextlib.contextmanager
+def serving(**options):
+    """uvicorn in a thread, on a port of its own."""
+    app = Starlette(routes=[Route('/', home), *(WebSocketRoute(f'/{f.__name__}', f) for f in ENDPOINTS)])
+    options = {'ws': 'pyjows.asgi:WebSocketProtocol', 'host': '127.0.0.1', 'port': 0, 'log_config': None, **options}
+    server = uvicorn.Server(uvicorn.Config(app, **options))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started, 'uvicorn')
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Server(server, port, thread)
+    finally:
+        GO.set()
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+class Server:
+    def __init__(self, server, port, thread):
+        self.server, self.port, self.thread = server, port, thread
+
+    def url(self, path):
+        return f'ws://127.0.0.1:{self.port}/{path}'
+
+    def connect(self, path, **options):
+        return connect(self.url(path), max_size=None, **options)
+
+    def raw(self, path):
+        """A socket, and what came after the 101."""
+        sock = socket.create_connection(('127.0.0.1', self.port), 20)
+        sock.settimeout(20)
+        sock.sendall(
+            f'GET /{path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+            'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'.encode()
+        )
+        answer = b''
+        while b'\r\n\r\n' not in answer:
+            answer += sock.recv(1) or b'\r\n\r\n'
+        assert answer.startswith(b'HTTP/1.1 101 ')
+        return sock
+
+
+@pytest.fixture(scope='module', params=['asyncio', 'uvloop'])
+def server(request):
+    pytest.importorskip(request.param)
+    with serving(loop=request.param) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    SEEN.clear()
+    GO.clear()
+
+
+def last_seen(number=1):
+    until(lambda: len(SEEN) >= number, f'{number} things seen by the application')
+    return SEEN[number - 1]
+
+
+def rest(sock):
+    """All that comes until the server ends its half."""
+    data = b''
+    while more := sock.recv(65536):
+        data += more
+    return data
+
+
+def test_text_and_binary_come_back(server):
+    with server.connect('echo') as ws:
+        for message in ('Hello', '', 'Grüße 👋', b'\x00\xff', b'', 'x' * 200_000, bytes(1_000_000)):
+            ws.send(message)
+            assert ws.recv() == message
+
+
+def test_fragments_are_one_message(server):
+    with server.connect('echo') as ws:
+        ws.send(['a', 'ä', 'b'])
+        assert ws.recv() == 'aäb'
+        ws.send([b'1', b'2'])
+        assert ws.recv() == b'12'
+
+
+def test_json_comes_back(server):
+    with server.connect('echo_json') as ws:
+        for value in ({'a': [1, None, 'ä']}, 'x', 7):
+            ws.send(json.dumps(value))
+            assert json.loads(ws.recv()) == {'echo': value}
+
+
+def test_messages_are_compressed_where_the_client_likes_it(server):
+    with server.connect('echo') as ws:
+        assert [extension.name for extension in ws.protocol.extensions] == ['permessage-deflate']
+        ws.send('hello ' * 1000)
+        assert ws.recv() == 'hello ' * 1000
+    with server.connect('echo', compression=None) as ws:
+        assert ws.protocol.extensions == []
+        ws.send('hello ' * 1000)
+        assert ws.recv() == 'hello ' * 1000
+
+
+def test_a_burst_is_answered_in_order(server):
+    sock = server.raw('echo')
+    sock.sendall(b''.join(frame(TEXT, b'%d' % i) for i in range(500)))
+    data = b''
+    while not data.endswith(b'499'):
+        more = sock.recv(65536)
+        assert more, 'the server closed'
+        data += more
+    assert [payload for _, _, _, payload in read(data)] == [b'%d' % i for i in range(500)]
+    sock.close()
+
+
+def test_a_hundred_connections_at_a_time(server):
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as pool:
+        clients = list(pool.map(lambda _: stack.enter_context(server.connect('echo')), range(100)))
+        for turn in range(3):
+            for i, ws in enumerate(clients):
+                ws.send(f'{turn} {i}')
+            for i, ws in enumerate(clients):
+                assert ws.recv(20) == f'{turn} {i}'
+        list(pool.map(lambda ws: ws.close(), clients))
+    until(lambda: not server.server.server_state.connections, 'all connections to end')
+    until(lambda: not server.server.server_state.tasks, 'all tasks to end')
+
+
+def test_the_application_is_told_about_the_request(server):
+    with server.connect('scope?room=%C3%A4', subprotocols=['v2', 'v1'], additional_headers={'X-Name': 'ä'}) as ws:
+        found = json.loads(ws.recv())
+        assert ws.local_address == tuple(found['client'])
+        assert ws.remote_address == tuple(found['server'])
+    assert found['type'] == 'websocket'
+    assert (found['http_version'], found['scheme']) == ('1.1', 'ws')
+    assert (found['path'], found['raw_path'], found['query']) == ('/scope', '/scope', 'room=%C3%A4')
+    assert found['subprotocols'] == ['v2', 'v1']
+    assert found['headers']['x-name'] in ('ä', 'Ã¤')
+    assert found['headers']['upgrade'] == 'websocket'
+    assert found['asgi']['spec_version'] == '2.4'
+    assert found['extensions'] == {'websocket.http.response': {}}
+
+
+def test_the_application_chooses_subprotocol_headers_and_code(server):
+    with server.connect('chooses', subprotocols=['v1', 'v2']) as ws:
+        assert ws.subprotocol == 'v2'
+        assert ws.response.headers['X-Name'] == 'value'
+        assert ws.response.headers['Set-Cookie'] == 'a=1'
+        assert ws.response.headers['Server'] == 'uvicorn'
+        with pytest.raises(ConnectionClosed):
+            ws.recv()
+        assert ws.protocol.close_rcvd == Close(4001, 'chosen')
+
+
+def test_a_subprotocol_that_was_not_offered_is_the_applications_fault(server):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('chooses_wrong', subprotocols=['v1'])
+    assert caught.value.response.status_code == 500
+    assert 'nobody' in last_seen()
+
+
+@pytest.mark.parametrize(
+    ('code', 'reason', 'told'),
+    [(1000, '', 1000), (1001, 'bye', 1001), (4999, 'ä', 4999), (None, '', 1005)],
+)
+def test_the_application_is_told_the_clients_code(server, code, reason, told):
+    sock = server.raw('echo')
+    payload = b'' if code is None else code.to_bytes(2, 'big') + reason.encode()
+    sock.sendall(frame(CLOSE, payload))
+    assert read(rest(sock)) == [(CLOSE, True, 0, payload)]
+    sock.close()
+    assert last_seen() == {'type': 'websocket.disconnect', 'code': told, 'reason': reason}
+
+
+def test_a_client_that_vanishes_is_1006(server):
+    sock = server.raw('echo')
+    sock.close()
+    assert last_seen() == {'type': 'websocket.disconnect', 'code': 1006, 'reason': ''}
+
+
+def test_a_client_that_breaks_the_rules_is_told_so(server):
+    for bad, code in ((frame(TEXT, b'\xff'), 1007), (frame(CONT), 1002), (frame(TEXT, masked=False), 1002)):
+        SEEN.clear()
+        sock = server.raw('echo')
+        sock.sendall(bad)
+        [(opcode, _, _, payload)] = read(rest(sock))
+        assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, 'big'))
+        sock.close()
+        assert last_seen()['code'] == code
+
+
+def test_pings_are_answered(server):
+    sock = server.raw('echo')
+    sock.sendall(frame(PING, b'there?'))
+    assert read(sock.recv(100)) == [(PONG, True, 0, b'there?')]
+    sock.close()
+
+
+def test_a_refusal_is_a_403(server):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('refuses')
+    assert caught.value.response.status_code == 403
+
+
+def test_a_refusal_may_have_a_body(server):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('refuses_with_a_body')
+    response = caught.value.response
+    assert (response.status_code, response.body) == (404, b'not here')
+    assert response.headers['X-Why'] == 'because'
+    assert response.headers['Content-Type'].startswith('text/plain')
+
+
+def test_a_refusal_may_come_in_pieces(server):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('refuses_in_pieces')
+    response = caught.value.response
+    assert (response.status_code, response.body) == (429, b'not now')
+    assert response.headers['Retry-After'] == '5'
+    assert last_seen(2)['type'] == 'websocket.disconnect'
+
+
+@pytest.mark.parametrize('path', ['forgets', 'raises_before'])
+def test_an_application_that_gives_no_answer_is_a_500(server, path):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect(path)
+    assert caught.value.response.status_code == 500
+
+
+def test_an_application_that_raises_closes_with_1011(server):
+    with server.connect('raises_after') as ws:
+        with pytest.raises(ConnectionClosed):
+            ws.recv()
+        assert ws.protocol.close_rcvd.code == 1011
+
+
+def test_an_application_that_returns_closes_with_1000(server):
+    with server.connect('returns') as ws:
+        assert ws.recv() == 'bye'
+        with pytest.raises(ConnectionClosed):
+            ws.recv()
+        assert ws.protocol.close_rcvd.code == 1000
+
+
+def test_a_bad_request_never_gets_to_the_application(server):
+    connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=20)
+    connection.request('GET', '/echo', headers={'Upgrade': 'websocket', 'Connection': 'Upgrade'})
+    response = connection.getresponse()
+    assert response.status == 400
+    assert b'Sec-WebSocket-Key' in response.read()
+    connection.close()
+
+
+def test_plain_requests_share_the_port(server):
+    connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=20)
+    connection.request('GET', '/')
+    assert connection.getresponse().read() == b'hello'
+    connection.close()
+
+
+def test_a_message_that_does_not_belong_here_is_an_error(server):
+    with server.connect('misuses') as ws:
+        found = json.loads(ws.recv())
+    assert ["'websocket.accept'" in text for text in found] == [True, True, True, False]
+    assert all('but got' in text for text in found)
+    assert "after sending 'websocket.close'" in last_seen()
+
+
+def test_a_client_that_does_not_read_stops_the_application(server):
+    sock = server.raw('floods')
+    [task] = server.server.server_state.tasks
+    sent = []
+    for connection in server.server.server_state.connections:
+        until(lambda connection=connection: connection._writable is not None, 'back pressure')
+        sent.append(connection.transport.get_write_buffer_size())
+    assert sent
+    assert sent[0] < 1_000_000
+    assert not task.done()
+    sock.close()
+    assert last_seen() == 'ClientDisconnected'
+
+
+def test_an_application_that_does_not_read_stops_the_client(server):
+    with server.raw('waits') as sock:
+        sender = threading.Thread(target=sock.sendall, args=(frame(BINARY, bytes(60000)) * 1000,))
+        sender.start()
+        until(lambda: any(c._reading_paused for c in server.server.server_state.connections), 'back pressure')
+        GO.set()
+        sender.join(30)
+        assert read(rest(sock))[0] == (TEXT, True, 0, b'all')
+
+
+def test_the_limit_of_a_message_is_the_servers():
+    with serving(ws_max_size=1000) as server:
+        with server.connect('echo') as ws:
+            ws.send('x' * 1000)
+            assert ws.recv() == 'x' * 1000
+            ws.send('x' * 1001)
+            with pytest.raises(ConnectionClosed):
+                ws.recv()
+            assert ws.protocol.close_rcvd.code == 1009
+        assert last_seen()['code'] == 1009
+
+
+def test_compression_can_be_switched_off():
+    with serving(ws_per_message_deflate=False) as server, server.connect('echo') as ws:
+        assert ws.protocol.extensions == []
+
+
+def test_a_client_that_is_silent_is_pinged_and_given_up():
+    with serving(ws_ping_interval=0.05, ws_ping_timeout=0.05) as server:
+        sock = server.raw('echo')
+        found = read(rest(sock))
+        assert found[0] == (PING, True, 0, b'')
+        assert found[-1] == (CLOSE, True, 0, b'\x03\xf3keepalive ping timeout')
+        sock.close()
+        assert last_seen() == {'type': 'websocket.disconnect', 'code': 1011, 'reason': 'keepalive ping timeout'}
+
+
+def test_a_client_that_answers_pings_is_kept():
+    with serving(ws_ping_interval=0.05, ws_ping_timeout=20) as server:
+        sock = server.raw('echo')
+        for _ in range(3):
+            assert read(sock.recv(2)) == [(PING, True, 0, b'')]
+            sock.sendall(frame(PONG))
+        sock.close()
+
+
+def test_a_server_that_stops_says_so():
+    with serving() as server:
+        with server.connect('echo') as ws:
+            server.server.should_exit = True
+            with pytest.raises(ConnectionClosed):
+                ws.recv()
+            assert ws.protocol.close_rcvd.code == 1012
+    assert last_seen()['code'] == 1012
+
+
+def test_openings_are_logged(caplog):
+    with caplog.at_level(logging.INFO, 'uvicorn.error'), serving() as server:
+        with server.connect('echo?a=1'):
+            pass
+        with contextlib.suppress(InvalidStatus):
+            server.connect('refuses')
+    assert '"WebSocket /echo?a=1" [accepted]' in caplog.text
+    assert '"WebSocket /refuses" 403' in caplog.text
