@@ -1,0 +1,64 @@
+"""An echo server on asyncio, with its transports and nothing between them and the protocol.
+
+    python examples/sans_io_asyncio.py
+    python examples/sans_io_asyncio.py 4000
+"""
+
+import asyncio
+import sys
+
+from pyjows.frames import Opcode
+from pyjows.protocol import SEND_EOF, State
+from pyjows.sides import Request, ServerProtocol
+
+
+class Echo(asyncio.Protocol):
+    """One connection."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.protocol = ServerProtocol()
+        self.timer = None
+
+    def data_received(self, data):
+        self.protocol.receive_data(data)
+        for event in self.protocol.events_received():
+            if isinstance(event, Request):
+                self.protocol.send_response(self.protocol.accept(event))
+            elif self.protocol.state is not State.OPEN:
+                pass                        # the close is answered
+            elif event.opcode is Opcode.TEXT:
+                self.protocol.send_text(event.data, event.fin)
+            elif event.opcode is Opcode.BINARY:
+                self.protocol.send_binary(event.data, event.fin)
+            elif event.opcode is Opcode.CONT:
+                self.protocol.send_continuation(event.data, event.fin)
+        self.write()
+
+    def eof_received(self):
+        self.protocol.receive_eof()
+        self.write()
+
+    def connection_lost(self, exc):
+        self.protocol.receive_eof()
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def write(self):
+        for data in self.protocol.data_to_send():
+            if data == SEND_EOF:
+                self.transport.write_eof()
+            else:
+                self.transport.write(data)
+        if self.protocol.close_expected() and self.timer is None:
+            self.timer = asyncio.get_running_loop().call_later(10, self.transport.abort)
+
+
+async def main():
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    server = await asyncio.get_running_loop().create_server(Echo, '127.0.0.1', port)
+    print(f'Echo: ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/', flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main())

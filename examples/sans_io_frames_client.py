@@ -1,0 +1,49 @@
+"""Sends words, prints what comes back, and closes: a client on a blocking socket, the protocol as frames.
+
+    python examples/sans_io_frames_client.py ws://127.0.0.1:3000/ good morning
+"""
+
+import socket
+import sys
+
+from pyjows.frames import Opcode
+from pyjows.protocol import SEND_EOF, State
+from pyjows.sides import ClientPerMessageDeflateFactory, ClientProtocol, Response, parse_uri
+
+uri = parse_uri(sys.argv[1])
+words = sys.argv[2:]
+message = b''
+
+protocol = ClientProtocol(uri, extensions=[ClientPerMessageDeflateFactory()])
+protocol.send_request(protocol.connect())
+with socket.create_connection((uri.host, uri.port)) as sock:
+    while True:
+        for data in protocol.data_to_send():
+            if data == SEND_EOF:
+                sock.shutdown(socket.SHUT_WR)
+            else:
+                sock.sendall(data)
+        if protocol.state is State.CLOSED:
+            break
+        if data := sock.recv(65536):
+            protocol.receive_data(data)
+        else:
+            protocol.receive_eof()
+        for event in protocol.events_received():
+            if isinstance(event, Response):
+                if protocol.handshake_exc is None:
+                    for word in words:
+                        protocol.send_text(word.encode())
+                else:
+                    print('Refused:', event.status_code)
+            elif event.opcode in (Opcode.TEXT, Opcode.CONT):
+                message += event.data
+                if event.fin:
+                    print(message.decode())
+                    message = b''
+                    words.pop()
+                    if not words:
+                        protocol.send_close(1000, 'done')
+
+if protocol.handshake_exc is None:
+    print('Closed:', int(protocol.close_code))

@@ -1,0 +1,62 @@
+"""An echo server on blocking sockets, one thread for each connection: the protocol as frames.
+
+    python examples/sans_io_frames_server.py
+    python examples/sans_io_frames_server.py 4000
+"""
+
+import socket
+import sys
+import threading
+
+from pyjows.frames import Opcode
+from pyjows.protocol import SEND_EOF, State
+from pyjows.sides import Request, ServerPerMessageDeflateFactory, ServerProtocol
+
+
+def write(sock, protocol):
+    """Write all that waits, and end our half when it is time."""
+    for data in protocol.data_to_send():
+        if data == SEND_EOF:
+            sock.shutdown(socket.SHUT_WR)
+        else:
+            sock.sendall(data)
+
+
+def react(protocol, event):
+    """What to do about what came. Pings and closes are answered already."""
+    if isinstance(event, Request):
+        if event.path == '/':
+            protocol.send_response(protocol.accept(event))
+        else:
+            protocol.send_response(protocol.reject(404, 'There is nothing here.\n'))
+    elif event.opcode is Opcode.TEXT:
+        protocol.send_text(event.data, event.fin)
+    elif event.opcode is Opcode.BINARY:
+        protocol.send_binary(event.data, event.fin)
+    elif event.opcode is Opcode.CONT:
+        protocol.send_continuation(event.data, event.fin)
+
+
+def serve(sock):
+    """One connection, from its request to its end."""
+    protocol = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
+    with sock:
+        try:
+            while data := sock.recv(65536):
+                protocol.receive_data(data)
+                for event in protocol.events_received():
+                    if protocol.state in (State.CONNECTING, State.OPEN):
+                        react(protocol, event)
+                write(sock, protocol)
+                if protocol.close_expected():
+                    sock.settimeout(10)         # the client has this long to end its half
+            protocol.receive_eof()
+            write(sock, protocol)
+        except OSError:
+            pass                                # the client is gone
+
+
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))
+print(f'Echo: ws://127.0.0.1:{listener.getsockname()[1]}/', flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
