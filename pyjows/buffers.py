@@ -11,7 +11,7 @@ from typing import Any
 
 from . import native
 
-__all__ = ['BY_REFERENCE', 'BufferPool', 'Receiver', 'WriteBuffer']
+__all__ = ['BufferPool', 'Receiver', 'WriteBuffer']
 
 #: A payload of this many bytes or more is not copied into the buffer; the kernel takes it from where it is.
 BY_REFERENCE = 16384

@@ -67,7 +67,8 @@ def play(script: tuple[dict[str, Any], list[Step]]) -> list[Any]:
         try:
             result = calls[name](*arguments)
         except Exception as exc:
-            told.append((name, type(exc).__name__, str(exc)))
+            # Where the interpreter itself says that arguments do not fit, C has other words for it.
+            told.append((name, type(exc).__name__, None if type(exc) is TypeError else str(exc)))
         else:
             told.append((name, repr(result) if not isinstance(result, WebSocket) else None))
         told.append(

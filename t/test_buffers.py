@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyjows.buffers import BY_REFERENCE, BufferPool, Receiver, WriteBuffer
+from pyjows.buffers import BufferPool, Receiver, WriteBuffer
+
+
+#: From here on payloads are not copied (a name that only C has where it is compiled).
+BY_REFERENCE = 16384
 
 
 def test_what_is_put_is_taken_in_order():
