@@ -52,6 +52,7 @@ cdef class StreamCore(Handle):
     cdef object _flush(self)
     cdef Py_ssize_t _transmit(self, WriteBuffer out) except? -2
     cdef object _block(self)
+    cdef object _hold(self)
     @cython.locals(out=WriteBuffer)
     cdef object _release(self)
     @cython.locals(receiver=Receiver)

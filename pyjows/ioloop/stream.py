@@ -186,7 +186,10 @@ class StreamCore(Handle):
 
     def _flush(self) -> None:
         out = self.out
-        if out is None or self._blocked or self._closed:
+        if out is None or self._closed:
+            return
+        if self._blocked:
+            self._hold()
             return
         try:
             while out.size:
@@ -212,10 +215,14 @@ class StreamCore(Handle):
     def _block(self) -> None:
         """The kernel takes no more: wait until the socket is writable."""
         self._blocked = True
-        if self.paces_reading and self.out is not None and self.out.size > self.high_water_mark:
-            # A peer that does not read is not read from, or what waits for it would grow without end.
-            self._held = True
+        self._hold()
         self._watch()
+
+    def _hold(self) -> None:
+        """Do not read from a peer that does not read: what waits for it would grow without end."""
+        if self.paces_reading and not self._held and self.out is not None and self.out.size > self.high_water_mark:
+            self._held = True
+            self._watch()
 
     def _release(self) -> None:
         """Give the empty buffer back."""
