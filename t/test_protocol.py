@@ -362,7 +362,7 @@ def test_another_code_than_1000_is_a_close_by_error(side):
         (lambda side: peer_frame(side, TEXT, b'\xc3', fin=False) + peer_frame(side, CONT, b'('), 1007, 'UTF-8'),
         (lambda side: peer_frame(side, TEXT, b'\xed\xa0\x80'), 1007, 'UTF-8'),
         (lambda side: peer_frame(side, BINARY, bytes(101)), 1009, '101'),
-        (lambda side: peer_frame(side, BINARY, bytes(60), fin=False) + peer_frame(side, CONT, bytes(60)), 1009, '120'),
+        (lambda side: peer_frame(side, BINARY, bytes(60), fin=False) + peer_frame(side, CONT, bytes(60)), 1009, 'limit is 100'),
     ],
 )
 def test_a_fault_fails_the_connection_with_the_code_of_the_rfc(side, bad, code, words):
