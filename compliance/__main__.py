@@ -4,9 +4,9 @@
     python -m compliance --cases '1.*,2.*' --roles server --reactors epoll,poll --builds compiled,interpreted --jobs 2
 
 Exits with 0 when every case of every row is OK or INFORMATIONAL, with 1 when one is not (NON-STRICT is not), with 2
-when the question was wrong. What is not here (`wstest`, a reactor, a build) is named as skipped. A row that was skipped
-is a failure too where `PYJOWS_TEST_ALL=1` says so, or where no other row ran. The native reactor in the interpreted build
-is no row: that build has none.
+when the question was wrong. What is not here (`wstest`, a reactor, a build) is named as skipped. A row that was
+skipped is a failure too where `PYJOWS_TEST_ALL=1` says so, or where no other row ran. The native reactor in the
+interpreted build is no row: that build has none.
 """
 
 from __future__ import annotations
