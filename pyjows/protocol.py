@@ -510,6 +510,7 @@ class Protocol(Receiver):
     def _violated(self, exc: ProtocolError) -> None:
         """The peer broke the rules."""
         self.parser_exc = exc
+        self.logger.info('failing the connection with %d: %s', exc.code, exc)
         self.fail(exc.code, str(exc))
 
     # The hooks of a face

@@ -199,6 +199,23 @@ def test_tls_with_an_untrusted_certificate_is_an_error(ioloop, run_until, assert
     assert_idle(ioloop)
 
 
+def test_tls_names_the_host_that_is_wanted(ioloop, run_until, assert_idle):
+    authority = trustme.CA()
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('localhost').configure_cert(theirs)
+    ours = ssl.create_default_context()
+    authority.configure_trust(ours)
+    named = []
+    theirs.sni_callback = lambda connection, name, context: named.append(name)
+    server = pyjows.serve('wss://127.0.0.1:0', ioloop=ioloop, tls=theirs)
+    ws = pyjows.connect(f'wss://localhost:{server.ports[0]}/', ioloop=ioloop, tls=ours)
+    run_until(ioloop, lambda: ws.established)
+    assert named == ['localhost']
+    server.stop()
+    run_until(ioloop, lambda: ws.is_finished and not ioloop.connections)
+    assert_idle(ioloop)
+
+
 # Ending
 
 

@@ -967,6 +967,15 @@ def test_a_peer_that_breaks_the_rules_is_told_why_and_so_is_finish(side, broken,
     assert seen == [('finish', code, payload[2:].decode())]
 
 
+def test_a_failed_connection_is_logged_but_not_above_info(side, caplog):
+    ws = opened(side)
+    with caplog.at_level(logging.DEBUG, 'pyjows'):
+        ws.server_read(from_peer(side, 3))
+    ((name, level, message),) = caplog.record_tuples
+    assert (name, level) == (f'pyjows.{side}', logging.INFO)
+    assert '1002' in message and 'opcode' in message
+
+
 @pytest.mark.parametrize('broken', [b'\x81\x7e\x00\x05', b'\x81\x7f' + bytes(7) + b'\x05', b'\x81\x7f\x80' + bytes(7)])
 def test_a_length_that_is_not_the_shortest_is_1002(side, broken):
     ws = opened(side)
