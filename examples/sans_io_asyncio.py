@@ -17,7 +17,7 @@ class Echo(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        self.protocol = ServerProtocol()
+        self.protocol = ServerProtocol(max_size=16 << 20)
         self.timer = None
 
     def data_received(self, data):

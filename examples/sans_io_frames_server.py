@@ -39,7 +39,7 @@ def react(protocol, event):
 
 def serve(sock):
     """One connection, from its request to its end."""
-    protocol = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
+    protocol = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()], max_size=16 << 20)
     with sock:
         try:
             while data := sock.recv(65536):
