@@ -6,7 +6,6 @@ library, and the way the bytes were cut on their way must make no difference. `S
 
 from __future__ import annotations
 
-import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,8 +18,6 @@ from pyjows.handshake import ClientHandshake, Request, ServerHandshake, parse_su
 from pyjows.protocol import Protocol, Side, State
 
 __all__ = ['SEEDS', 'TARGETS']
-
-logging.disable(logging.CRITICAL)
 
 _LIMIT = 4096
 
@@ -82,7 +79,7 @@ def _naive(data: bytes) -> Any:
 
 
 def protocol(data: bytes) -> None:
-    """A connection after its handshake: the same bytes, whole and in pieces, mean the same and are answered the same."""
+    """A connection after its handshake: the same bytes, whole and in pieces, mean and are answered the same."""
     if len(data) < 2:
         return
     settings, seed, wire = data[0], data[1], data[2:]
@@ -239,8 +236,7 @@ def _headers(text: str) -> None:
     except ValueError:
         return
     try:
-        request.subprotocols
-        request.cookies
+        assert request.subprotocols is not None and request.cookies is not None
     except ValueError:
         pass
 
@@ -307,6 +303,11 @@ _UPGRADE = (
     b'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nSec-WebSocket-Version: 13\r\n\r\n'
 )
 
+_SWITCH = (
+    b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+    b'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n'
+)
+
 #: Where to begin.
 SEEDS: dict[str, list[bytes]] = {
     'frames': [
@@ -328,8 +329,7 @@ SEEDS: dict[str, list[bytes]] = {
     'handshake': [
         b'\0\0' + _UPGRADE,
         b'\0\1POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
-        b'\1\0HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-        b'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+        b'\1\0' + _SWITCH,
         b'\1\1HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!',
         b'\2\0wss://user:pw@example.com:8443/path?x=1',
         b'\2\0ws+unix:///run/a.sock:/target',

@@ -11,7 +11,8 @@ from typing import Any
 from pyjows import WebSocket
 
 __all__ = [
-    'BINARY', 'CLOSE', 'CONT', 'PING', 'PONG', 'REQUEST', 'TEXT', 'close', 'frame', 'frames', 'log', 'opened', 'pair', 'pump',
+    'BINARY', 'CLOSE', 'CONT', 'PING', 'PONG', 'REQUEST', 'TEXT', 'close', 'frame', 'frames', 'log', 'opened', 'pair',
+    'pump',
 ]  # fmt: skip
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10

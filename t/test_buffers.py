@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from pyjows.buffers import BufferPool, Receiver, WriteBuffer
 
-
 #: From here on payloads are not copied (a name that only C has where it is compiled).
 BY_REFERENCE = 16384
 

@@ -136,7 +136,9 @@ def test_a_name_that_does_not_exist_is_an_error_and_a_finish(ioloop, run_until, 
 
 
 def test_a_refusal_brings_status_headers_and_body(ioloop, server, run_until):
-    server.on('websocket', lambda server, ws: ws.reject(401, headers={'WWW-Authenticate': 'Basic'}, body='who are you?'))
+    server.on(
+        'websocket', lambda server, ws: ws.reject(401, headers={'WWW-Authenticate': 'Basic'}, body='who are you?')
+    )
     ws = pyjows.connect(server.urls[0], ioloop=ioloop)
     seen = log(ws, 'open', 'error', 'finish')
     run_until(ioloop, lambda: ws.is_finished)
@@ -284,12 +286,11 @@ def test_a_graceful_stop_of_the_loop_gives_up_a_client_that_is_not_open(ioloop, 
 
 
 def test_a_finished_client_is_held_by_nothing(ioloop, server, run_until):
-    ws = pyjows.connect(server.urls[0], ioloop=ioloop)
-    run_until(ioloop, lambda: ws.established)
-    ws.finish(1000)
-    run_until(ioloop, lambda: ws.is_finished)
-    ref = weakref.ref(ws)
-    del ws
+    held = [pyjows.connect(server.urls[0], ioloop=ioloop)]
+    run_until(ioloop, lambda: held[0].established)
+    held[0].finish(1000)
+    run_until(ioloop, lambda: held[0].is_finished)
+    ref = weakref.ref(held.pop())
     gc.collect()
     assert ref() is None
 

@@ -33,6 +33,8 @@ def test_every_requirement_names_a_test(row):
     assert re.fullmatch(r'(`test_\w+\.py::test_\w+` ?)+', tests)
 
 
-@pytest.mark.parametrize('section', ['4.1', '4.2.1', '4.2.2', '5.1', '5.2', '5.3', '5.4', '5.5', '7.1.7', '7.4.1', '8.1'])
+@pytest.mark.parametrize(
+    'section', ['4.1', '4.2.1', '4.2.2', '5.1', '5.2', '5.3', '5.4', '5.5', '7.1.7', '7.4.1', '8.1']
+)
 def test_every_section_with_requirements_is_in_the_table(section):
     assert any(row[0] == section for row in ROWS)

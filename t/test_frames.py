@@ -16,7 +16,36 @@ from hypothesis import strategies as st
 from pyjows import Close, CloseCode, Frame, Opcode, PayloadTooBig, ProtocolError
 from pyjows.frames import build_frame, parse_frame
 
-LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 100, 124, 125, 126, 127, 128, 1000, 16383, 16384, 16385, 65534, 65535, 65536, 65537, 200_000]
+LENGTHS = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    9,
+    15,
+    16,
+    17,
+    31,
+    100,
+    124,
+    125,
+    126,
+    127,
+    128,
+    1000,
+    16383,
+    16384,
+    16385,
+    65534,
+    65535,
+    65536,
+    65537,
+    200_000,
+]
 BITS = st.booleans()
 
 
@@ -219,7 +248,9 @@ def test_known_opcodes_are_read_by_name_and_others_as_numbers():
 # Close
 
 
-@pytest.mark.parametrize('code', [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999])
+@pytest.mark.parametrize(
+    'code', [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
+)
 def test_close_codes_that_may_travel(code):
     wire = Close(code, 'gründlich').serialize()
     assert wire == code.to_bytes(2, 'big') + 'gründlich'.encode()

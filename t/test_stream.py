@@ -97,7 +97,7 @@ def test_every_read_has_a_send_of_its_own(ioloop, line, run_until):
     got = []
     for i in range(3):
         end.peer.send(frame(TEXT, b'%d' % i, masked=True) * 2)
-        run_until(ioloop, lambda: got.extend(end.payloads()) or len(got) > i)
+        run_until(ioloop, lambda i=i: got.extend(end.payloads()) or len(got) > i)
     assert got == [[b'0', b'0'], [b'1', b'1'], [b'2', b'2']]
 
 
@@ -198,7 +198,9 @@ def test_several_broadcasts_of_one_read_are_one_send_for_each_receiver(ioloop, l
 
     ends[0].peer.send(frame(TEXT, b'a', masked=True) + frame(TEXT, b'b', masked=True))
     seen = [[] for _ in ends]
-    run_until(ioloop, lambda: [packets.extend(end.payloads()) for packets, end in zip(seen, ends, strict=True)] and all(seen))
+    run_until(
+        ioloop, lambda: [packets.extend(end.payloads()) for packets, end in zip(seen, ends, strict=True)] and all(seen)
+    )
     assert seen == [[[b'a', b'b']]] * 4
 
 
@@ -420,7 +422,7 @@ def test_a_connection_that_floods_does_not_starve_the_others(ioloop, line, run_u
         answers = []
         for i in range(20):
             polite.peer.send(frame(TEXT, b'%d' % i, masked=True))
-            run_until(ioloop, lambda: answers.extend(polite.packets()) or len(answers) > i)
+            run_until(ioloop, lambda i=i: answers.extend(polite.packets()) or len(answers) > i)
         assert thread.is_alive()
         assert [frames(answer)[0][1] for answer in answers] == [b'%d' % i for i in range(20)]
     finally:
@@ -654,9 +656,7 @@ def test_a_thousand_idle_connections_hold_no_buffer(ioloop, line, run_until):
         end.ws.on('text', lambda ws, text: ws.send(text=text))
         end.peer.send(frame(TEXT, b'x', masked=True))
     answered = set()
-    run_until(
-        ioloop, lambda: answered.update(i for i, end in enumerate(ends) if end.packets()) or len(answered) == 100
-    )
+    run_until(ioloop, lambda: answered.update(i for i, end in enumerate(ends) if end.packets()) or len(answered) == 100)
     assert all(end.stream.buffered_amount == 0 and not end.stream.is_writing for end in ends)
     assert all(end.ws.protocol.out is None for end in ends)
 
@@ -668,7 +668,9 @@ def test_the_other_side_of_a_stream_may_be_a_transaction_by_hand(ioloop, line, r
     seen = log(client, 'message')
     client.send('text').send(b'binary' * 10_000)
     end.peer.sendall(client.client_write())
-    run_until(ioloop, lambda: [client.client_read(packet) for packet in end.packets()] and len(seen) == 2 or len(seen) == 2)
+    run_until(
+        ioloop, lambda: ([client.client_read(packet) for packet in end.packets()] and len(seen) == 2) or len(seen) == 2
+    )
     assert seen == [('message', 'text'), ('message', b'binary' * 10_000)]
 
 

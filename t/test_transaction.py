@@ -10,7 +10,7 @@ from typing import Any
 
 import pyee
 import pytest
-from byhand import BINARY, CLOSE, CONT, PING, PONG, REQUEST, TEXT, close, frame, frames, log, opened, pair, pump
+from byhand import BINARY, CLOSE, CONT, PING, REQUEST, TEXT, frame, frames, log, opened, pair, pump
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,7 +162,9 @@ def test_after_a_rejection_nothing_is_sent_or_accepted():
     assert server.server_write() == b''
 
 
-@pytest.mark.parametrize('call', [lambda ws: ws.reject(), lambda ws: ws.with_compression(), lambda ws: ws.with_protocols('a')])
+@pytest.mark.parametrize(
+    'call', [lambda ws: ws.reject(), lambda ws: ws.with_compression(), lambda ws: ws.with_protocols('a')]
+)
 def test_only_an_unanswered_request_can_be_negotiated(call):
     for ws in (WebSocket(), opened(), pair()[1], pair()[0]):
         with pytest.raises(InvalidState):
@@ -260,7 +262,9 @@ def test_a_malformed_url_is_refused_at_the_call(url):
         WebSocket().client_handshake(url)
 
 
-@pytest.mark.parametrize('option', [{'subprotocols': ['a b']}, {'headers': {'X-Bad': 'a\r\nb'}}, {'headers': {'Upgrade': 'x'}}])
+@pytest.mark.parametrize(
+    'option', [{'subprotocols': ['a b']}, {'headers': {'X-Bad': 'a\r\nb'}}, {'headers': {'Upgrade': 'x'}}]
+)
 def test_malformed_options_of_a_client_are_refused_at_the_call(option):
     with pytest.raises(ValueError):
         WebSocket(**option).client_handshake('ws://example.com/')
@@ -697,7 +701,9 @@ def test_a_raw_frame_is_sent_past_the_compression():
 def test_a_fragmented_message_can_be_sent_frame_by_frame():
     client, server = pair()
     seen = log(server, 'text', 'frame')
-    client.send(frame=(0, 0, 0, 0, TEXT, b'Hel')).send(frame=(1, 0, 0, 0, PING, b'')).send(frame=(1, 0, 0, 0, CONT, b'lo'))
+    client.send(frame=(0, 0, 0, 0, TEXT, b'Hel')).send(frame=(1, 0, 0, 0, PING, b'')).send(
+        frame=(1, 0, 0, 0, CONT, b'lo')
+    )
     pump(client, server)
     assert ('text', 'Hello') in seen
     assert len(seen) == 4
@@ -1145,7 +1151,9 @@ def test_a_user_s_mistake_inside_a_handler_is_an_error_like_any_other(caplog):
 # Compression
 
 
-@pytest.mark.parametrize('configured', [True, PerMessageDeflate(client_no_context_takeover=True, server_no_context_takeover=True)])
+@pytest.mark.parametrize(
+    'configured', [True, PerMessageDeflate(client_no_context_takeover=True, server_no_context_takeover=True)]
+)
 def test_compressed_messages_arrive_both_ways(configured):
     client, server = pair({'compression': configured}, {'compression': configured})
     assert client.compressed and server.compressed
@@ -1205,7 +1213,7 @@ def test_a_broadcast_reaches_all_and_counts_them():
 
 
 def test_a_broadcast_skips_and_reports_those_that_cannot_get_it():
-    (client, server), closing, gone, early = pair(), opened().finish(1000), opened().closed(), WebSocket()
+    (_, server), closing, gone, early = pair(), opened().finish(1000), opened().closed(), WebSocket()
     result = broadcast([closing, server, gone, early], text='x')
     assert result.sent == 1
     assert result.skipped == [closing, gone, early]
