@@ -18,6 +18,7 @@ from typing import Any
 from .buffers import Receiver
 from .emitter import EventEmitter
 from .errors import HandshakeError
+from .frames import Close
 from .handshake import Request, Response, ServerHandshake, parse_url
 from .ioloop import IOLoop, Stream
 from .transaction import Broadcast, WebSocket, broadcast
@@ -165,9 +166,13 @@ class Server(EventEmitter):
         """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are gone.
 
         A peer that does not answer it is closed on after its `close_timeout`. Doing it again does nothing.
+
+        Raises:
+            ValueError: a bad code or reason.
         """
         if self._stopping:
             return self
+        Close(code, reason).serialize()
         self._stopping = True
         self._unlisten()
         self.ioloop.unsubscribe('finish', self._loop_finishes)
@@ -264,7 +269,10 @@ class Server(EventEmitter):
             self.ioloop.reactor.remove(self._timer)
             self._timer = None
         if self._stopping and not self._incoming:
-            self.emit('finish')
+            try:
+                self.emit('finish')
+            except Exception as exc:
+                self._handler_failed(exc)
 
     def _can_spawn(self) -> bool:
         return bool(self.ioloop.reactor.can_spawn)

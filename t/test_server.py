@@ -450,6 +450,29 @@ def test_a_server_may_stop_with_a_code_and_reason_of_its_own(ioloop, run_until):
     assert seen == [('finish', 1012, 'back soon')]
 
 
+def test_a_bad_code_stops_nothing(ioloop, server, run_until):
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: ws.established)
+    for why in ((1006,), (999,), (1000, 'x' * 124)):
+        with pytest.raises(ValueError):
+            server.stop(*why)
+    assert len(server.connections) == 1
+    assert len(ioloop.acceptors) == 1
+
+
+@pytest.mark.parametrize('listens', [True, False])
+def test_a_finish_handler_that_raises_keeps_nothing_open(ioloop, run_until, assert_idle, caplog, listens):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    server.on('finish', lambda server: 1 / 0)
+    seen = log(server, 'error') if listens else caplog.records
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: ws.established)
+    server.stop()
+    run_until(ioloop, lambda: ws.is_finished and seen and not ioloop.connections)
+    assert len(seen) == 1
+    assert_idle(ioloop)
+
+
 def test_an_idle_server_stops_at_once(ioloop, assert_idle):
     server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
     seen = log(server, 'finish')

@@ -310,7 +310,7 @@ class StreamCore(Handle):
                 receiver.stream = None
         finally:
             self._close_socket()
-        self._leave()
+            self._leave()
         if self._events:
             self.emit('close')
 
