@@ -482,6 +482,28 @@ def test_a_loop_within_a_handler_leaves_what_is_being_read_alone(reactor_name, i
     assert seen == [('binary', b'\xff' * 50_000)]
 
 
+def test_a_loop_within_a_handler_does_not_read_what_comes_after_what_is_being_read(ioloop, line, run_until):
+    if ioloop.reactor.can_spawn:
+        pytest.skip('asyncio has no loop within a loop')
+    end = line(socket.SOCK_STREAM)
+    seen = log(end.ws, 'text', 'finish')
+    third = frame(TEXT, b'three', masked=True)
+    rang = []
+
+    @end.ws.on
+    def text(ws, message):
+        if not rang:
+            end.peer.send(third[4:] + frame(TEXT, b'four', masked=True))
+            ioloop.timer(rang.append, 0.02)
+            while not rang:
+                ioloop.one_tick()
+
+    end.peer.send(frame(TEXT, b'one', masked=True) + frame(TEXT, b'two', masked=True) + third[:4])
+    run_until(ioloop, lambda: len(seen) == 4)
+    assert [what for _, what in seen] == ['one', 'two', 'three', 'four']
+    assert end.stream.is_readable
+
+
 @pytest.mark.parametrize('how', ['close', 'close_gracefully', 'shutdown', 'detach'])
 def test_a_handler_may_end_its_own_stream(ioloop, line, run_until, how):
     end = line(socket.SOCK_STREAM)

@@ -108,7 +108,12 @@ class StreamCore(Handle):
             self._blocked = False
             self._flush()
         if readable and self._reading and not self._closed:
-            self._read()
+            if self._corked:
+                # A handler of what is being read runs a loop inside the loop: what comes after that has to wait.
+                self._held = True
+                self._watch()
+            else:
+                self._read()
 
     def _read(self) -> None:
         shared = self.shared
@@ -138,6 +143,9 @@ class StreamCore(Handle):
             finally:
                 self._corked = False
                 shared.read_buffer = buffer
+                if self._held and not self._blocked:
+                    self._held = False
+                    self._watch()
             if self.out is not None:
                 self._flush()
 
