@@ -8,6 +8,7 @@ import http.client
 import json
 import logging
 import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +21,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
-from websockets.sync.client import connect
+from websockets.sync.client import connect, unix_connect
 from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, read
 
 SEEN = []
@@ -55,6 +56,12 @@ async def scope(ws: WebSocket):
     found['asgi'], found['extensions'], found['state'] = ws.scope['asgi'], ws.scope['extensions'], ws.scope['state']
     await ws.send_json(found)
     await ws.receive()
+
+
+async def where(ws: WebSocket):
+    """Tell between which addresses."""
+    await ws.accept()
+    await ws.send_json({'client': ws.scope['client'], 'server': ws.scope['server']})
 
 
 async def chooses(ws: WebSocket):
@@ -147,6 +154,37 @@ async def misuses(ws: WebSocket):
     SEEN.append(str(caught.value))
 
 
+async def pours(ws: WebSocket):
+    """Send more in one turn of the loop than is collected for one write."""
+    await ws.accept()
+    for i in range(100):
+        await ws._send({'type': 'websocket.send', 'text': f'{i}' * 1000})
+
+
+async def refuses_badly(ws: WebSocket):
+    with pytest.raises(RuntimeError) as caught:
+        await ws._send({'type': 'websocket.http.response.start', 'status': 101})
+    SEEN.append(str(caught.value))
+    await ws._send({'type': 'websocket.http.response.start', 'status': 599, 'headers': []})
+    with pytest.raises(RuntimeError) as caught:
+        await ws._send({'type': 'websocket.accept'})
+    SEEN.append(str(caught.value))
+
+
+async def closes_in_a_flood(ws: WebSocket):
+    """Close while so much waits that reading has stopped."""
+    await ws.accept()
+    await asyncio.get_running_loop().run_in_executor(None, GO.wait, 20)
+    await ws.close(1008)
+
+
+async def hesitates(ws: WebSocket):
+    """Give no answer before the client is gone, or the server."""
+    SEEN.append('asked')
+    await ws._receive()
+    SEEN.append(await ws._receive())
+
+
 GO = threading.Event()
 
 ENDPOINTS = (
@@ -165,6 +203,11 @@ ENDPOINTS = (
     floods,
     waits,
     misuses,
+    pours,
+    refuses_badly,
+    closes_in_a_flood,
+    hesitates,
+    where,
 )
 
 
@@ -177,7 +220,8 @@ def serving(**options):
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started, 'uvicorn')
-    port = server.servers[0].sockets[0].getsockname()[1]
+    name = server.servers[0].sockets[0].getsockname()
+    port = name if isinstance(name, str) else name[1]
     try:
         yield Server(server, port, thread)
     finally:
@@ -436,6 +480,39 @@ def test_a_message_that_does_not_belong_here_is_an_error(server):
     assert "after sending 'websocket.close'" in last_seen()
 
 
+def test_a_lot_in_one_turn_comes_in_order(server):
+    with server.connect('pours') as ws:
+        assert [ws.recv() for _ in range(100)] == [f'{i}' * 1000 for i in range(100)]
+
+
+def test_a_refusal_has_a_status_and_a_body(server):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('refuses_badly')
+    assert caught.value.response.status_code == 500
+    assert "'101'" in last_seen(1)
+    assert 'websocket.http.response.body' in last_seen(2)
+
+
+def test_a_close_gets_through_a_flood(server):
+    with server.raw('closes_in_a_flood') as sock:
+        sender = threading.Thread(target=sock.sendall, args=(frame(BINARY, bytes(60000)) * 50 + frame(CLOSE),))
+        sender.start()
+        until(lambda: any(c._reading_paused for c in server.server.server_state.connections), 'back pressure')
+        GO.set()
+        assert read(rest(sock)) == [(CLOSE, True, 0, b'\x03\xf0')]
+        sender.join(30)
+
+
+def test_a_client_may_leave_before_the_answer(server):
+    with socket.create_connection(('127.0.0.1', server.port), 20) as sock:
+        sock.sendall(
+            b'GET /hesitates HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+            b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+        )
+        assert last_seen() == 'asked'
+    assert last_seen(2) == {'type': 'websocket.disconnect', 'code': 1006, 'reason': ''}
+
+
 def test_a_client_that_does_not_read_stops_the_application(server):
     sock = server.raw('floods')
     [task] = server.server.server_state.tasks
@@ -504,6 +581,39 @@ def test_a_server_that_stops_says_so():
                 ws.recv()
             assert ws.protocol.close_rcvd.code == 1012
     assert last_seen()['code'] == 1012
+
+
+def test_a_server_that_stops_answers_who_waits():
+    with ThreadPoolExecutor(1) as pool, serving() as server:
+        waiting = pool.submit(server.connect, 'hesitates')
+        assert last_seen() == 'asked'
+        server.server.should_exit = True
+        with pytest.raises(InvalidStatus) as caught:
+            waiting.result(20)
+        assert caught.value.response.status_code == 500
+
+
+def test_a_connection_may_be_encrypted(tmp_path):
+    trustme = pytest.importorskip('trustme')
+    authority = trustme.CA()
+    certificate = authority.issue_cert('localhost')
+    certificate.private_key_pem.write_to_path(tmp_path / 'key.pem')
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / 'cert.pem')
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with serving(ssl_keyfile=str(tmp_path / 'key.pem'), ssl_certfile=str(tmp_path / 'cert.pem')) as server:
+        with connect(f'wss://localhost:{server.port}/scope', ssl=context) as ws:
+            assert json.loads(ws.recv())['scheme'] == 'wss'
+        with connect(f'wss://localhost:{server.port}/chooses', ssl=context, subprotocols=['v2']) as ws:
+            with pytest.raises(ConnectionClosed):
+                ws.recv()
+            assert ws.protocol.close_rcvd.code == 4001
+
+
+def test_a_connection_may_come_over_a_unix_socket(tmp_path):
+    path = str(tmp_path / 'uvicorn.sock')
+    with serving(uds=path), unix_connect(path, 'ws://localhost/where') as ws:
+        assert json.loads(ws.recv()) == {'client': None, 'server': [path, None]}
 
 
 def test_openings_are_logged(caplog):

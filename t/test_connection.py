@@ -737,6 +737,8 @@ def test_a_request_read_elsewhere_may_be_wrong():
         WSConnection(SERVER).initiate_upgrade_connection([(b'Host', b'example.com')], '/')
     with pytest.raises(LocalProtocolError):
         WSConnection(SERVER).initiate_upgrade_connection([(b'bad name', b'')], '/')
+    with pytest.raises(RemoteProtocolError, match='shorter'):
+        WSConnection(SERVER).initiate_upgrade_connection([(b'Host', b'x'), (b'Content-Length', b'5')], '/')
     with pytest.raises(LocalProtocolError, match='client'):
         WSConnection(CLIENT).initiate_upgrade_connection([], '/')
 
@@ -780,6 +782,19 @@ def test_an_end_in_the_middle_of_the_request_raises():
 def test_an_answer_that_nobody_asked_for_raises():
     with pytest.raises(RemoteProtocolError, match='before it was asked'):
         WSConnection(CLIENT).receive_data(b'HTTP/1.1 101 Yes\r\n\r\n')
+
+
+def test_an_extension_may_be_answered_wrongly():
+    server, client = WSConnection(SERVER), WSConnection(CLIENT)
+    received(server, client.send(Request('example.com', '/', [PerMessageDeflate()])))
+    answer = server.send(AcceptConnection())[:-2]
+    with pytest.raises(RemoteProtocolError, match='no parameter') as caught:
+        client.receive_data(answer + b'Sec-WebSocket-Extensions: permessage-deflate; nonsense\r\n\r\n')
+    assert caught.value.event_hint == RejectConnection()
+
+
+def test_a_handshake_shows_itself():
+    assert repr(WSConnection(SERVER).handshake) == 'Handshake(client=False, state=ConnectionState.CONNECTING)'
 
 
 def test_an_extension_that_was_not_offered_raises():

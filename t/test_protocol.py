@@ -362,7 +362,7 @@ def test_another_code_than_1000_is_a_close_by_error(side):
         (lambda side: peer_frame(side, TEXT, b'\xc3', fin=False) + peer_frame(side, CONT, b'('), 1007, 'UTF-8'),
         (lambda side: peer_frame(side, TEXT, b'\xed\xa0\x80'), 1007, 'UTF-8'),
         (lambda side: peer_frame(side, BINARY, bytes(101)), 1009, '101'),
-        (lambda side: peer_frame(side, BINARY, bytes(60), fin=False) + peer_frame(side, CONT, bytes(60)), 1009, 'limit is 100'),
+        (lambda side: peer_frame(side, TEXT, bytes(60), fin=False) + peer_frame(side, CONT, bytes(60)), 1009, 'is 100'),
     ],
 )
 def test_a_fault_fails_the_connection_with_the_code_of_the_rfc(side, bad, code, words):
@@ -397,6 +397,16 @@ def test_a_claim_in_a_header_takes_no_memory(side):
     protocol = Protocol(side, max_size=None)
     protocol.receive_data(peer_frame(side, BINARY, b'', length=b'\x7f' + (1 << 40).to_bytes(8, 'big')) + b'x')
     assert protocol.state is State.OPEN
+
+
+def test_a_frame_of_several_mebibytes_may_come_in_pieces(side):
+    protocol = Protocol(side, max_size=None)
+    payload = bytes(range(256)) * 10_000
+    wire = peer_frame(side, BINARY, payload)
+    for at in range(0, len(wire), 700_001):
+        protocol.receive_data(wire[at : at + 700_001])
+    [event] = protocol.events_received()
+    assert event.data == payload
 
 
 def test_a_fragment_may_have_a_limit_of_its_own(side):
@@ -604,6 +614,17 @@ def test_a_bit_that_no_extension_claims_is_a_fault(side):
     protocol.extensions = [Rot13()]
     protocol.receive_data(peer_frame(side, TEXT, b'uryyb', rsv=4))
     assert protocol.close_sent.code == 1002
+
+
+def test_a_bit_has_its_place_on_the_first_frame_of_a_message_only(side):
+    for wire in (
+        peer_frame(side, PING, rsv=2),
+        peer_frame(side, TEXT, fin=False, rsv=2) + peer_frame(side, CONT, rsv=2),
+    ):
+        protocol = Protocol(side)
+        protocol.extensions = [Rot13()]
+        protocol.receive_data(wire)
+        assert protocol.close_sent.code == 1002
 
 
 def test_several_extensions_are_applied_in_order_and_taken_off_in_reverse(side):
