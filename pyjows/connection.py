@@ -28,7 +28,6 @@ A peer that breaks the rules shows as a `CloseConnection` with the code that the
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -462,7 +461,7 @@ class Handshake:
         self.client = connection_type is CLIENT
         self.state = _CONNECTING
         self.connection: Connection | None = None
-        self.waiting: deque[Event] = deque()
+        self.waiting: list[Event] = []
         self._max_size = max_size
         self._server: http.ServerHandshake | None = None if self.client else http.ServerHandshake()
         self._client: http.ClientHandshake | None = None
@@ -534,7 +533,7 @@ class Handshake:
     def events(self) -> Iterator[Event]:
         """The events that were not taken yet, one after the other."""
         while self.waiting:
-            yield self.waiting.popleft()
+            yield self.waiting.pop(0)
 
     # Server
 
