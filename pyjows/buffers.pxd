@@ -36,6 +36,7 @@ cdef class BufferPool:
 
 cdef class Receiver:
     cdef public WriteBuffer out
+    cdef public bint awaits_drain
     cdef public object stream
 
     cpdef object feed(self, object data, Py_ssize_t n)

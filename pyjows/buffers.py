@@ -136,10 +136,12 @@ class Receiver:
         clears it.
         stream: what moves the bytes; None where the caller does it by hand. It has ``acquire() -> WriteBuffer``,
             which is called when the first byte is about to wait.
+        awaits_drain: whether `drained` is to be called.
     """
 
     def __init__(self) -> None:
         self.out: WriteBuffer | None = None
+        self.awaits_drain = False
         self.stream: Any = None
 
     def feed(self, data: bytes | bytearray, n: int) -> None:

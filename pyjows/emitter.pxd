@@ -10,6 +10,5 @@ cdef class _Once:
 cdef class EmitterCore:
     cdef dict _events
 
-    @cython.locals(handlers=tuple)
-
+    cdef object _set(self, str event, tuple handlers)
     cdef object _returned(self, object result)

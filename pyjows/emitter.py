@@ -121,7 +121,7 @@ class EmitterCore:
             self.emit('new_listener', event, f)
         handler = _Once(event, f) if once else f
         with _LOCK:
-            self._events[event] = (*self._events.get(event, ()), handler)
+            self._set(event, (*self._events.get(event, ()), handler))
         return f
 
     # Leaving
@@ -135,7 +135,7 @@ class EmitterCore:
             event, f = f, event
         with _LOCK:
             if f is None:
-                self._events.pop(event, None)
+                self._set(event, ())
             else:
                 for handler in self._events.get(event, ()):
                     if handler == f or (isinstance(handler, _Once) and handler.f == f):
@@ -148,13 +148,16 @@ class EmitterCore:
             handlers = self._events.get(event, ())
             for i, other in enumerate(handlers):
                 if other is handler:
-                    rest = handlers[:i] + handlers[i + 1 :]
-                    if rest:
-                        self._events[event] = rest
-                    else:
-                        del self._events[event]
+                    self._set(event, handlers[:i] + handlers[i + 1 :])
                     return True
             return False
+
+    def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
+        """Replace the subscribers of an event: the one place where that happens."""
+        if handlers:
+            self._events[event] = handlers
+        else:
+            self._events.pop(event, None)
 
     def remove_listener(self, event: str, f: Callable[..., Any]) -> None:
         """pyee's name for ``unsubscribe(event, f)``; raises KeyError when `f` is not subscribed."""

@@ -116,8 +116,7 @@ class Protocol(Receiver):
         max_size: int | tuple[int | None, int | None] | None = 1048576,
         logger: Any = None,
     ) -> None:
-        self.out = None
-        self.stream = None
+        Receiver.__init__(self)
         self._side: int = side
         self._masks = side == _CLIENT
         self._state: int = state

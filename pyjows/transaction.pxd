@@ -22,6 +22,11 @@ cdef class TransactionProtocol(Protocol):
 
 cdef class TransactionCore(EmitterCore):
     cdef TransactionProtocol _protocol
+    cdef tuple _on_frame
+    cdef tuple _on_message
+    cdef tuple _on_text
+    cdef tuple _on_binary
+    cdef tuple _on_json
     cdef object _compression
     cdef object _subprotocols
     cdef object _headers
@@ -48,7 +53,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _send_early(self, int head, object payload)
     cdef object _wait(self, int head, object payload)
     cdef object _notify(self, object cb)
-    @cython.locals(events=dict, decoded=str)
+    @cython.locals(decoded=str)
     cdef object _received(self, int opcode, bytes payload)
     cdef object _tell(self, tuple handlers, object arg)
     cdef object _tell_nothing(self, str event)
@@ -58,6 +63,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _resume(self)
     cdef bint _complain(self, object exc) except -1
     cdef object _shake(self, bytes data)
+    cdef object _set(self, str event, tuple handlers)
     cpdef object _close_began(self)
 
 

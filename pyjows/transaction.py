@@ -59,6 +59,9 @@ def assemble(ws: TransactionCore, frame: Frame) -> None:
 
 _BUILT_IN = (assemble,)
 
+# The subscribers of an event, None where there are none.
+_Handlers = tuple[Callable[..., Any], ...] | None
+
 
 class TransactionProtocol(Protocol):
     """The state machine under a transaction: a `Protocol` that gives whole messages away."""
@@ -116,10 +119,9 @@ class TransactionProtocol(Protocol):
         ws = self.ws
         if ws is None:
             return
-        handlers = ws._events.get('frame')
-        if handlers is not _BUILT_IN:
-            if handlers is not None:
-                ws._show(handlers, make_frame(head, payload))
+        if ws._on_frame is not _BUILT_IN:
+            if ws._on_frame is not None:
+                ws._show(ws._on_frame, make_frame(head, payload))
             if self._raw or self._discarding:
                 return
         Protocol._frame(self, head, payload)
@@ -176,6 +178,11 @@ class TransactionCore(EmitterCore):
         close_timeout: float = 10.0,
     ) -> None:
         self._events = {'frame': _BUILT_IN}
+        self._on_frame: _Handlers = _BUILT_IN
+        self._on_message: _Handlers = None
+        self._on_text: _Handlers = None
+        self._on_binary: _Handlers = None
+        self._on_json: _Handlers = None
         size = _max_size() if max_websocket_size is None else max_websocket_size
         self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size)
         self._compression = compression
@@ -303,6 +310,7 @@ class TransactionCore(EmitterCore):
         return self._early is not None and self._early[-1][0] == 0
 
     def _notify(self, cb: Callable[[Any], object]) -> None:
+        self._protocol.awaits_drain = True
         if self._callbacks is None:
             self._callbacks = []
         self._callbacks.append(cb)
@@ -390,24 +398,20 @@ class TransactionCore(EmitterCore):
 
     def _received(self, opcode: int, payload: bytes) -> None:
         """A whole message: tell those who want to know, each in the form that it wants."""
-        events = self._events
-        message = events.get('message')
         if opcode == 1:
-            text = events.get('text')
-            if text is not None or message is not None:
+            if self._on_text is not None or self._on_message is not None:
                 decoded = self._protocol.decoded(payload)
-                self._tell(text, decoded)
-                self._tell(message, decoded)
+                self._tell(self._on_text, decoded)
+                self._tell(self._on_message, decoded)
             elif not payload.isascii():
                 self._protocol.decoded(payload)
         else:
-            self._tell(events.get('binary'), payload)
-            self._tell(message, payload)
-        json = events.get('json')
-        if json is not None:
-            self._tell_json(json, payload)
+            self._tell(self._on_binary, payload)
+            self._tell(self._on_message, payload)
+        if self._on_json is not None:
+            self._tell_json(self._on_json, payload)
 
-    def _tell(self, handlers: tuple[Callable[..., Any], ...] | None, arg: Any) -> None:
+    def _tell(self, handlers: _Handlers, arg: Any) -> None:
         """Call the handlers of an event, if there are any; what they raise ends here."""
         if handlers is not None:
             try:
@@ -857,11 +861,23 @@ class TransactionCore(EmitterCore):
 
     # What an emitter asks
 
-    def unsubscribe(self, event: Any, f: Any = None) -> Any:
-        """Remove one handler of an event, or all; without its built-in subscriber ``frame`` is all yours."""
-        EmitterCore.unsubscribe(self, event, f)
-        self._protocol._raw = assemble not in self._events.get('frame', ())
-        return self
+    def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
+        """Replace the subscribers of an event. Those of messages are at hand, with no dictionary to ask for each."""
+        EmitterCore._set(self, event, handlers)
+        subscribers = handlers or None
+        if event == 'frame':
+            self._on_frame = subscribers
+            self._protocol._raw = assemble not in handlers
+        elif event == 'message':
+            self._on_message = subscribers
+        elif event == 'text':
+            self._on_text = subscribers
+        elif event == 'binary':
+            self._on_binary = subscribers
+        elif event == 'json':
+            self._on_json = subscribers
+        elif event == 'drain':
+            self._protocol.awaits_drain = True
 
     def _can_spawn(self) -> bool:
         if self._ioloop is not None:

@@ -254,7 +254,8 @@ class StreamCore(Handle):
                 cb(self)
         receiver = self.receiver
         if receiver is not None:
-            receiver.drained()
+            if receiver.awaits_drain:
+                receiver.drained()
         elif self._events:
             self.emit('drain')
 
