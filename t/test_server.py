@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -272,6 +273,63 @@ def test_a_coroutine_answers_where_the_reactor_can_run_it(ioloop, server, ask):
         return
     server.on(request)
     assert ask(server, get()).endswith(b'\r\n\r\nlater')
+
+
+def test_requests_wait_for_the_coroutine_that_answers_the_one_before(ioloop, server, ask):
+    if not ioloop.reactor.can_spawn:
+        pytest.skip('this reactor runs no coroutines')
+    order = []
+
+    @server.on
+    async def request(server, req):
+        order.append(('begins', req.path))
+        await asyncio.sleep(0.01)
+        order.append(('ends', req.path))
+        return Response(200, body=f'<{req.path}>')
+
+    @server.on
+    def websocket(server, ws):
+        order.append(('upgrades', ws.req.path))
+        ws.finish(1000)
+
+    upgrade = get('/ws', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: ' + 'A' * 22 + '==',
+                  'Sec-WebSocket-Version: 13', keep=True)  # fmt: skip
+    answer = ask(server, get('/1', keep=True) + get('/2', keep=True) + upgrade + b'\x88\x82\0\0\0\0\x03\xe8')
+    assert order == [('begins', '/1'), ('ends', '/1'), ('begins', '/2'), ('ends', '/2'), ('upgrades', '/ws')]
+    assert answer.index(b'</1>') < answer.index(b'</2>') < answer.index(b'101 Switching')
+
+
+def test_a_coroutine_that_answers_a_client_that_has_gone_disturbs_nobody(ioloop, server, run_until):
+    if not ioloop.reactor.can_spawn:
+        pytest.skip('this reactor runs no coroutines')
+    seen = log(server, 'error')
+    asked, answered = [], []
+
+    @server.on
+    async def request(server, req):
+        asked.append(req)
+        while ioloop.connections:
+            await asyncio.sleep(0.001)
+        answered.append(req)
+        return Response(200, body='nobody reads this')
+
+    @ioloop.client(port=server.ports[0])
+    def client(loop, err, stream):
+        stream.write(get(keep=True))
+
+    run_until(ioloop, lambda: asked)
+    for stream in ioloop.connections.values():
+        stream.close()
+    run_until(ioloop, lambda: answered)
+    assert seen == []
+
+
+@pytest.mark.parametrize('status', [99, 101, 'x'])
+def test_a_response_that_cannot_be_sent_is_an_error_and_500(server, ask, status):
+    seen = log(server, 'error')
+    server.on('request', lambda server, req: Response(status))
+    assert ask(server, get()).startswith(b'HTTP/1.1 500 ')
+    assert len(seen) == 1
 
 
 def test_a_coroutine_handles_messages_where_the_reactor_can_run_it(ioloop, server, run_until):
