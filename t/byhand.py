@@ -1,6 +1,6 @@
 """Two transactions talk with no loop and no socket, and what they say is written down: for tests of what needs neither.
 
-`frame` and `frames` are a second, naive codec, so that a test does not ask the library whether the library is right.
+`frame` and `frames` are those of `wire`, a naive codec, so that a test does not ask the library whether it is right.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import wire
+from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT
+
 from pyjows import WebSocket
 
 __all__ = [
     'BINARY', 'CLOSE', 'CONT', 'PING', 'PONG', 'REQUEST', 'TEXT', 'close', 'frame', 'frames', 'log', 'opened', 'pair',
     'pump',
 ]  # fmt: skip
-
-CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 #: An upgrade request, the RFC's own.
 REQUEST = (
@@ -26,13 +27,7 @@ REQUEST = (
 
 def frame(opcode: int, payload: bytes = b'', *, fin: bool = True, rsv: int = 0, masked: bool = False) -> bytes:
     """A frame on the wire; `rsv` has RSV1 as its highest bit (4)."""
-    n = len(payload)
-    size = bytes([n]) if n < 126 else b'\x7e' + struct.pack('!H', n) if n < 65536 else b'\x7f' + struct.pack('!Q', n)
-    head = bytes([fin << 7 | rsv << 4 | opcode, size[0] | masked << 7]) + size[1:]
-    if not masked:
-        return head + payload
-    key = b'\xa1\xb2\xc3\xd4'
-    return head + key + bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+    return wire.frame(opcode, payload, fin=fin, rsv=rsv, masked=masked)
 
 
 def close(code: int | None = None, reason: str = '', *, masked: bool = False) -> bytes:
@@ -43,21 +38,7 @@ def close(code: int | None = None, reason: str = '', *, masked: bool = False) ->
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:
     """The frames in some bytes, as (first byte, payload); fails when the last one is not whole."""
-    found = []
-    at = 0
-    while at < len(data):
-        head, second = data[at], data[at + 1]
-        n, at = second & 0x7F, at + 2
-        if n > 125:
-            width = 2 if n == 126 else 8
-            n, at = int.from_bytes(data[at : at + width], 'big'), at + width
-        key = b'\0\0\0\0'
-        if second & 0x80:
-            key, at = data[at : at + 4], at + 4
-        assert at + n <= len(data), 'the last frame is cut'
-        found.append((head, bytes(byte ^ key[i % 4] for i, byte in enumerate(data[at : at + n]))))
-        at += n
-    return found
+    return [(fin << 7 | rsv << 4 | opcode, payload) for opcode, fin, rsv, payload in wire.read(data)]
 
 
 def log(ws: Any, *events: str) -> list[tuple[Any, ...]]:

@@ -56,19 +56,22 @@ def close(code: int, reason: str = '', *, masked: bool = True) -> bytes:
 def read(data: bytes) -> list[tuple[int, bool, int, bytes]]:
     """The frames in `data`, all of them whole: (opcode, fin, rsv, payload), unmasked."""
     found = []
-    while data:
-        n, at = data[1] & 0x7F, 2
-        if n == 126:
-            n, at = int.from_bytes(data[2:4], 'big'), 4
-        elif n == 127:
-            n, at = int.from_bytes(data[2:10], 'big'), 10
+    at = 0
+    while at < len(data):
+        head, second = data[at], data[at + 1]
+        n, at = second & 0x7F, at + 2
+        if n > 125:
+            width = 2 if n == 126 else 8
+            n, at = int.from_bytes(data[at : at + width], 'big'), at + width
         key = bytes(4)
-        if data[1] & 0x80:
+        if second & 0x80:
             key, at = data[at : at + 4], at + 4
-        payload = bytes(byte ^ key[i % 4] for i, byte in enumerate(data[at : at + n]))
+        payload = data[at : at + n]
+        if any(key):
+            payload = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
         assert len(payload) == n, 'a frame that is cut'
-        found.append((data[0] & 0x0F, data[0] >= 0x80, data[0] >> 4 & 7, payload))
-        data = data[at + n :]
+        found.append((head & 0x0F, head >= 0x80, head >> 4 & 7, payload))
+        at += n
     return found
 
 
