@@ -522,10 +522,10 @@ class ServerHandshake:
     __slots__ = (
         '_answered',
         '_body',
-        '_checked',
         '_failed',
         '_head',
         '_http',
+        '_key',
         '_max_body_size',
         '_max_header_size',
         '_method',
@@ -549,7 +549,7 @@ class ServerHandshake:
         self._method = b''  # its method, known even when nothing else of it is any good
         self._body: bytearray | None = None
         self._received = 0  # bytes since the current request began
-        self._checked = False  # check() found nothing wrong with it
+        self._key = b''  # its Sec-WebSocket-Key, once check() found nothing wrong with it
         self._answered = False
         self._failed = False  # what came is no HTTP, or too much: nothing more is read
         self._trailing = b''
@@ -637,10 +637,12 @@ class ServerHandshake:
             request = self.request
         if request is None:
             raise InvalidState('there is no request to check yet: receive() returns it')
-        refusal = _check(request)
-        if refusal is None and request is self.request:
-            self._checked = True
-        return refusal
+        checked = _check(request)
+        if isinstance(checked, Response):
+            return checked
+        if request is self.request:
+            self._key = checked
+        return None
 
     def accept(
         self, *, headers: HeadersLike = (), subprotocol: str | None = None, extensions: str | None = None
@@ -658,9 +660,9 @@ class ServerHandshake:
             InvalidState: there is no request, or it has been answered.
         """
         request = self._unanswered()
-        if not self._checked and (refusal := self.check(request)) is not None:
+        if not self._key and (refusal := self.check(request)) is not None:
             raise HandshakeError(refusal.body.decode().rstrip(), status=refusal.status, response=refusal)
-        answer = _SWITCHING % _accept(request.headers['sec-websocket-key'].encode('ascii'))
+        answer = _SWITCHING % _accept(self._key)
         if subprotocol is not None:
             if subprotocol not in request.subprotocols:
                 raise ValueError(
@@ -680,6 +682,7 @@ class ServerHandshake:
             answer += _wire(_own_headers(headers, 'subprotocol= and extensions='))
         self._trailing = self.trailing_data
         self._http = self._head = self._body = None  # an open connection keeps the request and nothing else
+        self._key = b''
         self._answered = True
         return b'%b%b\r\n' % (answer, self._server)
 
@@ -757,7 +760,8 @@ class ServerHandshake:
         http.start_next_cycle()
         self.request = self._head = self._body = None
         self._method = b''
-        self._checked = self._answered = False
+        self._key = b''
+        self._answered = False
         self._received = len(http.trailing_data[0])
         return self._read(http)
 
@@ -853,8 +857,8 @@ def _refusal(status: int, message: str, headers: Sequence[tuple[str, str]] = ())
     return Response.text(f'{message}\n', status, headers)
 
 
-def _check(request: Request) -> Response | None:
-    """RFC 6455 section 4.2.1, item by item."""
+def _check(request: Request) -> Response | bytes:
+    """RFC 6455 section 4.2.1, item by item: the key of a valid request, else the answer to it."""
     if request.method != 'GET':
         return _refusal(405, f'a WebSocket is asked for with GET, not {_shorten(request.method)}', [('Allow', 'GET')])
     if request.http_version < '1.1':
@@ -895,7 +899,7 @@ def _check(request: Request) -> Response | None:
                 parse(value)
     except ValueError as exc:
         return _refusal(400, str(exc))
-    return None
+    return keys[0].encode('ascii')
 
 
 def _joined(values: dict[str, list[str]], name: str) -> str | None:

@@ -8,7 +8,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 cdef extern from '<sys/socket.h>' nogil:
     ssize_t recv(int fd, void* data, size_t n, int flags)
     ssize_t send(int fd, const void* data, size_t n, int flags)
-    enum: MSG_NOSIGNAL
+    int accept4(int fd, void* address, void* size, int flags)
+    enum: MSG_NOSIGNAL, SOCK_NONBLOCK, SOCK_CLOEXEC
 
 ctypedef unsigned char* octets
 
@@ -80,6 +81,10 @@ cdef inline Py_ssize_t moved(Py_ssize_t n) except? -2:
     if n < 0 and errno != EAGAIN and errno != EINTR:
         raise OSError(errno, strerror(errno).decode('utf-8', 'replace'))
     return n
+
+
+cdef inline int accept(object sock, int fd) except? -2:
+    return moved(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC))
 
 
 cdef inline Py_ssize_t receive(object sock, int fd, bytearray buffer) except? -2:

@@ -15,8 +15,8 @@ from functools import cache
 from socket import socket
 from typing import TypeVar
 
-__all__ = ['blank', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'receive', 'rotated',
-'transmit', 'transmit_pieces', 'unmasked']
+__all__ = ['accept', 'blank', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'receive',
+'rotated', 'transmit', 'transmit_pieces', 'unmasked']
 
 Octets = bytes | bytearray | memoryview
 _Octets = TypeVar('_Octets', bound=bytes | bytearray | memoryview)
@@ -89,6 +89,20 @@ def fill(memory: bytearray, to: int, p: Octets, at: int, n: int, key: int) -> No
 def frozen(memory: bytearray) -> bytes:
     """The filled memory as bytes."""
     return bytes(memory)
+
+
+def accept(sock: socket, fd: int) -> int:
+    """Accept a connection; returns its descriptor, which does not block, or -1 when none waits.
+
+    Raises:
+        OSError: there was one and it came to nothing, or the system has no room for it.
+    """
+    try:
+        connection, _ = sock.accept()
+    except (BlockingIOError, InterruptedError):
+        return -1
+    connection.setblocking(False)
+    return connection.detach()
 
 
 def receive(sock: socket, fd: int, buffer: bytearray) -> int:

@@ -18,7 +18,9 @@ import stat
 import sys
 from collections.abc import Callable
 
-from ..reactor import Handle, Reactor, Timer
+from .. import native
+from ..reactor import Reactor, Timer
+from ..reactor.base import Handle
 
 __all__ = ['Listener', 'listen']
 
@@ -69,6 +71,8 @@ class Listener(Handle):
             self.address, self.port = name[0], name[1]
         else:
             self.path = os.fsdecode(name)
+        self._family = int(socket.family)
+        self._kind = int(socket.type) | getattr(_socket, 'SOCK_NONBLOCK', 0)
         self._is_tcp = self.port is not None
         self._reactor = reactor
         self._fd = socket.fileno()
@@ -96,18 +100,20 @@ class Listener(Handle):
             if self._fd < 0:
                 break  # the loop had enough, and closed us
             try:
-                socket, _address = self.socket.accept()
-            except (BlockingIOError, InterruptedError):
-                break
+                fd = native.accept(self.socket, self._fd)
             except OSError as exc:
                 if exc.errno in _NEXT_ONE:
                     continue
                 self._recover(exc)
                 break
+            if fd < 0:
+                break
             self._is_short = False
-            socket.setblocking(False)
-            if self._is_tcp and sys.platform != 'linux':  # where an accepted socket does not inherit it
-                socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            socket = _socket.socket(self._family, self._kind, 0, fd)
+            if sys.platform != 'linux':  # where an accepted socket inherits less
+                socket.setblocking(False)
+                if self._is_tcp:
+                    socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             self._accepted(socket)
 
     def pause(self) -> None:

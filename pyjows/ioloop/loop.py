@@ -10,12 +10,12 @@ import asyncio
 import inspect
 import logging
 import os
-import random
 import socket as _socket
 import ssl
 import threading
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from time import monotonic
 from types import CoroutineType
 from typing import Any, ClassVar, TypeVar, overload
@@ -106,6 +106,7 @@ class IOLoop(EventEmitter):
         self.multi_accept = _MULTI_ACCEPT
         self._max_connections = _MAX_CONNECTIONS
         self._accepts = 0
+        self._numbers = count(1)
         self._acceptors: dict[str, Listener] = {}
         self._accepted: dict[str, Stream] = {}
         self._dialed: dict[str, Stream] = {}
@@ -602,7 +603,4 @@ class IOLoop(EventEmitter):
         self.reactor.spawn(coroutine)
 
     def _new_id(self) -> str:
-        while True:
-            id = f'{random.getrandbits(64):016x}'
-            if not (id in self._accepted or id in self._dialed or id in self._dialers or id in self._acceptors):
-                return id
+        return str(next(self._numbers))

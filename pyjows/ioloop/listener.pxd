@@ -1,0 +1,25 @@
+cimport cython
+
+from pyjows cimport native
+from pyjows.reactor.base cimport Handle
+
+
+cdef class Listener(Handle):
+    cdef readonly object socket
+    cdef readonly object address
+    cdef readonly object port
+    cdef readonly object path
+    cdef object _reactor
+    cdef object _accepted
+    cdef object _room
+    cdef object _retry
+    cdef object _owner
+    cdef object _inode
+    cdef int _fd
+    cdef int _family
+    cdef int _kind
+    cdef bint _is_tcp
+    cdef bint _is_short
+
+    @cython.locals(fd=int)
+    cpdef object ready(self, bint readable, bint writable)
