@@ -87,7 +87,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reading_paused = False
         self._fragments: list[bytes] = []
         self._opcode = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._gone: Message | None = None  # what `receive` returns from now on
         # From the application to the client
         self._request: Request | None = None
@@ -224,7 +224,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """A message for the application."""
         self._messages.append(message)
         self._queued += size
-        if self._waiter is not None:
+        if self._waiters:
             self._wake()
         elif (self._queued > _MOST_QUEUED or len(self._messages) > self._most_messages) and not self._reading_paused:
             self._reading_paused = True
@@ -237,17 +237,19 @@ class WebSocketProtocol(asyncio.Protocol):
             self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def receive(self) -> Message:
         """The next message for the application."""
         while not self._messages:
             if self._gone is not None:
                 return self._gone
-            self._waiter = self.loop.create_future()
-            await self._waiter
+            waiter = self.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
         message = self._messages.popleft()
         if not self._messages:
             self._queued = 0

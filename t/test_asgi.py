@@ -185,6 +185,15 @@ async def hesitates(ws: WebSocket):
     SEEN.append(await ws._receive())
 
 
+async def gathers(ws: WebSocket):
+    """Wait for a message in three places at a time, and give up one of them."""
+    await ws.accept()
+    tasks = [asyncio.create_task(ws._receive()) for _ in range(3)]
+    await ws.send_text('ready')
+    tasks.pop(0).cancel()
+    await ws.send_json(sorted([message['text'] for message in await asyncio.gather(*tasks)]))
+
+
 GO = threading.Event()
 
 ENDPOINTS = (
@@ -208,6 +217,7 @@ ENDPOINTS = (
     closes_in_a_flood,
     hesitates,
     where,
+    gathers,
 )
 
 
@@ -478,6 +488,14 @@ def test_a_message_that_does_not_belong_here_is_an_error(server):
     assert ["'websocket.accept'" in text for text in found] == [True, True, True, False]
     assert all('but got' in text for text in found)
     assert "after sending 'websocket.close'" in last_seen()
+
+
+def test_an_application_may_listen_in_several_places(server):
+    with server.connect('gathers') as ws:
+        assert ws.recv() == 'ready'
+        ws.send('a')
+        ws.send('b')
+        assert json.loads(ws.recv()) == ['a', 'b']
 
 
 def test_a_lot_in_one_turn_comes_in_order(server):
