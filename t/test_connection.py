@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pickle
 import re
 
@@ -139,6 +140,24 @@ def test_close_reasons_are_numbers_with_names():
     assert CloseReason.NORMAL_CLOSURE == 1000
     for reason in wsproto.connection.CloseReason:
         assert getattr(CloseReason, reason.name) == reason
+
+
+@pytest.mark.parametrize(
+    ('theirs', 'ours', 'names'),
+    [
+        ('wsproto', 'pyjows.connection', ['ConnectionType', 'WSConnection']),
+        ('wsproto.connection', 'pyjows.connection', ['CLIENT', 'SERVER', 'Connection', 'ConnectionState']),
+        ('wsproto.frame_protocol', 'pyjows.connection', ['CloseReason']),
+        ('wsproto.utilities', 'pyjows.connection', ['LocalProtocolError', 'RemoteProtocolError']),
+        ('wsproto.extensions', 'pyjows.extensions', ['Extension', 'PerMessageDeflate']),
+        ('wsproto.events', 'pyjows.events', [name for name in events.__all__ if name != 'BinaryMessage']),
+    ],
+)
+def test_the_names_are_the_ones_of_wsproto(theirs, ours, names):
+    before, after = importlib.import_module(theirs), importlib.import_module(ours)
+    for name in names:
+        assert hasattr(before, name)
+        assert hasattr(after, name)
 
 
 # After the handshake: receiving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import pytest
@@ -68,6 +69,49 @@ def connected(server=None, client=None):
     client.receive_data(b''.join(server.data_to_send()))
     assert client.events_received() == [response]
     return server, client, response
+
+
+@pytest.mark.parametrize(
+    ('theirs', 'ours', 'names'),
+    [
+        ('websockets.protocol', 'pyjows.protocol', ['Protocol', 'SEND_EOF', 'Side', 'State']),
+        ('websockets.server', 'pyjows.sides', ['ServerProtocol']),
+        ('websockets.client', 'pyjows.sides', ['ClientProtocol']),
+        ('websockets.http11', 'pyjows.sides', ['Request', 'Response']),
+        ('websockets.datastructures', 'pyjows.sides', ['Headers', 'MultipleValuesError']),
+        ('websockets.uri', 'pyjows.sides', ['parse_uri']),
+        ('websockets.frames', 'pyjows.frames', ['Close', 'CloseCode', 'Frame', 'Opcode']),
+        (
+            'websockets.exceptions',
+            'pyjows.errors',
+            [
+                'ConnectionClosed',
+                'ConnectionClosedError',
+                'ConnectionClosedOK',
+                'InvalidState',
+                'NegotiationError',
+                'PayloadTooBig',
+                'ProtocolError',
+            ],
+        ),
+    ],
+)
+def test_the_names_are_the_ones_of_websockets(theirs, ours, names):
+    before, after = importlib.import_module(theirs), importlib.import_module(ours)
+    for name in names:
+        assert hasattr(before, name)
+        assert hasattr(after, name)
+
+
+@pytest.mark.parametrize('kind', ['ServerProtocol', 'ClientProtocol'])
+def test_all_that_theirs_have_ours_have(kind):
+    before = getattr(websockets.server if kind == 'ServerProtocol' else websockets.client, kind)
+    after = ServerProtocol if kind == 'ServerProtocol' else ClientProtocol
+    inner = {'discard', 'parse', 'recv_frame', 'send_eof', 'send_frame', 'process_request', 'process_response'}
+    public = {name for name in dir(before) if not name.startswith('_')} - inner
+    if kind == 'ClientProtocol':
+        public -= {'process_extensions', 'process_subprotocol'}
+    assert {name for name in public if not hasattr(after, name)} == set()
 
 
 # Headers that can be changed
