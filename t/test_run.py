@@ -191,5 +191,6 @@ def test_a_callback_that_raises_does_not_end_run(ioloop):
 def test_the_environment_chooses_the_reactor_of_the_default_loop(reactor_name):
     code = 'import pyjows; print(pyjows.IOLoop.singleton().reactor.name)'
     environment = {**os.environ, 'PYJOWS_REACTOR': reactor_name, 'PYTHONPATH': os.pathsep.join(sys.path)}
-    ran = subprocess.run([sys.executable, '-P', '-c', code], env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    command = [sys.executable, '-P', '-c', code]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert ran.stdout.strip() == reactor_name, ran.stderr
