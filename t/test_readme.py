@@ -5,8 +5,10 @@ The snippets of a section (`## …`) belong together and run as programs of thei
 line that a snippet prints. Port 3000 is replaced by a free one.
 """
 
+import random
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,11 @@ def printed(snippet: str) -> list[str]:
 
 
 def free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as listening:
-        return listening.getsockname()[1]
+    """A port that nothing listens on, and that the system will not give to anybody who asks for any."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with suppress(OSError), socket.create_server(('127.0.0.1', port)):
+            return port
 
 
 def accepts(port: int) -> bool:
