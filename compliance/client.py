@@ -9,6 +9,9 @@ from typing import Any
 import pyjows
 from compliance.peers import MAX_SIZE, compression, echo, options, require
 
+# Seconds that a connection may take to open.
+_PATIENCE = 120.0
+
 
 class Client:
     """One run through all cases of the fuzzing server at `url`, one connection after the other."""
@@ -34,8 +37,13 @@ class Client:
             raise self.error
 
     def _connect(self, path: str) -> Any:
+        # wstest may make all frames of a case before it sends the 101: on a busy machine that takes time.
         ws = pyjows.connect(
-            f'{self.url}/{path}', ioloop=self.loop, max_websocket_size=MAX_SIZE, compression=compression()
+            f'{self.url}/{path}',
+            ioloop=self.loop,
+            max_websocket_size=MAX_SIZE,
+            compression=compression(),
+            timeout=_PATIENCE,
         )
         ws.on('error', self._failed)
         return ws
