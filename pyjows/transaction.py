@@ -323,14 +323,7 @@ class TransactionCore(EmitterCore):
         json: Any = _MISSING,
     ) -> bytes:
         """One message as wire bytes, compressed if `compressed`, masked if `masked`; raises like `send`."""
-        if binary is not None:
-            head, payload = _BINARY, octets(binary)
-        elif text is not None:
-            head, payload = _TEXT, encoded(text)
-        elif json is not _MISSING:
-            head, payload = _TEXT, jsons.dumps(json)
-        else:
-            raise TypeError('build_message() takes one of text=, binary= and json=')
+        head, payload = _encoded_message('build_message', text, binary, json)
         protocol = self._protocol
         out, protocol.out = protocol.out, WriteBuffer()
         try:
@@ -971,14 +964,7 @@ def broadcast(
     Raises:
         TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
     """
-    if binary is not None:
-        head, payload = _BINARY, octets(binary)
-    elif text is not None:
-        head, payload = _TEXT, encoded(text)
-    elif json is not _MISSING:
-        head, payload = _TEXT, jsons.dumps(json)
-    else:
-        raise TypeError('broadcast() takes one of text=, binary= and json=')
+    head, payload = _encoded_message('broadcast', text, binary, json)
     plain = _frames(head, payload)
     compressed: dict[Any, bytes] = {}
     sent = 0
@@ -1027,6 +1013,17 @@ def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compr
     if frame[0] & 0x40:
         extension.forget()  # what the receiver now has in its window is not what we sent to it alone
     protocol.outgoing().put(frame)
+
+
+def _encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int, bytes]:
+    """The first byte and the payload of the frame that carries a message."""
+    if binary is not None:
+        return _BINARY, octets(binary)
+    if text is not None:
+        return _TEXT, encoded(text)
+    if json is not _MISSING:
+        return _TEXT, jsons.dumps(json)
+    raise TypeError(f'{method}() takes one of text=, binary= and json=')
 
 
 def encoded(text: Any) -> bytes:
