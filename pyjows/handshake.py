@@ -1102,6 +1102,9 @@ class ClientHandshake:
                     reason = event.reason.decode('latin-1')
                     head = Response(event.status_code, Headers._parsed(event.headers.raw_items()), b'', reason)
                     if head.status == 101:
+                        if event.http_version < b'1.1':
+                            version = event.http_version.decode()
+                            self._fail(f'the server answered 101 in HTTP/{version}, which has no such answer', head)
                         self._check(head)
                         self.trailing_data = bytes(http.trailing_data[0])
                         self._http = None

@@ -568,6 +568,7 @@ def test_a_valid_handshake_has_nothing_to_refuse() -> None:
         upgrade('Host: [::1]:3000', without='Host'),
         upgrade('Host: 127.0.0.1:', without='Host'),
         upgrade(line='GET http://example.com/chat HTTP/1.1'),
+        upgrade('X-Unheard-Of: \xff'),
         upgrade('Sec-WebSocket-Protocol: a', 'Sec-WebSocket-Protocol: b'),
         upgrade('Sec-WebSocket-Extensions: a', 'Sec-WebSocket-Extensions: b;c="d"'),
     ],
@@ -610,6 +611,9 @@ def test_every_spelling_that_the_rfc_allows_is_accepted(request_: bytes) -> None
         (upgrade('Sec-WebSocket-Version: 13'), 426, "'13, 13'"),
         (upgrade('Sec-WebSocket-Version: 013', without='Sec-WebSocket-Version'), 426, "'013'"),
         (upgrade('Sec-WebSocket-Protocol: a b'), 400, "'a b'"),
+        (upgrade('Sec-WebSocket-Protocol: \xff'), 400, "'\xff'"),
+        (upgrade('Host: \xff', without='Host'), 400, "'\xff'"),
+        (upgrade(line='GET /\xff HTTP/1.1'), 400, 'illegal request line'),
         (upgrade('Sec-WebSocket-Protocol:'), 400, 'Sec-WebSocket-Protocol is empty'),
         (upgrade('Sec-WebSocket-Extensions: a;;'), 400, 'Sec-WebSocket-Extensions'),
         (upgrade('Sec-WebSocket-Extensions: a; b="c d"'), 400, 'b="c d"'),
@@ -1026,6 +1030,7 @@ def test_the_client_knows_what_the_server_chose() -> None:
     [
         switching('upgrade: WEBSOCKET', without='Upgrade'),
         switching('Connection: foo, upgrade', without='Connection'),
+        switching(f'Sec-WebSocket-Accept: \t {ACCEPT}  ', without='Sec-WebSocket-Accept'),
         switching(line='HTTP/1.1 101 '),
         switching(line='HTTP/1.1 101 Web Socket Protocol Handshake'),
         b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n' + switching(),
@@ -1040,6 +1045,7 @@ def test_every_answer_that_the_rfc_allows_is_taken(answer: bytes) -> None:
 @pytest.mark.parametrize(
     ('answer', 'says'),
     [
+        (switching(line='HTTP/1.0 101 Switching Protocols'), 'HTTP/1.0'),
         (switching(without='Upgrade'), 'Upgrade'),
         (switching('Upgrade: h2c', without='Upgrade'), 'h2c'),
         (switching('Upgrade: h2c'), 'h2c'),
