@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pyjows import reactor as reactors
 from pyjows.reactor import Reactor
 
 REACTORS = reactors.available()
+
+# A busy machine is slow at making up examples, and that says nothing about what they are for.
+settings.register_profile('patient', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('patient')
 
 if 'uvloop' in REACTORS:
     # libuv opens a pair of pipes for the whole process with its first loop, and keeps them: no leak of a test.
