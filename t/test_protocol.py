@@ -178,6 +178,13 @@ def test_a_ping_is_answered_with_its_payload(side):
     assert sent(protocol) == [(PONG, b'there?')]
 
 
+def test_a_ping_behind_a_close_is_not_answered(side):
+    protocol = Protocol(side)
+    protocol.receive_data(peer_close(side, 1000) + peer_frame(side, PING, b'?'))
+    protocol.receive_data(peer_frame(side, PING, b'?'))
+    assert [found for found in sent(protocol) if found != 'EOF'] == [(CLOSE, b'\x03\xe8')]
+
+
 def test_a_ping_is_answered_while_we_close(side):
     protocol = Protocol(side)
     protocol.send_close()
@@ -420,12 +427,25 @@ def test_a_fragment_may_have_a_limit_of_its_own(side):
 # Sending
 
 
-def test_what_is_sent_is_a_frame_masked_by_the_client_only(side):
+@pytest.mark.parametrize(
+    ('send', 'opcode', 'payload'),
+    [
+        (lambda protocol: protocol.send_text(b'hi'), TEXT, b'hi'),
+        (lambda protocol: protocol.send_binary(b'hi', fin=True), BINARY, b'hi'),
+        (lambda protocol: protocol.send_ping(b'hi'), PING, b'hi'),
+        (lambda protocol: protocol.send_pong(b''), PONG, b''),
+        (lambda protocol: protocol.send_close(1000, 'hi'), CLOSE, b'\x03\xe8hi'),
+        (lambda protocol: protocol.receive_data(peer_frame(protocol.side, PING, b'hi')), PONG, b'hi'),
+        (lambda protocol: protocol.receive_data(peer_close(protocol.side, 1000)), CLOSE, b'\x03\xe8'),
+        (lambda protocol: protocol.fail(1011), CLOSE, b'\x03\xf3'),
+    ],
+)
+def test_what_is_sent_is_a_frame_masked_by_the_client_only(side, send, opcode, payload):
     protocol = Protocol(side)
-    protocol.send_text(b'hi')
-    [data] = protocol.data_to_send()
+    send(protocol)
+    data = protocol.data_to_send()[0]
     assert bool(data[1] & 0x80) == (side is CLIENT)
-    assert read(data) == [(TEXT, True, 0, b'hi')]
+    assert read(data) == [(opcode, True, 0, payload)]
 
 
 @pytest.mark.parametrize('data', [b'x', bytearray(b'x'), memoryview(b'x')])
@@ -540,8 +560,9 @@ def test_fail_says_why_and_listens_no_more(side):
     protocol.fail(1011, 'internal error')
     assert sent(protocol) == [(CLOSE, b'\x03\xf3internal error')] + ['EOF'] * (side is SERVER)
     assert protocol.state is State.CLOSING
-    protocol.receive_data(peer_frame(side, TEXT, b'?'))
+    protocol.receive_data(peer_frame(side, TEXT, b'?') + peer_close(side, 1000))
     assert protocol.events_received() == []
+    assert protocol.close_rcvd is None
 
 
 def test_fail_with_1006_says_nothing(side):

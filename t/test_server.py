@@ -188,6 +188,15 @@ def test_a_peer_that_sends_a_frame_with_its_request_is_served_in_order(ioloop, s
     assert rest == b'\x81\x02HI\x88\x02\x03\xe8'
 
 
+def test_the_connection_of_a_request_that_is_rejected_ends(ioloop, server, ask):
+    server.on('websocket', lambda server, ws: ws.reject(403, body='no'))
+    request = get('/', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: ' + 'A' * 22 + '==',
+                  'Sec-WebSocket-Version: 13', keep=True)  # fmt: skip
+    answer = ask(server, request)
+    assert answer.startswith(b'HTTP/1.1 403 ')
+    assert answer.endswith(b'\r\n\r\nno')
+
+
 # Plain HTTP
 
 

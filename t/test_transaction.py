@@ -392,6 +392,8 @@ def test_a_wrong_type_is_a_type_error_at_the_call_and_nothing_is_sent(side, mist
         lambda ws: ws.send(text='\ud800'),
         lambda ws: ws.send(frame=(1, 0, 0, 0, 16, b'')),
         lambda ws: ws.send(frame=(1, 0, 0, 0, -1, b'')),
+        lambda ws: ws.send(frame=(0, 0, 0, 0, PING, b'')),
+        lambda ws: ws.send(frame=(1, 0, 0, 0, PING, bytes(126))),
         lambda ws: ws.build_frame(1, 0, 0, 0, 16, b''),
         lambda ws: ws.finish(999),
         lambda ws: ws.finish(1004),
@@ -971,6 +973,7 @@ def test_a_peer_that_breaks_the_rules_is_told_why_and_so_is_finish(side, broken,
     assert payload[2:], 'a reason belongs to it'
     ws.closed()
     assert seen == [('finish', code, payload[2:].decode())]
+    assert ws.protocol.close_code == 1006, "the RFC's: no close frame was received"
 
 
 def test_a_failed_connection_is_logged_but_not_above_info(side, caplog):
