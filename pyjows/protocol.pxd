@@ -17,6 +17,7 @@ cdef class Protocol(Receiver):
     cdef object _id
     cdef object _extensions
     cdef object _check
+    cdef object _due
     cdef bytearray _stash
     cdef bytes _chunk
     cdef list _chunks
@@ -33,6 +34,7 @@ cdef class Protocol(Receiver):
     cdef bint _masks
     cdef bint _checked
     cdef bint _sending
+    cdef bint _defers
     cdef bint _discarding
     cdef bint _raw
     cdef bint _streams
@@ -63,8 +65,10 @@ cdef class Protocol(Receiver):
     cdef object _continue(self, int opcode, bint fin, bytes payload)
     cdef object _answer(self, int opcode, bytes payload)
     cdef object _closing(self, bytes payload)
+    cdef object _answer_close(self, bytes payload)
     cdef object _read_close(self, bytes payload)
     cdef object _violated(self, object exc)
+    cdef object _conclude(self)
     cdef object _message(self, int opcode, bytes payload)
     cdef object _fragment(self, int opcode, bint fin, bytes payload)
     cdef object _control(self, int opcode, bytes payload)

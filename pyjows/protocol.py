@@ -27,6 +27,10 @@ The server ends TCP first (7.1.1): it sends EOF as soon as both close frames wer
 client does when it receives EOF. Failing a connection (7.1.7) is sending a close frame that says why, and discarding
 all that comes.
 
+Bytes are understood when they come, so a close frame or a fault behind a message in the same bytes has closed the
+connection before a program that asks `events_received` sees the message. Where it is to answer that message all the
+same, `defer_close` has the close wait, and the connection OPEN, until its answers are asked for: `data_to_send`.
+
 A frame that is whole in the bytes at hand is unmasked straight out of them. One that is cut is collected in memory of
 its own, and its text is checked as it comes, so that a byte that is no UTF-8 ends the connection when it arrives.
 """
@@ -105,6 +109,9 @@ class Protocol(Receiver):
         state: where it stands; the handshake was before.
         max_size: the largest message, in bytes, after decompression; None for no limit; or a pair of the largest
             message and the largest fragment.
+        defer_close: whether a close that the peer causes, by its close frame or by a fault, waits for the next
+            `data_to_send` or `receive_eof`: until then the connection is open, and what is sent goes first. By default
+            `receive_data` closes it, and the frames that came before in the same bytes cannot be answered any more.
         logger: for what the connection has to say; the logger ``pyjows.server`` or ``pyjows.client`` by default.
     """
 
@@ -114,6 +121,7 @@ class Protocol(Receiver):
         *,
         state: State = State.OPEN,
         max_size: int | tuple[int | None, int | None] | None = 1048576,
+        defer_close: bool = False,
         logger: Any = None,
     ) -> None:
         Receiver.__init__(self)
@@ -121,6 +129,8 @@ class Protocol(Receiver):
         self._masks = side == _CLIENT
         self._state: int = state
         self.max_size = max_size
+        self._defers = defer_close
+        self._due: ProtocolError | bytes | None = None
         self._logger = logger
         self._id: uuid.UUID | None = None
         self._header = FrameHeader()
@@ -229,7 +239,7 @@ class Protocol(Receiver):
 
     def close_expected(self) -> bool:
         """Whether TCP is about to be closed: if the peer does not do it soon, do it yourself."""
-        return self._state == _CLOSING or (self._state == _CONNECTING and self.eof_sent)
+        return self._state == _CLOSING or self._due is not None or (self._state == _CONNECTING and self.eof_sent)
 
     # Receiving
 
@@ -249,6 +259,8 @@ class Protocol(Receiver):
         if self.eof_received:
             return
         self.eof_received = True
+        if self._due is not None:
+            self._conclude()
         if not self._discarding:
             self.parser_exc = EOFError('unexpected end of stream')
             self.fail(CloseCode.ABNORMAL_CLOSURE, 'unexpected end of stream')
@@ -488,16 +500,22 @@ class Protocol(Receiver):
     def _closing(self, payload: bytes) -> None:
         """A close frame came (RFC 6455 5.5.1, 7.1.5)."""
         self.close_rcvd = self._read_close(payload)
-        if self._state == _CLOSING:
-            self.close_rcvd_then_sent = False
-        elif self._state == _OPEN:
+        if self._state in (_OPEN, _CLOSING):
+            self.close_rcvd_then_sent = self._state == _OPEN
+        if self._defers:
+            self._due = payload
+        else:
+            self._answer_close(payload)
+        self._discard()
+
+    def _answer_close(self, payload: bytes) -> None:
+        """Send the peer's close frame back, unless ours was sent before."""
+        if self._state == _OPEN:
             self._send(0x80 | _CLOSE, payload)
             self.close_sent = self.close_rcvd
-            self.close_rcvd_then_sent = True
             self._state = _CLOSING
         if self._side == _SERVER:
             self._end()
-        self._discard()
 
     def _read_close(self, payload: bytes) -> Close:
         """What the peer's close frame says."""
@@ -510,7 +528,19 @@ class Protocol(Receiver):
         """The peer broke the rules."""
         self.parser_exc = exc
         self.logger.info('failing the connection with %d: %s', exc.code, exc)
-        self.fail(exc.code, str(exc))
+        if self._defers:
+            self._due = exc
+            self._discard()
+        else:
+            self.fail(exc.code, str(exc))
+
+    def _conclude(self) -> None:
+        """Close, now that what came before is answered: the peer's close frame or fault has waited for it."""
+        due, self._due = self._due, None
+        if isinstance(due, ProtocolError):
+            self.fail(due.code, str(due))
+        elif due is not None:
+            self._answer_close(due)
 
     # The hooks of a face
 
@@ -644,6 +674,8 @@ class Protocol(Receiver):
 
     def data_to_send(self) -> list[bytes]:
         """What to write to the network now; `SEND_EOF`, last, asks to half-close the connection."""
+        if self._due is not None:
+            self._conclude()
         writes = []
         if self.out is not None and self.out.size:
             writes.append(self.out.take())

@@ -178,8 +178,8 @@ class OpeningProtocol(Protocol):
         available_extensions, available_subprotocols: those that this side is willing to use.
     """
 
-    def __init__(self, side: Side, state: State, max_size: Any, logger: Any) -> None:
-        Protocol.__init__(self, side, state=state, max_size=max_size, logger=logger)
+    def __init__(self, side: Side, state: State, max_size: Any, defer_close: bool, logger: Any) -> None:
+        Protocol.__init__(self, side, state=state, max_size=max_size, defer_close=defer_close, logger=logger)
         self.handshake_exc: Exception | None = None
         self.origin: str | None = None
         self.subprotocol: str | None = None
@@ -247,6 +247,7 @@ class ServerProtocol(OpeningProtocol):
         select_subprotocol: ``f(protocol, offered)``, which chooses instead; it may raise `NegotiationError` to refuse.
         state: where the connection stands.
         max_size: the largest message, in bytes; None for no limit; or (message, fragment).
+        defer_close: whether a close that the peer causes waits for `data_to_send`; see `Protocol`.
         logger: the logger ``pyjows.server`` by default.
     """
 
@@ -259,9 +260,10 @@ class ServerProtocol(OpeningProtocol):
         select_subprotocol: Callable[[Any, Sequence[str]], str | None] | None = None,
         state: State = State.CONNECTING,
         max_size: int | tuple[int | None, int | None] | None = 1048576,
+        defer_close: bool = False,
         logger: Any = None,
     ) -> None:
-        OpeningProtocol.__init__(self, Side.SERVER, state, max_size, logger)
+        OpeningProtocol.__init__(self, Side.SERVER, state, max_size, defer_close, logger)
         self.origins = origins
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
@@ -439,6 +441,7 @@ class ClientProtocol(OpeningProtocol):
         subprotocols: those to offer, the best first.
         state: where the connection stands.
         max_size: the largest message, in bytes; None for no limit; or (message, fragment).
+        defer_close: whether a close that the peer causes waits for `data_to_send`; see `Protocol`.
         logger: the logger ``pyjows.client`` by default.
 
     Attributes:
@@ -455,9 +458,10 @@ class ClientProtocol(OpeningProtocol):
         subprotocols: Sequence[str] | None = None,
         state: State = State.CONNECTING,
         max_size: int | tuple[int | None, int | None] | None = 1048576,
+        defer_close: bool = False,
         logger: Any = None,
     ) -> None:
-        OpeningProtocol.__init__(self, Side.CLIENT, state, max_size, logger)
+        OpeningProtocol.__init__(self, Side.CLIENT, state, max_size, defer_close, logger)
         self.uri = parse_url(uri) if isinstance(uri, str) else uri
         self.origin = origin
         self.available_extensions = extensions

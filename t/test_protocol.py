@@ -193,7 +193,7 @@ def test_a_ping_is_answered_while_we_close(side):
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_arbitrary_cuts_change_nothing(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     wire = b''.join(data.draw(frames(side is SERVER)))
@@ -422,6 +422,157 @@ def test_a_fragment_may_have_a_limit_of_its_own(side):
     assert len(protocol.events_received()) == 2
     protocol.receive_data(peer_frame(side, BINARY, bytes(11)))
     assert protocol.close_sent.code == 1009
+
+
+# A close that waits for the last answers (defer_close)
+
+
+def bad_frame(side):
+    return peer_frame(side, BINARY, rsv=4)
+
+
+def good_bye(side):
+    return peer_close(side, 1000)
+
+
+#: What a peer ends a connection with, and the code of the close frame that it gets for it.
+ends = pytest.mark.parametrize(('end', 'code'), [(good_bye, 1000), (bad_frame, 1002)], ids=['close', 'fault'])
+
+
+def ended(side, end, defer_close=True):
+    """A protocol whose peer sent a message, and with it what ends the connection."""
+    protocol = Protocol(side, defer_close=defer_close)
+    protocol.receive_data(peer_frame(side, TEXT, b'hi') + end(side))
+    return protocol
+
+
+@ends
+def test_a_message_before_the_end_can_still_be_answered(side, end, code):
+    protocol = ended(side, end)
+    assert protocol.state is State.OPEN
+    assert protocol.events_received()[0] == Frame(Opcode.TEXT, b'hi')
+    protocol.send_text(b'hi', fin=False)
+    protocol.send_continuation(b'!', fin=True)
+    answer, rest, (opcode, payload), *eof = sent(protocol)
+    assert (answer, rest) == ((TEXT, b'hi'), (CONT, b'!'))
+    assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, 'big'))
+    assert eof == ['EOF'] * (side is SERVER)
+    assert protocol.state is State.CLOSING
+    assert protocol.close_sent.code == code
+    assert protocol.data_to_send() == []
+
+
+@ends
+def test_without_being_asked_to_wait_a_close_does_not(side, end, code):
+    protocol = ended(side, end, defer_close=False)
+    assert protocol.state is State.CLOSING
+    assert protocol.close_sent.code == code
+    with pytest.raises(InvalidState):
+        protocol.send_text(b'hi')
+
+
+@ends
+def test_a_close_waits_for_no_longer_than_until_something_is_to_be_sent(side, end, code):
+    protocol = ended(side, end)
+    assert sent(protocol)[0][1][:2] == code.to_bytes(2, 'big')
+    assert protocol.state is State.CLOSING
+    assert protocol.events_received()[0] == Frame(Opcode.TEXT, b'hi')
+    with pytest.raises(InvalidState):
+        protocol.send_text(b'late')
+
+
+@ends
+def test_a_close_that_waits_is_expected(side, end, code):
+    protocol = ended(side, end)
+    assert protocol.close_expected() is True
+    protocol.data_to_send()
+    assert protocol.close_expected() is True
+    protocol.receive_eof()
+    assert protocol.close_expected() is False
+
+
+@ends
+def test_what_comes_behind_a_close_that_waits_is_discarded(side, end, code):
+    protocol = ended(side, end)
+    protocol.receive_data(peer_frame(side, PING) + peer_frame(side, TEXT, b'more') + bad_frame(side))
+    assert [event.data for event in protocol.events_received() if event.opcode != CLOSE] == [b'hi']
+    protocol.send_text(b'hi')
+    assert [found[0] for found in sent(protocol) if found != 'EOF'] == [TEXT, CLOSE]
+
+
+@ends
+def test_an_end_of_the_stream_lets_no_close_wait(side, end, code):
+    protocol = ended(side, end)
+    protocol.receive_eof()
+    assert protocol.state is State.CLOSED
+    [(opcode, payload), eof] = sent(protocol)
+    assert (opcode, payload[:2], eof) == (CLOSE, code.to_bytes(2, 'big'), 'EOF')
+    assert protocol.close_code == (1000 if end is good_bye else 1006)
+    assert isinstance(protocol.close_exc, ConnectionClosedOK if end is good_bye else ConnectionClosedError)
+    assert protocol.data_to_send() == []
+
+
+def test_a_close_of_the_peer_that_waits_is_known_and_an_event(side):
+    protocol = ended(side, good_bye)
+    assert [event.opcode for event in protocol.events_received()] == [Opcode.TEXT, Opcode.CLOSE]
+    assert protocol.close_rcvd == Close(1000, '')
+    assert protocol.close_sent is None
+    protocol.data_to_send()
+    assert protocol.close_sent == Close(1000, '')
+    assert protocol.close_rcvd_then_sent is True
+
+
+def test_a_fault_that_waits_is_known(side):
+    protocol = ended(side, bad_frame)
+    assert isinstance(protocol.parser_exc, ProtocolError)
+    protocol.data_to_send()
+    protocol.receive_eof()
+    assert protocol.close_exc.__cause__ is protocol.parser_exc
+    assert 'reserved bits' in str(protocol.parser_exc)
+
+
+@pytest.mark.parametrize('method', ['send_close', 'fail'])
+@ends
+def test_a_program_may_close_by_itself_while_a_close_waits(side, end, code, method):
+    protocol = ended(side, end)
+    getattr(protocol, method)(4000, 'mine')
+    assert sent(protocol) == [(CLOSE, b'\x0f\xa0mine')] + ['EOF'] * (side is SERVER)
+    assert protocol.close_rcvd_then_sent is (True if end is good_bye else None)
+    assert protocol.state is State.CLOSING
+
+
+@ends
+def test_behind_our_own_close_there_is_nothing_to_wait_for(side, end, code):
+    protocol = Protocol(side, defer_close=True)
+    protocol.send_close(1001)
+    protocol.receive_data(end(side))
+    assert sent(protocol) == [(CLOSE, b'\x03\xe9')] + ['EOF'] * (side is SERVER)
+    assert protocol.close_rcvd_then_sent is (False if end is good_bye else None)
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_every_frame_can_be_answered_before_the_close_and_nothing_else_changes(data):
+    side = data.draw(st.sampled_from([SERVER, CLIENT]))
+    default, deferring = Protocol(side, max_size=256), Protocol(side, max_size=256, defer_close=True)
+    for piece in data.draw(cut(b''.join(data.draw(frames(side is SERVER))))):
+        default.receive_data(piece)
+        deferring.receive_data(piece)
+        events = deferring.events_received()
+        assert events == default.events_received()
+        answers = [event.data for event in events if event.opcode in (TEXT, BINARY, CONT)]
+        for payload in answers:
+            deferring.send_binary(payload)
+        found = sent(deferring)
+        opcodes = [what[0] for what in found]
+        assert [what[1] for what in found if what[0] == BINARY] == answers
+        assert [what for what in found if what[0] != BINARY] == sent(default)
+        assert CLOSE not in opcodes or BINARY not in opcodes[opcodes.index(CLOSE) :]
+        assert deferring.state is default.state
+        assert deferring.close_expected() == default.close_expected()
+    default.receive_eof()
+    deferring.receive_eof()
+    same(deferring, default)
 
 
 # Sending

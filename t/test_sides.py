@@ -485,6 +485,35 @@ def test_frames_may_follow_the_answer_at_once():
     assert message == Frame(Opcode.TEXT, b'hi')
 
 
+@pytest.mark.parametrize('of_client', [False, True], ids=['server', 'client'])
+def test_a_close_may_wait_for_the_answers_on_either_side(of_client):
+    server, client, _ = connected(ServerProtocol(defer_close=True), ClientProtocol('ws://x/', defer_close=True))
+    protocol, peer = (client, server) if of_client else (server, client)
+    peer.send_text(b'hi')
+    peer.send_close(1000)
+    protocol.receive_data(b''.join(peer.data_to_send()))
+    assert [event.opcode for event in protocol.events_received()] == [Opcode.TEXT, Opcode.CLOSE]
+    protocol.send_text(b'hi')
+    peer.receive_data(protocol.data_to_send()[0])
+    assert [event.opcode for event in peer.events_received()] == [Opcode.TEXT, Opcode.CLOSE]
+
+
+def test_what_comes_with_the_handshake_can_be_answered_too():
+    server, client = ServerProtocol(defer_close=True), ClientProtocol('ws://example.com/', defer_close=True)
+    client.send_request(client.connect())
+    early = frame(TEXT, b'early') + frame(TEXT, b'bird', masked=False)  # a fault
+    server.send_response(answered(server, b''.join(client.data_to_send()) + early))
+    assert server.events_received() == [Frame(Opcode.TEXT, b'early')]
+    server.send_text(b'answer')
+    client.receive_data(b''.join(server.data_to_send()))
+    response, message, close = client.events_received()
+    assert (response.status_code, message.data, close.data[:2]) == (101, b'answer', b'\x03\xea')
+    assert client.state is State.OPEN
+    client.send_text(b'one more')
+    [data] = client.data_to_send()
+    assert data.startswith(b'\x81\x88')
+
+
 def test_a_whole_connection_from_both_sides():
     server, client, _ = connected()
     server.send_close(1000, 'done')
