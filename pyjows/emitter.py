@@ -4,8 +4,7 @@ Owns who is subscribed to what, and calling them. Must not know what any event m
 
 Every object of pyjows that has events is an `EventEmitter`. Handlers get the emitter first, so that one function can
 serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when somebody subscribes
-or
-leaves: emitting walks the tuple that was there when it began, with no copy and no lock, whatever the handlers do
+or leaves: emitting walks the tuple that was there when it began, with no copy and no lock, whatever the handlers do
 meanwhile.
 
 `EmitterCore` has the behaviour and compiles to a C type; `EventEmitter` is the same with pyee's class as its base, so
@@ -18,6 +17,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import CoroutineType, FunctionType
 from typing import Any, TypeVar, cast, overload
 
@@ -105,7 +105,7 @@ class EmitterCore:
     def _subscribe(self, event: Any, f: Any, once: bool) -> Any:
         if f is None:
             if not callable(event):
-                return lambda handler: self._subscribe(event, handler, once)
+                return partial(self._subscribe, event, once=once)
             event, f = getattr(event, '__name__', None), event
             if event is None or event == '<lambda>':
                 raise TypeError(f"{f!r} has no name to take the event's from; say on('event', f)")

@@ -5,11 +5,15 @@ WebSocket, which answer grants it, what is said to those who asked wrongly, and 
 port. It knows no frame and no socket: bytes go in, a `Request` or a `Response` comes out, and the answer is bytes
 again. What an extension means, and how its header is read, is known to `extensions.py`.
 
-Reading HTTP is h11's work. Each connection gets one `h11.Connection`, and loses it with the 101: what a connection
-keeps for the rest of its life is the `Request`, whose headers are one `bytes` object, searched where it lies
-(`Headers`). All answers but one are written by h11 too, because content length, HEAD, chunks and keep-alive are its
-rules to know. The one is the 101 itself: it has a fixed shape, every connection needs it, and a format string makes it
-in a tenth of the time.
+HTTP is h11's work: requests, bodies and answers, content length, HEAD, chunks and keep-alive are its rules to know.
+Two messages go past it, because every connection needs them and h11 would be half of what a connection costs the
+server. The 101 has a fixed shape, which a format string makes. And an upgrade request that came whole, in the shape in
+which it is always written, is recognised at sight: by one pattern that is narrower than h11's grammar, so that what it
+takes h11 would take too, and read the same. Whatever it does not know at sight goes to h11, which alone says what is
+wrong with a request; and so does a recognised one that is answered with anything but the 101.
+
+What a connection keeps for the rest of its life is the `Request`, whose headers are one `bytes` object, searched where
+it lies (`Headers`).
 
 Two rules hold for both sides:
 
@@ -104,9 +108,9 @@ class Headers(Mapping[str, str]):
         TypeError: a name or value is neither `str` nor `bytes`.
     """
 
-    # All of it is one bytes object, b'\nHost:example.com\nAccept:text/html\n'. A value can hold no line feed, so
-    # b'\nhost:' in the lower-cased block can only be a field of that name: a search in C instead of a dict for every
-    # open connection.
+    # All of it is one bytes object, b'\nHost:example.com\nAccept: text/html\n', the blanks around a value as they came.
+    # A value can hold no line feed, so b'\nhost:' in the lower-cased block can only be a field of that name: a search
+    # in C instead of a dict for every open connection.
     __slots__ = ('_block',)
 
     _block: bytes
@@ -120,10 +124,10 @@ class Headers(Mapping[str, str]):
         self._block = b'\n%b' % b''.join([_field(name, value) for name, value in pairs])
 
     @classmethod
-    def _parsed(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Headers of what h11 has read, and so checked, already."""
+    def _parsed(cls, block: bytes) -> Headers:
+        """Headers of a block that was checked already."""
         headers = cls.__new__(cls)
-        headers._block = b'\n%b\n' % b'\n'.join([b':'.join(pair) for pair in pairs])
+        headers._block = block
         return headers
 
     def get_all(self, name: str) -> list[str]:
@@ -135,7 +139,7 @@ class Headers(Mapping[str, str]):
         at = folded.find(wanted)
         while at >= 0 and ':' not in name:
             at += len(wanted)
-            found.append(block[at : block.index(b'\n', at)].decode('latin-1'))
+            found.append(block[at : block.index(b'\n', at)].decode('latin-1').strip(' \t'))
             at = folded.find(wanted, at)
         return found
 
@@ -156,7 +160,7 @@ class Headers(Mapping[str, str]):
     def raw(self) -> list[tuple[bytes, bytes]]:
         """All fields in order, as ``(name, value)`` in bytes, names in the case they were given in."""
         pairs = [line.partition(b':') for line in self._block[1:-1].split(b'\n')]
-        return [(name, value) for name, colon, value in pairs if colon]
+        return [(name, value.strip(b' \t')) for name, colon, value in pairs if colon]
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -207,12 +211,17 @@ def _field(name: str | bytes, value: str | bytes) -> bytes:
     return b'%b:%b\n' % (raw_name, raw_value)
 
 
+def _block(event: h11.Request | h11.Response | h11.InformationalResponse) -> bytes:
+    """The block of the headers that h11 has read."""
+    return b'\n%b\n' % b'\n'.join([b':'.join(pair) for pair in event.headers.raw_items()])
+
+
 def _values(block: bytes) -> dict[str, list[str]]:
     """A block as a dict of lower-case names: one pass, for those who look at many fields."""
     values: dict[str, list[str]] = {}
     for line in block.decode('latin-1').split('\n'):
         name, _, value = line.partition(':')
-        values.setdefault(name.lower(), []).append(value)
+        values.setdefault(name.lower(), []).append(value.strip(' \t'))
     return values
 
 
@@ -481,6 +490,11 @@ def _http_date() -> bytes:
 
 # Server
 
+_upgrade_request = re.compile(
+    rb'GET ([\x21-\x7e]++) HTTP/1\.1\r\n((?:%b:[^\x00\n\r\x0b\x0c]*+\r\n)++)\r\n' % _TOKEN.encode()
+).match
+_speaks_of_a_body = re.compile(rb'\n(?:content-length|transfer-encoding):').search
+
 _SWITCHING = (
     b'HTTP/1.1 101 Switching Protocols\r\n'
     b'Upgrade: websocket\r\n'
@@ -531,6 +545,7 @@ class ServerHandshake:
         '_method',
         '_received',
         '_server',
+        '_sighted',
         '_trailing',
         'request',
     )
@@ -541,7 +556,8 @@ class ServerHandshake:
         self, *, max_header_size: int = 16384, max_body_size: int = 262144, server_header: str | None = None
     ) -> None:
         self.request = None
-        self._http: h11.Connection | None = h11.Connection(h11.SERVER, max_header_size)
+        self._http: h11.Connection | None = None  # until something comes that it has to look at
+        self._sighted = b''  # a request that it has not looked at
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
         self._server = b'' if server_header is None else _wire(Headers({'Server': server_header}))
@@ -577,6 +593,8 @@ class ServerHandshake:
                 is too large (413, 431). Send ``respond(error.response)`` and close.
             InvalidState: the connection speaks WebSocket already: after `accept` its bytes are the protocol's.
         """
+        if self._http is None and self.request is None and self._recognise(data):
+            return self.request
         http = self._open()
         if not data or self._failed:
             return None
@@ -682,7 +700,7 @@ class ServerHandshake:
             answer += _wire(_own_headers(headers, 'subprotocol= and extensions='))
         self._trailing = self.trailing_data
         self._http = self._head = self._body = None  # an open connection keeps the request and nothing else
-        self._key = b''
+        self._key = self._sighted = b''
         self._answered = True
         return b'%b%b\r\n' % (answer, self._server)
 
@@ -765,6 +783,23 @@ class ServerHandshake:
         self._received = len(http.trailing_data[0])
         return self._read(http)
 
+    def _recognise(self, data: bytes) -> bool:
+        """Whether these first bytes are an upgrade request that needs no h11 to be read; then it is `request`."""
+        match = _upgrade_request(data)
+        if match is None or match.end() > self._max_header_size:
+            return False
+        target, fields = match.groups()
+        block = b'\n%b' % fields.replace(b'\r\n', b'\n')
+        folded = block.lower()
+        if folded.count(b'\nhost:') != 1 or b'\nupgrade:' not in folded or _speaks_of_a_body(folded):
+            return False
+        self.request = Request('GET', target.decode('ascii'), Headers._parsed(block))
+        self._method = b'GET'
+        self._received = len(data)
+        self._sighted = data
+        self._trailing = data[match.end() :]
+        return True
+
     def _read(self, http: h11.Connection) -> Request | None:
         """Reads on from what is buffered, up to the end of the current request."""
         try:
@@ -797,7 +832,7 @@ class ServerHandshake:
         """A head is here: sees whether it is one that can be served, and whether a body follows."""
         self._method = event.method
         version = event.http_version
-        headers = Headers._parsed(event.headers.raw_items())
+        headers = Headers._parsed(_block(event))
         if self._received > self._max_header_size:
             size = self._received - len(http.trailing_data[0])
             if size > self._max_header_size:
@@ -841,9 +876,16 @@ class ServerHandshake:
         raise HandshakeError(message, status=status, headers=response.headers, body=response.body, response=response)
 
     def _open(self) -> h11.Connection:
-        if self._http is None:
-            raise InvalidState('the handshake is over: this connection speaks WebSocket now')
-        return self._http
+        http = self._http
+        if http is None:
+            if self._answered:
+                raise InvalidState('the handshake is over: this connection speaks WebSocket now')
+            http = self._http = h11.Connection(h11.SERVER, self._max_header_size)
+            if self._sighted:
+                http.receive_data(self._sighted)
+                http.next_event()
+                self._sighted = b''
+        return http
 
     def _unanswered(self) -> Request:
         if self._answered:
@@ -1100,7 +1142,7 @@ class ClientHandshake:
                     if size > self._max_header_size:
                         self._fail(f"the answer's headers have {size} bytes; {self._max_header_size} are allowed")
                     reason = event.reason.decode('latin-1')
-                    head = Response(event.status_code, Headers._parsed(event.headers.raw_items()), b'', reason)
+                    head = Response(event.status_code, Headers._parsed(_block(event)), b'', reason)
                     if head.status == 101:
                         if event.http_version < b'1.1':
                             version = event.http_version.decode()

@@ -519,6 +519,60 @@ def test_an_end_in_the_middle_of_a_request_is_an_error(data: bytes) -> None:
         handshake.eof()
 
 
+AWKWARD = [
+    *('Host: b', 'hOST: b', 'Upgrade: h2c', 'Connection: close', 'Expect: 100-continue'),
+    *('Content-Length: 0', 'content-length:3', 'Content-Length: x', 'Transfer-Encoding: chunked'),
+    *('Transfer-Encoding: gzip', 'A b: c', ': c', 'A :c', 'A', 'A:', 'A:\t \t', ' folded', '\tfolded'),
+    *('A: \x85\xa0\xe9\xff', 'A: \x01\x7f', 'A: b\x00', 'A: b\x0bc', 'A: b\x0cc', 'A: b\x0b', 'A: b\x0c'),
+    *('A: b\nC: d', 'A: b\rC: d', 'A: b\n', 'A: b\r', f'A: {"b" * 150}'),
+]
+FIELD = st.tuples(TOKEN, st.sampled_from([':', ': ', ':\t ']), st.text('ab \t:,"\x85', max_size=8)).map(''.join)
+LINES = ['GET / HTTP/1.1'] * 6 + ['GET /\xe9 HTTP/1.1', 'GET  / HTTP/1.1', 'get / HTTP/1.1', 'GET / HTTP/1.0']
+
+
+@settings(deadline=None, max_examples=600)
+@given(
+    line=st.sampled_from(LINES),
+    more=st.lists(st.sampled_from(AWKWARD) | FIELD, max_size=2),
+    rest=st.sampled_from([b'', b'\x81\x80mask', b'GET / HTTP/1.1\r\nHost: b\r\n\r\n']),
+    data=st.data(),
+)
+def test_an_upgrade_request_known_at_sight_is_the_one_that_h11_reads(
+    line: str, more: list[str], rest: bytes, data: st.DataObject
+) -> None:
+    fields = ['Host: a', 'Upgrade: websocket', f'Sec-WebSocket-Key:{KEY} \t', 'X: y', *more]
+    lines = [line, *data.draw(st.permutations(fields)), '', '']
+    wire = '\r\n'.join(lines).encode('latin-1') + rest
+    # Cut before the end of the head, it is h11 that reads it.
+    cut = data.draw(st.integers(1, len(line)))
+    assert told([wire]) == told([wire[:cut], wire[cut:]])
+
+
+def told(chunks: list[bytes]) -> list[object]:
+    """All that a server tells of a request: what it is, what follows, the answers to it, and the request after it."""
+    handshake = ServerHandshake(max_header_size=200)
+    story: list[object] = []
+    try:
+        for chunk in chunks:
+            request = handshake.receive(chunk)
+        if request is None:
+            return ['more is needed']
+        headers = request.headers
+        story += [request, headers.raw, list(headers.items()), handshake.trailing_data, handshake.check(request)]
+        other = ServerHandshake()
+        for chunk in chunks:
+            other.receive(chunk)
+        if story[-1] is None:
+            story += [other.accept(), other.trailing_data]
+        story.append(handshake.respond(Response(403, {'Date': 'today'}, 'no')))
+        story.append(handshake.keep_alive)
+        if handshake.keep_alive:
+            story.append(handshake.next())
+    except HandshakeError as exc:
+        story += [exc.status, str(exc), handshake.respond(Response(exc.status or 0, {'Date': 'today'}))]
+    return story
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([upgrade()[:70], upgrade()[70:], b'\r\n', b'GET / HTTP/1.1'])))
 def test_whatever_comes_ends_in_a_request_or_in_an_answer(chunks: list[bytes]) -> None:
