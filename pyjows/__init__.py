@@ -8,6 +8,7 @@ from . import _build
 if _build.wants_source():
     _build.prefer_source()
 
+from .broadcasting import Broadcast, broadcast
 from .client import connect
 from .connection import ConnectionState, ConnectionType, WSConnection
 from .deflate import PerMessageDeflate
@@ -31,7 +32,7 @@ from .reactor import Reactor
 from .run import run, stop
 from .server import Server, serve
 from .sides import ClientProtocol, ServerProtocol
-from .transaction import Broadcast, WebSocket, broadcast
+from .transaction import WebSocket
 
 __all__ = [
     'Broadcast',

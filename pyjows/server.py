@@ -15,13 +15,14 @@ import ssl
 from collections.abc import Iterable
 from typing import Any
 
+from .broadcasting import Broadcast, broadcast
 from .buffers import Receiver
 from .emitter import EventEmitter
 from .errors import HandshakeError
 from .frames import Close
 from .handshake import Request, Response, ServerHandshake, parse_url
 from .ioloop import IOLoop, Stream
-from .transaction import Broadcast, WebSocket, broadcast
+from .transaction import WebSocket
 
 __all__ = ['Server', 'serve']
 

@@ -68,6 +68,3 @@ cdef class TransactionCore(EmitterCore):
 
 
 cpdef bytes encoded(object text)
-
-@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore, payload=bytes, head=int)
-cpdef object broadcast(object transactions, object text=*, object binary=*, object json=*)

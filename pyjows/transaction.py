@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import NoneType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from . import jsons
 from .buffers import Receiver, WriteBuffer
@@ -34,7 +34,7 @@ from .frames import Close, CloseCode, Frame, build_frame, head_byte, make_frame,
 from .handshake import ClientHandshake, Request, Response, ServerHandshake
 from .protocol import Protocol, Side, State
 
-__all__ = ['Broadcast', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'broadcast']
+__all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
 
 _log = logging.getLogger('pyjows')
 
@@ -44,7 +44,8 @@ _DEFAULT_SIZE = 262144
 _OPEN = 1
 _TEXT, _BINARY = 0x81, 0x82
 
-_MISSING = object()
+MISSING = object()  # no value: None is one
+_MISSING = MISSING  # compiled, a C variable
 
 
 def _max_size() -> int:
@@ -323,7 +324,7 @@ class TransactionCore(EmitterCore):
         json: Any = _MISSING,
     ) -> bytes:
         """One message as wire bytes, compressed if `compressed`, masked if `masked`; raises like `send`."""
-        head, payload = _encoded_message('build_message', text, binary, json)
+        head, payload = encoded_message('build_message', text, binary, json)
         protocol = self._protocol
         out, protocol.out = protocol.out, WriteBuffer()
         try:
@@ -937,85 +938,7 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         TransactionCore.__init__(self, **options)
 
 
-class Broadcast(NamedTuple):
-    """What became of a broadcast.
-
-    Attributes:
-        sent: how many transactions it was queued for.
-        skipped: those that it was not: closing, closed, not open yet, or more than their high water mark behind.
-    """
-
-    sent: int
-    skipped: list[Any]
-
-
-def broadcast(
-    transactions: Iterable[TransactionCore],
-    *,
-    text: str | None = None,
-    binary: bytes | bytearray | memoryview | None = None,
-    json: Any = _MISSING,
-) -> Broadcast:
-    """Send one message to many; it is encoded, framed and, where their contexts allow, compressed only once.
-
-    A receiver that is slow (its stream's high water mark is reached), closing or closed is skipped and reported; it
-    neither delays the others nor raises.
-
-    Raises:
-        TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
-    """
-    head, payload = _encoded_message('broadcast', text, binary, json)
-    plain = _frames(head, payload)
-    compressed: dict[Any, bytes] = {}
-    sent = 0
-    skipped = []
-    for ws in transactions:
-        protocol = ws._protocol
-        out = protocol.out
-        if protocol._state != _OPEN or (out is not None and out.size and _is_slow(protocol)):
-            skipped.append(ws)
-            continue
-        sent += 1
-        if protocol._masks:
-            protocol._send(head, payload)
-        elif not protocol._claimed:
-            protocol.outgoing().put(plain)
-        else:
-            _send_shared(protocol, head, payload, compressed)
-        ws._resume()
-    return Broadcast(sent, skipped)
-
-
-def _frames(head: int, payload: bytes) -> bytes:
-    """A frame as a server sends it."""
-    out = WriteBuffer()
-    write_frame(out, head, payload, False)
-    return out.take()
-
-
-def _is_slow(protocol: TransactionProtocol) -> bool:
-    """Whether more waits for a receiver than should."""
-    return protocol.stream is not None and not protocol.stream.can_write
-
-
-def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compressed: dict[Any, bytes]) -> None:
-    """Send a message compressed; the same bytes serve all receivers whose contexts allow it."""
-    extensions = protocol.extensions
-    extension: Any = extensions[0]
-    if len(extensions) > 1 or not hasattr(extension, 'compress_shared'):
-        protocol._send(head, payload)
-        return
-    frame = compressed.get(extension.share_key)
-    if frame is None:
-        smaller = extension.compress_shared(payload)
-        frame = _frames(head, payload) if smaller is None else _frames(head | 0x40, smaller)
-        compressed[extension.share_key] = frame
-    if frame[0] & 0x40:
-        extension.forget()  # what the receiver now has in its window is not what we sent to it alone
-    protocol.outgoing().put(frame)
-
-
-def _encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int, bytes]:
+def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int, bytes]:
     """The first byte and the payload of the frame that carries a message."""
     if binary is not None:
         return _BINARY, octets(binary)

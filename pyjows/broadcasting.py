@@ -1,0 +1,97 @@
+"""`broadcast`: one message to many transactions.
+
+Owns what is done once for all receivers, encoding, framing and compressing, and who is passed over. Must not know who
+the receivers are (`server.py` knows its own) nor how a connection writes (`transaction.py`, `ioloop/stream.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .buffers import WriteBuffer
+from .frames import write_frame
+from .transaction import MISSING, TransactionCore, TransactionProtocol, encoded_message
+
+__all__ = ['Broadcast', 'broadcast']
+
+# The same number as in protocol.py; compiled, this is a C integer.
+_OPEN = 1
+
+
+class Broadcast(NamedTuple):
+    """What became of a broadcast.
+
+    Attributes:
+        sent: how many transactions it was queued for.
+        skipped: those that it was not: closing, closed, not open yet, or more than their high water mark behind.
+    """
+
+    sent: int
+    skipped: list[Any]
+
+
+def broadcast(
+    transactions: Iterable[TransactionCore],
+    *,
+    text: str | None = None,
+    binary: bytes | bytearray | memoryview | None = None,
+    json: Any = MISSING,
+) -> Broadcast:
+    """Send one message to many; it is encoded, framed and, where their contexts allow, compressed only once.
+
+    A receiver that is slow (its stream's high water mark is reached), closing or closed is skipped and reported; it
+    neither delays the others nor raises.
+
+    Raises:
+        TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
+    """
+    head, payload = encoded_message('broadcast', text, binary, json)
+    plain = _frames(head, payload)
+    compressed: dict[Any, bytes] = {}
+    sent = 0
+    skipped = []
+    for ws in transactions:
+        protocol = ws._protocol
+        out = protocol.out
+        if protocol._state != _OPEN or (out is not None and out.size and _is_slow(protocol)):
+            skipped.append(ws)
+            continue
+        sent += 1
+        if protocol._masks:
+            protocol._send(head, payload)
+        elif not protocol._claimed:
+            protocol.outgoing().put(plain)
+        else:
+            _send_shared(protocol, head, payload, compressed)
+        ws._resume()
+    return Broadcast(sent, skipped)
+
+
+def _frames(head: int, payload: bytes) -> bytes:
+    """A frame as a server sends it."""
+    out = WriteBuffer()
+    write_frame(out, head, payload, False)
+    return out.take()
+
+
+def _is_slow(protocol: TransactionProtocol) -> bool:
+    """Whether more waits for a receiver than should."""
+    return protocol.stream is not None and not protocol.stream.can_write
+
+
+def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compressed: dict[Any, bytes]) -> None:
+    """Send a message compressed; the same bytes serve all receivers whose contexts allow it."""
+    extensions = protocol.extensions
+    extension: Any = extensions[0]
+    if len(extensions) > 1 or not hasattr(extension, 'compress_shared'):
+        protocol._send(head, payload)
+        return
+    frame = compressed.get(extension.share_key)
+    if frame is None:
+        smaller = extension.compress_shared(payload)
+        frame = _frames(head, payload) if smaller is None else _frames(head | 0x40, smaller)
+        compressed[extension.share_key] = frame
+    if frame[0] & 0x40:
+        extension.forget()  # what the receiver now has in its window is not what we sent to it alone
+    protocol.outgoing().put(frame)
