@@ -717,6 +717,10 @@ class Protocol(Receiver):
             self._check = _UTF8()
         try:
             text: str = self._check.decode(piece, final)
+            # Half a surrogate is no half of a character: Python's decoder would wait for the third byte to say so.
+            last = piece[-1:]
+            if last >= b'\xa0' and self._check.getstate()[0] == b'\xed' + last:
+                self._check.decode(b'', True)
             return text
         except UnicodeDecodeError as exc:
             raise ProtocolError(_no_utf8(exc), CloseCode.INVALID_DATA) from exc

@@ -400,6 +400,24 @@ def test_text_that_is_no_utf8_fails_where_it_stops_to_be(side):
     assert protocol.close_sent.code == 1007
 
 
+@pytest.mark.parametrize('bad', ['80', 'c0', 'f5', 'e09f', 'eda0', 'edbf', 'f08f', 'f490'])
+@pytest.mark.parametrize('fragments', [True, False], ids=['in fragments', 'in one frame'])
+def test_the_first_byte_that_no_text_can_have_there_is_the_fault(side, bad, fragments):
+    protocol = Protocol(side)
+    text = 'ä\ud7ff€'.encode() + bytes.fromhex(bad)
+    if fragments:
+        pieces = [peer_frame(side, CONT if i else TEXT, text[i : i + 1], fin=False) for i in range(len(text))]
+    else:
+        wire = peer_frame(side, TEXT, text + b'more')
+        begin = len(wire) - len(text) - 4
+        pieces = [wire[:begin], *(wire[i : i + 1] for i in range(begin, begin + len(text)))]
+    for piece in pieces[:-1]:
+        protocol.receive_data(piece)
+        assert protocol.parser_exc is None
+    protocol.receive_data(pieces[-1])
+    assert protocol.close_sent.code == 1007
+
+
 def test_a_claim_in_a_header_takes_no_memory(side):
     protocol = Protocol(side, max_size=None)
     protocol.receive_data(peer_frame(side, BINARY, b'', length=b'\x7f' + (1 << 40).to_bytes(8, 'big')) + b'x')
