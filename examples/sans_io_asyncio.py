@@ -8,7 +8,7 @@ import asyncio
 import sys
 
 from pyjows.frames import Opcode
-from pyjows.protocol import SEND_EOF, State
+from pyjows.protocol import SEND_EOF
 from pyjows.sides import Request, ServerProtocol
 
 
@@ -17,23 +17,25 @@ class Echo(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        self.protocol = ServerProtocol(max_size=16 << 20)
+        self.protocol = ServerProtocol(max_size=16 << 20, defer_close=True)
         self.timer = None
 
     def data_received(self, data):
         self.protocol.receive_data(data)
-        for event in self.protocol.events_received():
-            if isinstance(event, Request):
-                self.protocol.send_response(self.protocol.accept(event))
-            elif self.protocol.state is not State.OPEN:
-                pass                        # the close is answered
-            elif event.opcode is Opcode.TEXT:
-                self.protocol.send_text(event.data, event.fin)
-            elif event.opcode is Opcode.BINARY:
-                self.protocol.send_binary(event.data, event.fin)
-            elif event.opcode is Opcode.CONT:
-                self.protocol.send_continuation(event.data, event.fin)
+        while events := self.protocol.events_received():    # more than once: frames may come with the request
+            for event in events:
+                self.react(event)
         self.write()
+
+    def react(self, event):
+        if isinstance(event, Request):
+            self.protocol.send_response(self.protocol.accept(event))
+        elif event.opcode is Opcode.TEXT:
+            self.protocol.send_text(event.data, event.fin)
+        elif event.opcode is Opcode.BINARY:
+            self.protocol.send_binary(event.data, event.fin)
+        elif event.opcode is Opcode.CONT:
+            self.protocol.send_continuation(event.data, event.fin)
 
     def eof_received(self):
         self.protocol.receive_eof()

@@ -3,6 +3,7 @@
     python examples/sans_io_events_client.py ws://127.0.0.1:3000/ good morning
 """
 
+import contextlib
 import socket
 import sys
 
@@ -13,6 +14,7 @@ from pyjows.handshake import parse_url
 
 url = parse_url(sys.argv[1])
 words = sys.argv[2:]
+unanswered = len(words)
 got = ''
 
 ws = WSConnection(ConnectionType.CLIENT)
@@ -31,12 +33,17 @@ with socket.create_connection((url.host, url.port)) as sock:
                 if event.message_finished:
                     print(got)
                     got = ''
-                    words.pop()
-                    if not words:
+                    unanswered -= 1
+                    if unanswered == 0:
                         sock.sendall(ws.send(CloseConnection(1000, 'done')))
-            elif isinstance(event, Ping):
+            elif isinstance(event, Ping) and ws.state is ConnectionState.OPEN:
                 sock.sendall(ws.send(event.response()))
             elif isinstance(event, CloseConnection):
                 print('Closed:', int(event.code))
-                if ws.state is ConnectionState.REMOTE_CLOSING:
+                if ws.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
                     sock.sendall(ws.send(event.response()))
+    if ws.connection is not None:           # the server ends TCP first; it has this long
+        sock.settimeout(10)
+        with contextlib.suppress(OSError):
+            while sock.recv(65536):
+                pass

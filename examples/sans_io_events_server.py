@@ -39,6 +39,7 @@ def serve(sock):
                 for event in ws.events():
                     sock.sendall(answer(ws, event))
             sock.shutdown(socket.SHUT_WR)       # the server ends TCP first
+            sock.settimeout(10)                 # the client has this long to end its half
             while sock.recv(65536):
                 pass
         except RemoteProtocolError as exc:      # no valid handshake
@@ -50,4 +51,6 @@ def serve(sock):
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))
 print(f'Echo: ws://127.0.0.1:{listener.getsockname()[1]}/', flush=True)
 while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+    sock = listener.accept()[0]
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    threading.Thread(target=serve, args=(sock,), daemon=True).start()

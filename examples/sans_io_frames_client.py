@@ -12,9 +12,10 @@ from pyjows.sides import ClientPerMessageDeflateFactory, ClientProtocol, Respons
 
 uri = parse_uri(sys.argv[1])
 words = sys.argv[2:]
+unanswered = len(words)
 message = b''
 
-protocol = ClientProtocol(uri, extensions=[ClientPerMessageDeflateFactory()])
+protocol = ClientProtocol(uri, extensions=[ClientPerMessageDeflateFactory()], defer_close=True)
 protocol.send_request(protocol.connect())
 with socket.create_connection((uri.host, uri.port)) as sock:
     while True:
@@ -41,8 +42,8 @@ with socket.create_connection((uri.host, uri.port)) as sock:
                 if event.fin:
                     print(message.decode())
                     message = b''
-                    words.pop()
-                    if not words:
+                    unanswered -= 1
+                    if unanswered == 0:
                         protocol.send_close(1000, 'done')
 
 if protocol.handshake_exc is None:

@@ -9,7 +9,7 @@ import sys
 import threading
 
 from pyjows.frames import Opcode
-from pyjows.protocol import SEND_EOF, State
+from pyjows.protocol import SEND_EOF
 from pyjows.sides import Request, ServerPerMessageDeflateFactory, ServerProtocol
 
 
@@ -39,13 +39,17 @@ def react(protocol, event):
 
 def serve(sock):
     """One connection, from its request to its end."""
-    protocol = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()], max_size=16 << 20)
+    protocol = ServerProtocol(
+        extensions=[ServerPerMessageDeflateFactory()],
+        max_size=16 << 20,
+        defer_close=True,                       # what comes right before the end is answered too
+    )
     with sock:
         try:
             while data := sock.recv(65536):
                 protocol.receive_data(data)
-                for event in protocol.events_received():
-                    if protocol.state in (State.CONNECTING, State.OPEN):
+                while events := protocol.events_received():     # more than once: frames may come with the request
+                    for event in events:
                         react(protocol, event)
                 write(sock, protocol)
                 if protocol.close_expected():
@@ -59,4 +63,6 @@ def serve(sock):
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))
 print(f'Echo: ws://127.0.0.1:{listener.getsockname()[1]}/', flush=True)
 while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+    sock = listener.accept()[0]
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    threading.Thread(target=serve, args=(sock,), daemon=True).start()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import socket
+from urllib.parse import urlsplit
+
 import pytest
+from background import TIMEOUT
 from program import ROOT, Program
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from wire import BINARY, CLOSE, TEXT, close, frame, read
+
+from pyjows.handshake import accept_key
 
 EXAMPLES = ROOT / 'examples'
 SERVERS = ['sans_io_events_server.py', 'sans_io_frames_server.py', 'sans_io_asyncio.py', 'sans_io_trio.py']
@@ -49,6 +57,32 @@ def test_a_peer_that_breaks_the_rules_is_told_so(server):
         assert ws.protocol.close_rcvd.code == 1002
 
 
+def exchanged(url, wire):
+    """What a server sends to one who sends its request and `wire` at once: the frames, and that it ends TCP."""
+    address = urlsplit(url)
+    request = (
+        f'GET / HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+    )
+    with socket.create_connection((address.hostname, address.port), TIMEOUT) as sock:
+        sock.sendall(request.encode() + wire)
+        data = b''
+        while piece := sock.recv(65536):
+            data += piece
+    head, _, rest = data.partition(b'\r\n\r\n')
+    assert head.startswith(b'HTTP/1.1 101 ')
+    return [(opcode, payload) for opcode, _, _, payload in read(rest)]
+
+
+@pytest.mark.parametrize(
+    ('end', 'code'), [(close(1001), 1001), (frame(BINARY, rsv=4), 1002)], ids=['close', 'fault']
+)
+def test_what_comes_with_the_end_is_answered_before_it(server, end, code):
+    first, second, (opcode, payload) = exchanged(server.url, frame(TEXT, b'hello') + frame(BINARY, b'you') + end)
+    assert (first, second) == ((TEXT, b'hello'), (BINARY, b'you'))
+    assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, 'big'))
+
+
 def test_several_clients_are_served_at_a_time(server):
     with connect(server.url) as one, connect(server.url) as other:
         other.send('2')
@@ -77,3 +111,34 @@ def test_a_client_says_that_it_was_refused(client):
         with example(client, server.find(r'ws://\S+') + 'elsewhere', 'hello') as program:
             assert program.end() == 0
             assert program.lines == ['Refused: 404']
+
+
+@pytest.mark.parametrize('name', CLIENTS)
+def test_a_client_answers_what_comes_with_the_close(name):
+    """The server's 101, its messages and its close are one segment: all of it can be answered."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        with example(name, f'ws://127.0.0.1:{listener.getsockname()[1]}/', 'good', 'morning') as program:
+            listener.settimeout(TIMEOUT)
+            sock = listener.accept()[0]
+            sock.settimeout(TIMEOUT)
+            with sock:
+                request = b''
+                while not request.endswith(b'\r\n\r\n'):
+                    request += sock.recv(65536)
+                key = re.search(rb'Sec-WebSocket-Key: (\S+)', request, re.IGNORECASE)[1].decode()
+                sock.sendall(
+                    b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+                    b'Sec-WebSocket-Accept: %s\r\n\r\n' % accept_key(key).encode()
+                    + b''.join(frame(TEXT, word, masked=False) for word in (b'one', b'two'))
+                    + close(1001, masked=False)
+                )
+                sock.shutdown(socket.SHUT_WR)
+                data = b''
+                while piece := sock.recv(65536):
+                    data += piece
+            assert program.end() == 0
+            assert program.lines == ['one', 'two', 'Closed: 1001']
+            assert not program.errors
+    assert [(opcode, payload) for opcode, _, _, payload in read(data)] == [
+        (TEXT, b'good'), (TEXT, b'morning'), (CLOSE, b'\x03\xe8done'),
+    ]
