@@ -1,7 +1,11 @@
-"""The command: both roles, on every reactor and build there is, against `wstest`; a table; what is not OK.
+"""The command: each face in both roles, on every reactor and build, against `wstest`; a table; what is not OK.
 
     python -m compliance
     python -m compliance --cases '1.*,2.*' --roles server --reactors epoll,poll --builds compiled,interpreted --jobs 2
+    python -m compliance --faces frames,events --builds compiled
+
+A face is the shape in which a program uses the protocol: the transaction (`pyjows.serve`, `pyjows.connect`), frames
+(`pyjows.sides`) or events (`pyjows.connection`). The latter two do no I/O: they have no reactor.
 
 Exits with 0 when every case of every row is OK or INFORMATIONAL, with 1 when one is not (NON-STRICT is not), with 2
 when the question was wrong. What is not here (`wstest`, a reactor, a build) is named as skipped. A row that was
@@ -12,8 +16,8 @@ interpreted build is no row: that build has none.
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,14 +31,14 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from compliance import BUILDS, REACTORS, SKIPPED
+from compliance import BUILDS, FACES, REACTORS, SKIPPED
 from compliance.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_wstest
 
 _ROOT = Path(__file__).resolve().parent.parent
 # An installed pyjows goes before that of the checkout, which is the only one where none is installed.
 _RUN = 'import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name="__main__")'
 _ROLES = ('server', 'client')
-_COLUMNS = ('role', 'reactor', 'build', 'cases', 'OK', 'info', 'non-strict', 'failed', 'again', 'seconds')
+_COLUMNS = ('role', 'face', 'reactor', 'build', 'cases', 'OK', 'info', 'non-strict', 'failed', 'again', 'seconds')
 
 
 #: Tests the cases for a row and writes the reports to the folder of that name.
@@ -47,9 +51,10 @@ class Skipped(Exception):
 
 @dataclass
 class Row:
-    """One line of the table: a role on a reactor in a build."""
+    """One line of the table: a role of a face, on a reactor ('-' where the face has none), in a build."""
 
     role: str
+    face: str
     reactor: str
     build: str
     verdicts: list[Verdict] = field(default_factory=list)
@@ -61,7 +66,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f'{self.role}-{self.reactor}-{self.build}'
+        return '-'.join(word for word in (self.role, self.face, self.reactor, self.build) if word != '-')
 
     @property
     def not_ok(self) -> list[Verdict]:
@@ -78,7 +83,8 @@ class Row:
             loose,
             len(self.not_ok) - loose,
         ]
-        return [self.role, self.reactor, self.build, *map(str, counts), str(self.again), f'{self.seconds:.0f}']
+        what = [self.role, self.face, self.reactor, self.build]
+        return [*what, *map(str, counts), str(self.again), f'{self.seconds:.0f}']
 
 
 def main() -> int:
@@ -104,8 +110,11 @@ def main() -> int:
         return 2
 
     rows = [
-        Row(role, reactor, build)
-        for role, reactor, build in product(options.roles, options.reactors, options.builds)
+        Row(role, face, reactor, build)
+        for face in options.faces
+        for role, reactor, build in product(
+            options.roles, options.reactors if face == 'transaction' else ('-',), options.builds
+        )
         if (reactor, build) != ('epoll', 'interpreted')
     ]
     for row in rows:
@@ -135,7 +144,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         '--cases', type=listed(), default=['*'], metavar='LIST', help="such as '1.*,12.1.*,7.9.3' (all)"
     )
-    for name, known in (('roles', _ROLES), ('reactors', REACTORS), ('builds', BUILDS)):
+    for name, known in (('faces', FACES), ('roles', _ROLES), ('reactors', REACTORS), ('builds', BUILDS)):
         parser.add_argument(f'--{name}', type=listed(known), default=list(known), metavar='LIST', help=', '.join(known))
     cpus = os.cpu_count() or 1
     parser.add_argument(
@@ -184,27 +193,27 @@ def _run(row: Row, suite: Suite, cases: Sequence[str], jobs: int) -> None:
 def _testee(row: Row, folder: Path) -> Iterator[Test]:
     """What runs one chunk for `row`. A server runs as long as the row; a client is started anew for each chunk."""
     env = {**os.environ, 'PYJOWS_PURE': '1' if row.build == 'interpreted' else '0'}
-    arguments = ['--reactor', row.reactor, '--build', row.build]
+    arguments = ['--face', row.face, '--build', row.build]
+    if row.reactor != '-':
+        arguments += ['--reactor', row.reactor]
     server = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 'compliance.server', *arguments]
     client = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 'compliance.client', *arguments]
 
-    # The server says with its first line what it is and where it listens. A row of the client asks it the former only.
+    # The server says first what it is, then where it listens. A row of the client asks it the former only.
     log = folder / f'{row.name}.log'
     with log.open('wb') as errors:
         process = subprocess.Popen(server, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
     try:
         assert process.stdout is not None
-        hello = process.stdout.readline()
-        if not hello:
+        row.package = process.stdout.readline().decode().strip()
+        url = re.search(r'ws://\S+', process.stdout.readline().decode())
+        if url is None:
             code, said = process.wait(), log.read_text().strip()
             if code == SKIPPED:
                 raise Skipped(said)
             raise SuiteError(f'the server ended with {code}:\n{said}')
-        started = json.loads(hello)
-        url, row.package = started['url'], started['pyjows']
-
         def test_server(suite: Suite, cases: Sequence[str], name: str) -> list[Verdict]:
-            return suite.test_server(url, cases, name)
+            return suite.test_server(url[0], cases, name)
 
         def test_client(suite: Suite, cases: Sequence[str], name: str) -> list[Verdict]:
             return suite.test_client(client, env, cases, name)
@@ -239,7 +248,7 @@ def _table(rows: Sequence[Row]) -> str:
         widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
         for line in cells:
             words = [
-                cell.ljust(width) if i < 3 else cell.rjust(width)
+                cell.ljust(width) if i < 4 else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(line, widths, strict=True))
             ]
             lines.append('  '.join(words).rstrip())

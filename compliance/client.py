@@ -7,14 +7,12 @@ import sys
 from typing import Any
 
 import pyjows
-from compliance.peers import MAX_SIZE, compression, echo, options, require
-
-# Seconds that a connection may take to open.
-_PATIENCE = 120.0
+from compliance import faces
+from compliance.peers import MAX_SIZE, PATIENCE, compression, echo, options, require
 
 
 class Client:
-    """One run through all cases of the fuzzing server at `url`, one connection after the other."""
+    """One run of transactions through all cases of the fuzzing server at `url`, one connection after the other."""
 
     def __init__(self, url: str, loop: pyjows.IOLoop) -> None:
         self.url = url
@@ -37,13 +35,12 @@ class Client:
             raise self.error
 
     def _connect(self, path: str) -> Any:
-        # wstest may make all frames of a case before it sends the 101: on a busy machine that takes time.
         ws = pyjows.connect(
             f'{self.url}/{path}',
             ioloop=self.loop,
             max_websocket_size=MAX_SIZE,
             compression=compression(),
-            timeout=_PATIENCE,
+            timeout=PATIENCE,
         )
         ws.on('error', self._failed)
         return ws
@@ -70,10 +67,14 @@ def main() -> None:
     parser.add_argument('url', help='the fuzzing server, such as ws://127.0.0.1:9001')
     arguments = parser.parse_args()
     require(arguments.reactor, arguments.build)
-    client = Client(arguments.url, pyjows.IOLoop(reactor=arguments.reactor))
-    client.run()
-    print(f'{client.case} cases')
-    if not client.case:
+    if arguments.face == 'transaction':
+        client = Client(arguments.url, pyjows.IOLoop(reactor=arguments.reactor))
+        client.run()
+        cases = client.case
+    else:
+        cases = faces.run(arguments.url, arguments.face)
+    print(f'{cases} cases')
+    if not cases:
         sys.exit('the fuzzing server has no cases')
 
 

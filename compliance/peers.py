@@ -11,19 +11,23 @@ import sys
 from typing import Any
 
 import pyjows
-from compliance import BUILDS, REACTORS, SKIPPED
+from compliance import BUILDS, FACES, REACTORS, SKIPPED
 from pyjows.reactor import available
 
-__all__ = ['MAX_SIZE', 'compression', 'echo', 'options', 'require']
+__all__ = ['MAX_SIZE', 'PATIENCE', 'compression', 'echo', 'options', 'require']
 
 #: Bytes. The largest messages of the suite have 16 MiB; they are to be answered, not refused.
 MAX_SIZE = 64 * 1024 * 1024
+
+#: Seconds. wstest may make all frames of a case before it sends the 101: on a busy machine that takes time.
+PATIENCE = 120.0
 
 
 def options(description: str) -> argparse.ArgumentParser:
     """A parser of the options that both processes have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--reactor', choices=REACTORS, default='poll')
+    parser.add_argument('--face', choices=FACES, default='transaction')
+    parser.add_argument('--reactor', choices=REACTORS, default='poll', help='of the transaction; the others have none')
     parser.add_argument('--build', choices=BUILDS, help='refuse to run if this is another')
     return parser
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,15 +16,22 @@ import websockets.sync.server
 from background import TIMEOUT, until
 
 import pyjows
+from pyjows.reactor import available
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # at the end: an installed pyjows stays the one that is imported
 
-from compliance import SKIPPED  # noqa: E402
+from compliance import FACES, SKIPPED  # noqa: E402
 from compliance import __main__ as command  # noqa: E402
 from compliance.suite import SuiteError, Verdict, chunks, find_wstest  # noqa: E402
 
 BUILD = 'compiled' if pyjows.__compiled__ else 'interpreted'
+
+#: What is tested: the transaction on every reactor that is here, and the faces without I/O.
+TESTEES = [
+    *(pytest.param(['--reactor', reactor], id=reactor) for reactor in available()),
+    *(pytest.param(['--face', face], id=face) for face in FACES if face != 'transaction'),
+]
 
 
 def program(module: str, *arguments: str) -> list[str]:
@@ -71,23 +77,29 @@ def test_a_wstest_that_does_not_work_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_row_of_the_table_counts_each_kind_of_verdict() -> None:
-    row = command.Row('server', 'poll', BUILD)
+    row = command.Row('server', 'transaction', 'poll', BUILD)
     row.verdicts = [
         Verdict('1.1.1', 'OK', 'OK'),
         Verdict('6.4.1', 'NON-STRICT', 'OK'),
         Verdict('6.4.2', 'FAILED', 'OK'),
         Verdict('7.1.6', 'INFORMATIONAL', 'INFORMATIONAL'),
     ]
-    assert row.cells()[:8] == ['server', 'poll', BUILD, '4', '1', '1', '1', '1']
+    assert row.cells()[:9] == ['server', 'transaction', 'poll', BUILD, '4', '1', '1', '1', '1']
     table = command._table([row])
     assert '6.4.1: behaviour NON-STRICT' in table
     assert '6.4.2: behaviour FAILED' in table
     assert '1.1.1' not in table
 
 
-def test_the_server_echoes_and_ends_with_its_standard_input(reactor_name: str, environment: dict[str, str]) -> None:
+def test_a_row_without_a_reactor_is_named_without_one() -> None:
+    assert command.Row('server', 'transaction', 'poll', BUILD).name == f'server-transaction-poll-{BUILD}'
+    assert command.Row('client', 'frames', '-', BUILD).name == f'client-frames-{BUILD}'
+
+
+@pytest.mark.parametrize('testee', TESTEES)
+def test_the_server_echoes_and_ends_with_its_standard_input(testee: list[str], environment: dict[str, str]) -> None:
     server = subprocess.Popen(
-        program('compliance.server', '--reactor', reactor_name, '--build', BUILD),
+        program('compliance.server', *testee, '--build', BUILD),
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -95,10 +107,11 @@ def test_the_server_echoes_and_ends_with_its_standard_input(reactor_name: str, e
     assert server.stdin
     assert server.stdout
     try:
-        url = json.loads(server.stdout.readline())['url']
+        assert server.stdout.readline().decode().strip() == pyjows.__file__
+        url = server.stdout.readline().decode().split()[-1]
         with websockets.sync.client.connect(url, max_size=None) as ws:
             assert ws.protocol.extensions, 'it takes an offer of permessage-deflate'
-            for message in ('text', b'bytes', 'x' * 20_000_000):
+            for message in ('text', b'bytes', 'x' * (16 << 20)):
                 ws.send(message)
                 assert ws.recv(TIMEOUT) == message
         server.stdin.close()
@@ -158,11 +171,12 @@ def fuzzing_server() -> Iterator[FuzzingServer]:
     server.stop()
 
 
+@pytest.mark.parametrize('testee', TESTEES)
 def test_the_client_goes_through_all_cases_and_has_the_reports_written(
-    reactor_name: str, environment: dict[str, str], fuzzing_server: FuzzingServer
+    testee: list[str], environment: dict[str, str], fuzzing_server: FuzzingServer
 ) -> None:
     ended = subprocess.run(
-        program('compliance.client', '--reactor', reactor_name, '--build', BUILD, fuzzing_server.url),
+        program('compliance.client', *testee, '--build', BUILD, fuzzing_server.url),
         env=environment,
         capture_output=True,
         text=True,
