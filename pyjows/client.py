@@ -1,30 +1,50 @@
 """`connect()`: dials a server, makes the handshake, and drives the transaction.
 
-Owns the way from a URL to an open connection. Must not know what the handshake says (`handshake.py`) nor what comes
-after it (`transaction.py`).
+Owns the way from a URL to an open connection: its turn, the proxy, TLS, where redirects lead, and the time that all of
+it may take. Must not know what the handshake says (`handshake.py`, `proxy.py`) nor what comes after it
+(`transaction.py`).
+
+The way of one connection is a chain of callbacks that reads straight down `_Dial`: `begin`, then either `_admit` and
+`_connected`, or `_dial_proxy`, `_proxy_connected`, `_proxy_read` and `_connected`. From there on the transaction is
+driven, and tells: `answered` (it is open), `refused` (which may begin again, elsewhere), `gone`.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from .errors import HandshakeError
-from .handshake import parse_url
+from .handshake import URL, Headers, HeadersLike, parse_url, redirected_url
 from .ioloop import IOLoop, Stream
+from .proxy import Tunnel, choose_proxy
 from .transaction import WebSocket
 
 __all__ = ['connect']
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+# What is meant for one server alone, and not for the one that it redirects to.
+_PRIVATE = frozenset({b'authorization', b'cookie', b'host', b'proxy-authorization'})
+
+# How many connections through proxies are under way at a time (RFC 6455 4.1: "a reasonably low number").
+_PROXIED = 16
 
 
 def connect(
     url: str,
     *,
     ioloop: IOLoop | None = None,
-    headers: Any = (),
+    headers: HeadersLike = (),
     origin: str | None = None,
     subprotocols: Any = (),
     tls: ssl.SSLContext | bool = True,
+    proxy: str | bool | None = True,
+    max_redirects: int = 10,
+    simultaneous: bool = False,
     timeout: float = 10.0,
     ping_interval: float = 20.0,
     **options: Any,
@@ -39,8 +59,13 @@ def connect(
         def open(ws):
             ws.send(text='hi')
 
-    What is sent before it is open waits. What fails (name, connection, TLS, handshake) arrives as ``error``, then
-    ``finish``.
+    What is sent before it is open waits. What fails (name, connection, proxy, TLS, handshake) arrives as ``error``,
+    then ``finish``.
+
+    One connection at a time is made to one IP address (RFC 6455 4.1): the others of the same loop, which is what the
+    RFC calls a client, wait for their turn, until that one is open or has failed. Behind a proxy, where the address is
+    not known, it is one at a time to one host name, and 16 in all. One that is given up (`WebSocket.finish`) while it
+    waits, and has nothing to send, is never made: ``finish`` comes with 1006.
 
     Args:
         url: ``ws://host:port/path``, ``wss://…``, or ``ws+unix:///path/of/socket:/target``.
@@ -49,71 +74,248 @@ def connect(
         origin: its ``Origin``, or None.
         subprotocols: to offer, most wanted first.
         tls: for ``wss://``, an `ssl.SSLContext`; True is the default one.
-        timeout: seconds until the connection has to be open (10).
+        proxy: an HTTP proxy that knows CONNECT, ``'http://user:password@host:port'``; True (the default, as in other
+            clients) for the one that the environment names, by ``HTTPS_PROXY`` and its like, ``localhost`` and loopback
+            addresses excepted; None for the direct way.
+        max_redirects: how many redirects (301, 302, 303, 307, 308) are followed, one after the other (10); 0 for
+            none. ``Authorization`` and ``Cookie`` stay behind where the scheme, host or port changes, and nothing leads
+            from ``wss://`` to ``ws://``.
+        simultaneous: whether not to wait for a turn. For load generators, and for gateways: where a server answers one
+            upgrade only after it has itself connected to the host that the upgrade came from, in the same loop, each of
+            the two would wait for the other, until the timeout.
+        timeout: seconds until the connection has to be open (10), the wait for its turn not counted, redirects
+            included.
         ping_interval: seconds of silence after which the server is pinged, and as many again after which it is given
             up (20; 0 for never).
         **options: those of `WebSocket`: ``max_websocket_size``, ``compression``, ``close_timeout``.
 
     Raises:
-        ValueError: the URL or an option is malformed.
+        ValueError: the URL, the proxy or an option is malformed.
     """
     parsed = parse_url(url)
-    ioloop = IOLoop.singleton() if ioloop is None else ioloop
+    if max_redirects < 0:
+        raise ValueError(f'max_redirects={max_redirects}: give how many redirects to follow, 0 for none')
+    headers = Headers(headers)
     ws = WebSocket(headers=headers, subprotocols=subprotocols, **options)
     ws.client_handshake(parsed, origin=origin)
-    _Dial(ws, ioloop, url, timeout, ping_interval).start(parsed, tls)
+    dial = _Dial(
+        ws,
+        IOLoop.singleton() if ioloop is None else ioloop,
+        parsed,
+        headers=headers,
+        origin=origin,
+        tls=tls,
+        proxy=proxy,
+        max_redirects=max_redirects,
+        simultaneous=simultaneous,
+        timeout=timeout,
+        ping_interval=ping_interval,
+    )
+    dial.start()
     return ws
 
 
 class _Dial:
-    """One transaction on its way to being open, and the timers that watch over it."""
+    """One transaction on its way to being open, and what watches over it until its end."""
 
-    def __init__(self, ws: WebSocket, ioloop: IOLoop, url: str, timeout: float, ping_interval: float) -> None:
+    def __init__(
+        self,
+        ws: WebSocket,
+        ioloop: IOLoop,
+        url: URL,
+        *,
+        headers: Headers,
+        origin: str | None,
+        tls: ssl.SSLContext | bool,
+        proxy: str | bool | None,
+        max_redirects: int,
+        simultaneous: bool,
+        timeout: float,
+        ping_interval: float,
+    ) -> None:
         self.ws = ws
         self.ioloop = ioloop
         self.url = url
+        self.headers = headers
+        self.origin = origin
+        self.tls = tls
+        self.proxy = proxy
+        self.max_redirects = max_redirects
+        self.simultaneous = simultaneous
         self.timeout = timeout
         self.ping_interval = ping_interval
+        self.visited = [str(url)]
         self.connection: str | None = None
+        self.turn: Any = None
+        self.tunnel: Tunnel | None = None
         self.timer: Any = None
+        self.time_left = timeout
+        self.until = 0.0
+        self.is_unwanted = False
+        self.is_answered = False
 
-    def start(self, parsed: Any, tls: Any) -> None:
-        where: dict[str, Any] = {}
-        if parsed.unix_path is not None:
-            where['path'] = parsed.unix_path
-        else:
-            where.update(address=parsed.host, port=parsed.port)
-        if parsed.secure:
-            where.update(tls=tls, server_hostname=parsed.host)
-        self.ws.owner = self
+    def start(self) -> None:
         self.ws.await_loop(self.ioloop)
+        self.begin()
+        self.ws.owner = self
         self.ioloop.on('finish', self._loop_finishes)
-        self.timer = self.ioloop.reactor.timer(self._too_late, self.timeout)
-        self.connection = self.ioloop.client(self._connected, timeout=self.timeout, **where)
+
+    def begin(self) -> None:
+        """Set out for `url`; raises ValueError where that is senseless, and calls nothing back before it returns."""
+        url = self.url
+        via = choose_proxy(self.proxy, url)
+        if via is not None:
+            self.tunnel = Tunnel(via, url)
+            self._take_turn({url.host: 1, 'all that go through proxies': _PROXIED}, partial(self._dial_proxy, via))
+        else:
+            where: dict[str, Any] = {'path': url.unix_path}
+            if url.unix_path is None:
+                where = {'address': url.host, 'port': url.port}
+            if not self.simultaneous:
+                where['admit'] = self._admit
+            self.connection = self.ioloop.client(
+                self._connected, timeout=max(0.001, self.time_left), **where, **self._tls()
+            )
+            self._run_clock()
+
+    # Its turn
+
+    def _admit(self, addresses: list[str], begin: Callable[[], object]) -> None:
+        """The host's addresses are known: wait until no other connection to one of them is under way."""
+        self._stop_clock()
+        self._take_turn(dict.fromkeys(addresses, 1), begin)
+
+    def _take_turn(self, lines: Mapping[Hashable, int], go_on: Callable[[], object]) -> None:
+        def came() -> None:
+            self._run_clock()
+            go_on()
+
+        self.turn = self.ioloop.turns.wait({} if self.simultaneous else lines, came)
+        if self.is_unwanted:
+            self.given_up(self.ws)
+
+    def _leave_turn(self) -> None:
+        if self.turn is not None:
+            self.turn.leave()
+            self.turn = None
+
+    def given_up(self, ws: WebSocket) -> None:
+        """The transaction was told to finish, and has nothing else to do: it need not wait for its turn."""
+        self.is_unwanted = True
+        if self.turn is not None and not self.turn.has_come:
+            self._leave_turn()
+            self.ioloop.reactor.next_tick(lambda reactor: ws.dialing_failed(None))
+
+    # Through a proxy
+
+    def _dial_proxy(self, via: URL) -> None:
+        self.connection = self.ioloop.client(
+            self._proxy_connected, address=via.host, port=via.port, timeout=max(0.001, self.time_left)
+        )
+
+    def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
+        if err is not None:
+            failure = type(err)(err.errno, f'no way to {self.url} by its proxy: {err.strerror}')
+            failure.__cause__ = err
+            self.ws.dialing_failed(failure)
+            return
+        assert stream is not None and self.tunnel is not None
+        stream.on('read', self._proxy_read)
+        stream.on('close', self._proxy_gone)
+        stream.write(self.tunnel.send())
+
+    def _proxy_read(self, stream: Stream, data: bytes) -> None:
+        """The proxy's answer came, or a part of it."""
+        assert self.tunnel is not None
+        try:
+            if not self.tunnel.receive(data):
+                return
+        except HandshakeError as exc:
+            self.ws.dialing_failed(exc)
+            return
+        stream.unsubscribe('read', self._proxy_read).unsubscribe('close', self._proxy_gone)
+        if not self.url.secure:
+            self._connected(self.ioloop, None, stream)
+            return
+        self.connection = self.ioloop.client(
+            self._connected, socket=stream.detach(), timeout=max(0.001, self.until - monotonic()), **self._tls()
+        )
+
+    def _proxy_gone(self, stream: Stream) -> None:
+        assert self.tunnel is not None
+        try:
+            self.tunnel.receive(b'')
+        except HandshakeError as exc:
+            self.ws.dialing_failed(exc)
+
+    # The handshake
+
+    def _tls(self) -> dict[str, Any]:
+        return {'tls': self.tls, 'server_hostname': self.url.host} if self.url.secure else {}
 
     def _connected(self, ioloop: IOLoop, err: Exception | None, stream: Stream | None) -> None:
-        ws = self.ws
-        if err is not None or stream is None:
-            ws.dialing_failed(err or OSError(f'could not connect to {self.url}'))
+        if stream is None:
+            self.ws.dialing_failed(err or OSError(f'could not connect to {self.url}'))
             return
-        ws.on('open', self._opened)
-        ws.drive(stream, ioloop, self.connection)
+        self.ws.drive(stream, ioloop, self.connection)
         stream.start()
 
-    def _opened(self, ws: WebSocket) -> None:
-        ws.unsubscribe('open', self._opened)
-        self._forget_timer()
+    def answered(self, ws: WebSocket) -> None:
+        """The server accepted; ``open`` is what comes next."""
+        self.is_answered = True
+        self._stop_clock()
+        self._leave_turn()
         if self.ping_interval:
             self.timer = self.ioloop.reactor.recurring(self._ping, self.ping_interval)
 
-    def _ping(self, reactor: Any) -> None:
-        self.ws.keep_alive()
+    def refused(self, ws: WebSocket, exc: HandshakeError) -> bool:
+        """The server did not accept; tells whether that was a redirect, and so taken care of."""
+        if exc.status not in _REDIRECTS or 'location' not in exc.headers or not self.max_redirects:
+            return False
+        try:
+            self._follow(exc.headers['location'])
+        except ValueError as why:
+            message = f'{exc}, which is not followed: {why}'
+            ws.dialing_failed(
+                HandshakeError(message, status=exc.status, headers=exc.headers, body=exc.body, response=exc.response)
+            )
+        return True
+
+    def _follow(self, location: str) -> None:
+        """Go where a redirect leads; raises ValueError where that makes no sense."""
+        url = redirected_url(self.url, location)
+        if str(url) in self.visited:
+            raise ValueError(f'the redirects go in a circle, {" to ".join(self.visited)} and back')
+        if len(self.visited) > self.max_redirects:
+            raise ValueError(f'it is one more than max_redirects={self.max_redirects}')
+        self.visited.append(str(url))
+        if url.origin != self.url.origin:
+            self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in _PRIVATE])
+        self.url = url
+        self.ws.forget().close()
+        self._stop_clock()
+        self._leave_turn()
+        self.ws.client_handshake(url, headers=self.headers, origin=self.origin)
+        self.begin()
+
+    # Time, and the end
+
+    def _run_clock(self) -> None:
+        self.until = monotonic() + self.time_left
+        self.timer = self.ioloop.reactor.timer(self._too_late, self.time_left)
+
+    def _stop_clock(self) -> None:
+        if self.timer is not None:
+            self.ioloop.reactor.remove(self.timer)
+            self.timer = None
+            self.time_left = max(0.0, self.until - monotonic())
 
     def _too_late(self, reactor: Any) -> None:
         self.timer = None
         self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
-        if self.connection is not None:
-            self.ioloop.remove(self.connection)
+
+    def _ping(self, reactor: Any) -> None:
+        self.ws.keep_alive()
 
     def _loop_finishes(self, ioloop: IOLoop) -> None:
         if self.ws.established:
@@ -123,10 +325,12 @@ class _Dial:
 
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""
-        self._forget_timer()
+        self._stop_clock()
+        self._leave_turn()
         self.ioloop.unsubscribe('finish', self._loop_finishes)
-
-    def _forget_timer(self) -> None:
-        if self.timer is not None:
-            self.ioloop.reactor.remove(self.timer)
-            self.timer = None
+        if not self.is_answered and self.connection is not None:
+            stream = self.ioloop.stream(self.connection)
+            if stream is not None:
+                stream.close()
+            else:
+                self.ioloop.remove(self.connection)  # it is being dialed

@@ -33,15 +33,15 @@ import sys
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar, overload
-from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 import h11
 
 from . import jsons
-from .errors import HandshakeError, InvalidState
+from .errors import HandshakeError, InvalidState, NegotiationError
 from .extensions import ExtensionList, format_extensions, parse_extensions
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     'parse_extensions',
     'parse_subprotocols',
     'parse_url',
+    'redirected_url',
 ]
 
 HeadersLike = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str | bytes, str | bytes]]
@@ -1199,11 +1200,12 @@ class ClientHandshake:
         if accepted is not None:
             try:
                 extensions = parse_extensions(accepted)
-            except ValueError as exc:
-                self._fail(f"the server's Sec-WebSocket-Extensions header is malformed: {exc}", answer)
+            except NegotiationError as exc:
+                self._fail(f"the server's Sec-WebSocket-Extensions header is malformed: {exc}", answer, exc)
             for name, _ in extensions:
                 if name not in self._offered:
-                    self._fail(f'the server accepted extension {_shorten(name)}, which was not offered', answer)
+                    message = f'the server accepted extension {_shorten(name)}, which was not offered'
+                    self._fail(message, answer, NegotiationError(message))
         self.subprotocol = chosen
         self.extensions = extensions
 
@@ -1215,11 +1217,15 @@ class ClientHandshake:
         message = f'the server answered {head.status}{phrase}{where} instead of 101 Switching Protocols'
         self._fail(message, Response(head.status, head.headers, bytes(self._body), head.reason))
 
-    def _fail(self, message: str, answer: Response | None = None) -> NoReturn:
+    def _fail(
+        self, message: str, answer: Response | None = None, cause: NegotiationError | None = None
+    ) -> NoReturn:
         self._http = None
         if answer is None:
             raise HandshakeError(message)
-        raise HandshakeError(message, status=answer.status, headers=answer.headers, body=answer.body, response=answer)
+        raise HandshakeError(
+            message, status=answer.status, headers=answer.headers, body=answer.body, response=answer
+        ) from cause
 
 
 def _offer_subprotocols(names: Sequence[str]) -> str | None:
@@ -1269,6 +1275,11 @@ class URL:
     def secure(self) -> bool:
         """Whether it is TLS."""
         return self.scheme.startswith('wss')
+
+    @property
+    def origin(self) -> tuple[str, str, int, str | None]:
+        """Whom one talks to there: two URLs with the same may share what is meant for that one alone."""
+        return self.scheme, self.host, self.port, self.unix_path
 
     @property
     def host_header(self) -> str:
@@ -1346,6 +1357,37 @@ def parse_url(url: str) -> URL:
     )
 
 
+def redirected_url(url: URL, location: str) -> URL:
+    """Where the ``Location`` of a redirect leads from a URL (RFC 9110 section 10.2.2).
+
+    ::
+
+        redirected_url(parse_url('ws://example.com/chat'), '/rooms/1')          # ws://example.com/rooms/1
+        redirected_url(parse_url('ws://example.com/'), 'https://example.com/')  # wss://example.com/
+
+    A fragment is dropped. On the same host, port and scheme a user name and password are kept.
+
+    Raises:
+        ValueError: it is malformed, or leads where a server may not send a client: from TLS to no TLS, to a Unix
+            socket, or away from one.
+    """
+    scheme = 'wss' if url.secure else 'ws'
+    base = f'{scheme}://localhost{url.target}' if url.unix_path is not None else str(url)
+    location = _quote_target(location.encode('latin-1')).partition('#')[0]  # as bytes: most are UTF-8, none need be
+    found = parse_url(urljoin(base, location))
+    if found.unix_path is not None:
+        raise ValueError(f'{_shown(location)} is a Unix socket: a server may not send a client to one')
+    if url.secure and not found.secure:
+        raise ValueError(f'{_shown(location)} is without TLS: from wss:// nobody is sent to ws://')
+    if url.unix_path is not None:
+        if (found.scheme, found.host_header) != (scheme, 'localhost'):
+            raise ValueError(f'{_shown(location)} leads away from the Unix socket {url.unix_path}')
+        return replace(url, target=found.target)
+    if found.origin == url.origin and found.username is None:
+        return replace(found, username=url.username, password=url.password)
+    return found
+
+
 def _parse_host(url: str, host: str, bracketed: bool) -> str:
     if not host:
         raise ValueError(
@@ -1392,9 +1434,11 @@ def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
     )
 
 
-def _quote_target(target: str) -> str:
+def _quote_target(target: str | bytes) -> str:
     """Percent-encodes what is not ASCII, and leaves all that is, percent signs too, as it was written."""
-    return target if target.isascii() else quote(target, safe='!"#$%&\'()*+,/:;<=>?@[\\]^`{|}~')
+    if isinstance(target, str) and target.isascii():
+        return target
+    return quote(target, safe='!"#$%&\'()*+,/:;<=>?@[\\]^`{|}~')
 
 
 def _shown(url: str) -> str:

@@ -28,7 +28,7 @@ from typing import Any, Self
 from . import jsons
 from .buffers import Receiver, WriteBuffer
 from .emitter import EmitterCore, EventEmitter
-from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
+from .errors import ConnectionClosed, HandshakeError, InvalidState, NegotiationError, ProtocolError
 from .extensions import Extension, as_factories, negotiate_client, negotiate_server, offer_header
 from .frames import Close, CloseCode, Frame, build_frame, head_byte, make_frame, octets, parse_frame, write_frame
 from .handshake import ClientHandshake, Request, Response, ServerHandshake
@@ -92,7 +92,10 @@ class TransactionProtocol(Protocol):
         """The peer will send no more."""
         ws = self.ws
         if ws is not None and ws._handshaking:
+            handshake = ws.handshake
             ws._shake(b'')
+            if handshake is not None and ws.handshake is not handshake:
+                return  # a redirect is followed: what ended is no connection of ours any more
         self.receive_eof()
         if self.stream is not None:
             self.stream.close_gracefully()
@@ -372,7 +375,10 @@ class TransactionCore(EmitterCore):
             protocol.send_close(code, reason or '')
             self._close_began()
         elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
+            nothing_else = self._early is None
             self._wait(0, (code, reason or ''))
+            if nothing_else and self.owner is not None and isinstance(self.handshake, ClientHandshake):
+                self.owner.given_up(self)
         self._resume()
         return self
 
@@ -519,10 +525,12 @@ class TransactionCore(EmitterCore):
         except HandshakeError as exc:
             if isinstance(self.handshake, ServerHandshake):
                 self._refuse(exc.response)
-            else:
+            elif self.owner is None or not self.owner.refused(self, exc):
                 self._shake_failed(exc)
         except ProtocolError as exc:
-            self._shake_failed(HandshakeError(str(exc), status=101))
+            failure = HandshakeError(str(exc), status=101)
+            failure.__cause__ = exc
+            self._shake_failed(failure)
 
     def requested(
         self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None = None
@@ -572,6 +580,8 @@ class TransactionCore(EmitterCore):
         extensions = negotiate_client(as_factories(self._compression), answer)
         self.res = response
         self.subprotocol = handshake.subprotocol
+        if self.owner is not None:
+            self.owner.answered(self)
         self._establish(extensions, handshake.trailing_data)
 
     def _establish(self, extensions: Sequence[Any], trailing: bytes) -> None:
@@ -623,9 +633,25 @@ class TransactionCore(EmitterCore):
     def _shake_failed(self, exc: BaseException) -> None:
         """The server's answer is not what it has to be (client)."""
         self._complain(exc)
-        self._protocol._discard()
-        if self._protocol.stream is not None:
-            self._protocol.stream.close()
+        protocol = self._protocol
+        if isinstance(exc.__cause__, NegotiationError) and not self._finished:
+            # The server takes the connection for open: it is told why it is not to be (RFC 6455 7.1.7, 7.4.1).
+            self._handshaking = False
+            self._early = None
+            if self.owner is not None:
+                self.owner.answered(self)
+            protocol.state = State.OPEN
+            protocol.fail(exc.__cause__.code, self._needed(exc.__cause__))
+            self._resume()
+            return
+        protocol._discard()
+        if protocol.stream is not None:
+            protocol.stream.close()
+
+    def _needed(self, exc: NegotiationError) -> str:
+        """The reason of a 1010: the extensions that are needed (RFC 6455 7.4.1), and what is wrong with the answer."""
+        offered = dict.fromkeys(name for name, _ in self.req.extensions) if self.req is not None else ()
+        return f'needed: {", ".join(offered)}; {exc}' if offered else str(exc)
 
     def with_protocols(self, *names: str) -> str | None:
         """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
@@ -703,10 +729,13 @@ class TransactionCore(EmitterCore):
         """This loop is about to drive the transaction."""
         self._ioloop = ioloop
 
-    def dialing_failed(self, exc: BaseException) -> None:
-        """The connection did not come to be (client): ``error``, then ``finish``."""
+    def dialing_failed(self, exc: BaseException | None) -> None:
+        """The connection did not come to be (client): ``error`` (not for None: it was not wanted), then ``finish``."""
         if not self._finished:
-            self._shake_failed(exc)
+            if exc is None:
+                self._protocol._discard()
+            else:
+                self._shake_failed(exc)
             self.closed()
 
     def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
@@ -720,6 +749,14 @@ class TransactionCore(EmitterCore):
         if out is not None and out.size:
             stream.write(out.take())
         self._tell(self._events.get('connection'), connection)
+
+    def forget(self) -> Any:
+        """Let go of the stream and of the handshake, to begin again elsewhere (client); returns the stream."""
+        protocol = self._protocol
+        stream = protocol.stream
+        stream.receiver = protocol.stream = protocol.out = None
+        self.handshake = self.connection = self._addresses = None
+        return stream
 
     def _close_began(self) -> None:
         """The close began: the peer has `close_timeout` seconds to do its part."""

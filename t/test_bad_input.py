@@ -520,12 +520,27 @@ def test_a_client_whose_server_does_not_speak_http_says_so(reactor_name: str, an
     ids=['compression', 'unknown extension', 'subprotocol'],
 )
 def test_a_client_refuses_what_it_did_not_offer(reactor_name: str, headers: list[str]) -> None:
-    client = Client(reactor_name, lambda raw: (switch(raw, *headers), raw.read_all()))
-    assert client.end[0] == 1006
+    client = Client(reactor_name, lambda raw: (switch(raw, *headers), raw.read()))
+    assert client.end[0] == (1010 if 'Extensions' in headers[0] else 1006)
     [exc] = client.errors
     assert isinstance(exc, pyjows.HandshakeError)
     assert exc.status == 101
     assert headers[0].split(': ')[1] in str(exc)
+    assert not client.opened
+
+
+def test_a_server_hears_which_extensions_a_client_needs_when_it_fails_because_of_them(reactor_name: str) -> None:
+    heard = []
+    client = Client(
+        reactor_name,
+        lambda raw: (switch(raw, 'Sec-WebSocket-Extensions: permessage-deflate; x=1'), heard.append(raw.frame())),
+        compression=True,
+    )
+    [(opcode, payload)] = heard
+    assert opcode == CLOSE
+    assert payload[:2] == (1010).to_bytes(2, 'big')
+    assert payload[2:].startswith(b'needed: permessage-deflate; ')
+    assert client.end == (1010, payload[2:].decode())
     assert not client.opened
 
 

@@ -6,8 +6,9 @@ import asyncio
 import gc
 import socket
 import ssl
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -216,6 +217,431 @@ def test_tls_names_the_host_that_is_wanted(ioloop, run_until, assert_idle):
     server.stop()
     run_until(ioloop, lambda: ws.is_finished and not ioloop.connections)
     assert_idle(ioloop)
+
+
+# One at a time (RFC 6455 4.1)
+
+
+class Slow:
+    """A server that answers upgrades when it is told to. `streams` has its connections, in order."""
+
+    def __init__(self, ioloop: IOLoop, run_until: Callable[..., None], **where: Any) -> None:
+        self.ioloop = ioloop
+        self.run_until = run_until
+        self.streams: list[Any] = []
+        self.received: list[bytearray] = []
+        self.id = ioloop.server(self._accepted, **(where or {'address': '127.0.0.1'}))
+        self.port = ioloop.acceptor(self.id).port
+        self.url = f'ws://127.0.0.1:{self.port}/'
+
+    def _accepted(self, loop: IOLoop, stream: Any, id: str) -> None:
+        received = bytearray()
+        self.streams.append(stream)
+        self.received.append(received)
+        stream.on('read', lambda stream, data: received.extend(data))
+
+    def answer(self, number: int) -> None:
+        """Accept the upgrade of connection `number`, when it is here."""
+        self.run_until(self.ioloop, lambda: len(self.received) > number and b'\r\n\r\n' in self.received[number])
+        head, _, rest = bytes(self.received[number]).partition(b'\r\n\r\n')
+        ws = pyjows.WebSocket()
+
+        def read(stream: Any, data: bytes) -> None:
+            stream.write(ws.server_read(data).server_write())
+            if ws.protocol.eof_sent:
+                stream.close_gracefully()
+
+        self.streams[number].unsubscribe('read').on('read', read)
+        self.streams[number].write(ws.server_read(head + b'\r\n\r\n' + rest).server_write())
+
+    def a_while(self) -> None:
+        """Turn the loop for long enough that what is to come would have come."""
+        over: list[bool] = []
+        self.ioloop.timer(lambda loop: over.append(True), 0.1)
+        self.run_until(self.ioloop, lambda: over)
+
+    def stop(self, *clients: Any) -> None:
+        """Close everything, which has to leave nothing on the loop."""
+        for ws in clients:
+            ws.finish()
+        self.ioloop.remove(self.id)
+        for stream in self.streams:
+            stream.close()
+        self.run_until(self.ioloop, lambda: all(ws.is_finished for ws in clients) and not self.ioloop.connections)
+
+
+@pytest.fixture
+def slow(ioloop: IOLoop, run_until: Any, assert_idle: Any) -> Iterator[Slow]:
+    slow = Slow(ioloop, run_until)
+    yield slow
+    slow.stop()
+    assert_idle(ioloop)
+    assert not len(ioloop.turns)
+
+
+def test_connections_to_one_address_are_made_one_after_the_other(ioloop, slow, run_until):
+    clients = [pyjows.connect(slow.url, ioloop=ioloop) for _ in range(4)]
+    for n, ws in enumerate(clients):
+        run_until(ioloop, lambda: len(slow.streams) == n + 1)
+        slow.a_while()
+        assert [ws.established for ws in clients].count(True) == n
+        assert len(slow.streams) == n + 1, 'the next one waits until this one is open'
+        slow.answer(n)
+        run_until(ioloop, lambda: ws.established)
+    slow.stop(*clients)
+
+
+def test_a_host_by_another_name_is_the_same_host(ioloop, slow, run_until):
+    first = pyjows.connect(slow.url, ioloop=ioloop)
+    second = pyjows.connect(slow.url.replace('127.0.0.1', 'localhost'), ioloop=ioloop)
+    run_until(ioloop, lambda: slow.streams)
+    slow.a_while()
+    assert len(slow.streams) == 1
+    slow.answer(0)
+    slow.answer(1)
+    run_until(ioloop, lambda: first.established and second.established)
+    slow.stop(first, second)
+
+
+def test_other_ports_of_an_address_wait_as_well(ioloop, slow, server, run_until):
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(server.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: slow.streams)
+    slow.a_while()
+    assert not second.established
+    slow.answer(0)
+    run_until(ioloop, lambda: second.established)
+    second.finish()
+    slow.stop(first)
+
+
+def test_another_address_need_not_wait(ioloop, slow, run_until):
+    elsewhere = pyjows.serve('ws://127.0.0.2:0', ioloop=ioloop)
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(elsewhere.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: second.established)
+    assert not first.established
+    elsewhere.stop()
+    slow.answer(0)
+    slow.stop(first, second)
+
+
+def test_another_loop_need_not_wait(ioloop, slow, reactor_name, run_until):
+    other = IOLoop(reactor_name)
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(slow.url, ioloop=other)
+    seen = log(second, 'open')
+    thread = threading.Thread(target=other.start)
+    thread.start()
+    run_until(ioloop, lambda: len(slow.streams) == 2)
+    for n in (0, 1):
+        slow.answer(n)
+    run_until(ioloop, lambda: first.established)
+    while not seen:
+        slow.a_while()
+    slow.stop(first)
+    thread.join(30)
+    assert second.is_finished
+    other.close()
+
+
+def test_a_unix_socket_has_no_address_to_wait_for(ioloop, run_until, tmp_path, assert_idle):
+    slow = Slow(ioloop, run_until, path=tmp_path / 'slow')
+    clients = [pyjows.connect(f'ws+unix://{tmp_path}/slow', ioloop=ioloop) for _ in range(2)]
+    run_until(ioloop, lambda: len(slow.streams) == 2)
+    for n in (0, 1):
+        slow.answer(n)
+    slow.stop(*clients)
+    assert_idle(ioloop)
+
+
+def test_those_that_ask_for_it_are_made_simultaneously(ioloop, slow, run_until):
+    clients = [pyjows.connect(slow.url, ioloop=ioloop, simultaneous=True) for _ in range(3)]
+    run_until(ioloop, lambda: len(slow.streams) == 3)
+    for n in range(3):
+        slow.answer(n)
+    run_until(ioloop, lambda: all(ws.established for ws in clients))
+    slow.stop(*clients)
+
+
+def test_a_dead_peer_delays_the_others_by_its_own_timeout_at_most(ioloop, slow, run_until):
+    dead = pyjows.connect(slow.url, ioloop=ioloop, timeout=0.05)
+    errors = log(dead, 'error')
+    others = [pyjows.connect(slow.url, ioloop=ioloop) for _ in range(2)]
+    run_until(ioloop, lambda: dead.is_finished)
+    assert '0.05 seconds' in str(errors[0][1])
+    for n in (1, 2):
+        slow.answer(n)
+    run_until(ioloop, lambda: all(ws.established for ws in others))
+    slow.stop(*others)
+
+
+def test_the_time_in_the_queue_is_not_counted(ioloop, slow, run_until):
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(slow.url, ioloop=ioloop, timeout=0.8)
+    over = []
+    ioloop.timer(lambda loop: over.append(True), 1)
+    run_until(ioloop, lambda: over)
+    assert not second.is_finished
+    slow.answer(0)
+    slow.answer(1)
+    run_until(ioloop, lambda: second.established)
+    slow.stop(first, second)
+
+
+def test_one_that_is_given_up_leaves_the_queue(ioloop, slow, run_until):
+    first, second, third = (pyjows.connect(slow.url, ioloop=ioloop) for _ in range(3))
+    seen = log(second, 'open', 'error', 'finish')
+    run_until(ioloop, lambda: slow.streams)
+    second.finish(1000)
+    assert not seen, 'not within the call'
+    run_until(ioloop, lambda: second.is_finished)
+    assert seen == [('finish', 1006, '')]
+    for n in (0, 1):
+        slow.answer(n)
+    run_until(ioloop, lambda: third.established)
+    slow.a_while()
+    assert len(slow.streams) == 2
+    slow.stop(first, third)
+
+
+def test_one_that_is_given_up_before_it_stands_in_the_queue_does_not_wait_either(ioloop, slow, run_until):
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(slow.url, ioloop=ioloop).finish(1000)
+    seen = log(second, 'open', 'error', 'finish')
+    run_until(ioloop, lambda: second.is_finished)
+    assert seen == [('finish', 1006, '')]
+    assert not first.established
+    slow.answer(0)
+    slow.stop(first)
+
+
+def test_one_that_has_something_to_say_before_it_finishes_waits_to_say_it(ioloop, slow, run_until):
+    first = pyjows.connect(slow.url, ioloop=ioloop)
+    second = pyjows.connect(slow.url, ioloop=ioloop).send(text='something').finish(1000)
+    seen = log(second, 'finish')
+    for n in (0, 1):
+        slow.answer(n)
+    run_until(ioloop, lambda: second.is_finished)
+    assert seen == [('finish', 1000, '')]
+    slow.stop(first)
+
+
+def test_a_stop_of_the_loop_ends_those_that_wait(ioloop, slow, assert_idle):
+    clients = [pyjows.connect(slow.url, ioloop=ioloop) for _ in range(3)]
+    seen = [log(ws, 'error', 'finish') for ws in clients]
+    ioloop.timer(lambda loop: loop.stop_gracefully(0.1), 0.05)
+    ioloop.start()
+    assert [[event for event, *_ in events] for events in seen] == [['error', 'finish']] * 3
+    assert not len(ioloop.turns)
+
+
+def test_a_reset_of_the_loop_forgets_those_that_wait(ioloop, slow, run_until, assert_idle):
+    for _ in range(3):
+        pyjows.connect(slow.url, ioloop=ioloop)
+    run_until(ioloop, lambda: slow.streams)
+    ioloop.reset()
+    assert not len(ioloop.turns)
+    again = Slow(ioloop, run_until)
+    ws = pyjows.connect(again.url, ioloop=ioloop)
+    again.answer(0)
+    run_until(ioloop, lambda: ws.established)
+    again.stop(ws)
+
+
+def test_many_connections_are_made_in_a_row(ioloop, server, run_until):
+    clients = [pyjows.connect(server.urls[0], ioloop=ioloop) for _ in range(300)]
+    run_until(ioloop, lambda: all(ws.established for ws in clients))
+    for ws in clients:
+        ws.finish()
+    run_until(ioloop, lambda: all(ws.is_finished for ws in clients))
+
+
+def test_many_connections_fail_in_a_row(ioloop, nobody, run_until, assert_idle):
+    clients = [pyjows.connect(nobody, ioloop=ioloop) for _ in range(1500)]
+    for ws in clients:
+        ws.on('error', lambda ws, exc: None)
+    run_until(ioloop, lambda: all(ws.is_finished for ws in clients))
+    assert_idle(ioloop)
+
+
+def test_the_next_one_is_made_though_an_open_handler_raises(ioloop, server, run_until):
+    first, second = (pyjows.connect(server.urls[0], ioloop=ioloop, timeout=0.5) for _ in range(2))
+    first.on('open', lambda ws: 1 / 0)
+    errors = log(first, 'error')
+    run_until(ioloop, lambda: second.established)
+    over = []
+    ioloop.timer(lambda loop: over.append(True), 0.6)
+    run_until(ioloop, lambda: over)
+    assert [type(exc) for _, exc in errors] == [ZeroDivisionError], 'it is open: there is nothing left to be late for'
+    for ws in (first, second):
+        ws.finish()
+    run_until(ioloop, lambda: first.is_finished and second.is_finished)
+
+
+# Redirects
+
+
+def redirect(server: Any, *answers: tuple[int, str] | None) -> list[Any]:
+    """Have a server answer its first requests with status and Location, later ones with 101; what was requested."""
+    seen: list[Any] = []
+
+    @server.on
+    def websocket(server: Any, ws: Any) -> None:
+        seen.append(ws.req)
+        answer = answers[len(seen) - 1] if len(seen) <= len(answers) else None
+        if answer is not None:
+            ws.reject(answer[0], headers={'Location': answer[1]}, body='elsewhere')
+
+    return seen
+
+
+@pytest.fixture
+def another(ioloop: IOLoop, run_until: Any) -> Iterator[Any]:
+    """A second server, on another port: another origin."""
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    yield server
+    server.stop()
+    run_until(ioloop, lambda: not server.connections)
+
+
+@pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed(ioloop, server, run_until, status):
+    requests = redirect(server, (status, '/there?room=1'))
+    ws = pyjows.connect(f'{server.urls[0]}/here', ioloop=ioloop, subprotocols=['v1'])
+    seen = log(ws, 'open', 'text', 'error', 'finish')
+    ws.send(text='waited')
+    run_until(ioloop, lambda: ('text', 'waited') in seen)
+    assert [request.target for request in requests] == ['/here', '/there?room=1']
+    assert requests[1].subprotocols == ('v1',)
+    assert requests[0].headers['sec-websocket-key'] != requests[1].headers['sec-websocket-key']
+    assert ws.req.target == '/there?room=1'
+    ws.finish(1000)
+    run_until(ioloop, lambda: ws.is_finished)
+    assert seen == [('open',), ('text', 'waited'), ('finish', 1000, '')]
+
+
+def test_a_redirect_to_the_same_origin_keeps_all_headers(ioloop, server, run_until):
+    requests = redirect(server, (307, '/there'))
+    ws = pyjows.connect(
+        server.urls[0].replace('//', '//ann:secret@'), ioloop=ioloop, headers=iter([('Cookie', 'a=b')]), origin='https://a'
+    )
+    run_until(ioloop, lambda: ws.established)
+    for name in ('authorization', 'cookie', 'origin', 'host'):
+        assert requests[0].headers[name] == requests[1].headers[name]
+    ws.finish()
+    run_until(ioloop, lambda: ws.is_finished)
+
+
+def test_a_redirect_to_another_origin_leaves_secrets_behind(ioloop, server, another, run_until):
+    redirect(server, (302, another.urls[0].replace('ws:', 'http:') + '/there'))
+    requests = redirect(another, (302, '/farther'))
+    ws = pyjows.connect(
+        server.urls[0].replace('//', '//ann:secret@'),
+        ioloop=ioloop,
+        headers={'Authorization': 'Bearer t', 'Cookie': 'a=b', 'Host': 'a.example', 'X-Other': 'yes'},
+    )
+    run_until(ioloop, lambda: ws.established)
+    assert [request.target for request in requests] == ['/there', '/farther']
+    for request in requests:
+        assert 'authorization' not in request.headers
+        assert 'cookie' not in request.headers
+        assert request.headers['host'] == f'127.0.0.1:{another.ports[0]}'
+        assert request.headers['x-other'] == 'yes'
+    ws.finish()
+    run_until(ioloop, lambda: ws.is_finished)
+
+
+def refusal(ioloop: IOLoop, run_until: Any, url: str, **options: Any) -> HandshakeError:
+    """The error that a connection ends with."""
+    ws = pyjows.connect(url, ioloop=ioloop, **options)
+    seen = log(ws, 'open', 'error', 'finish')
+    run_until(ioloop, lambda: ws.is_finished and not ioloop.connections)
+    (_, exc), (_, code, _) = seen
+    assert code == 1006
+    assert isinstance(exc, HandshakeError)
+    return exc
+
+
+def test_with_max_redirects_0_a_redirect_is_an_error(ioloop, server, run_until):
+    requests = redirect(server, (302, '/there'))
+    exc = refusal(ioloop, run_until, server.urls[0], max_redirects=0)
+    assert (exc.status, exc.headers['location'], exc.body) == (302, '/there', b'elsewhere')
+    assert len(requests) == 1
+
+
+def test_redirects_are_limited(ioloop, server, run_until):
+    requests = redirect(server, *((302, f'/{n}') for n in range(20)))
+    exc = refusal(ioloop, run_until, server.urls[0], max_redirects=3)
+    assert 'max_redirects=3' in str(exc)
+    assert len(requests) == 4
+
+
+def test_redirects_that_go_in_a_circle_are_an_error(ioloop, server, another, run_until):
+    redirect(server, (302, f'{another.urls[0]}/there'))
+    redirect(another, (302, f'{server.urls[0]}/here'))
+    exc = refusal(ioloop, run_until, f'{server.urls[0]}/here')
+    assert 'circle' in str(exc)
+
+
+@pytest.mark.parametrize(
+    'location', ['ftp://example.com/', 'http://', 'ws+unix:///tmp/x', '//[', 'ws://127.0.0.1:0/'], ids=str
+)
+def test_a_location_that_leads_nowhere_is_an_error_with_the_answer(ioloop, server, run_until, location):
+    redirect(server, (302, location))
+    exc = refusal(ioloop, run_until, server.urls[0])
+    assert exc.status == 302
+    assert 'not followed' in str(exc)
+
+
+def test_no_redirect_leads_from_tls_to_no_tls_but_one_may_lead_to_it(ioloop, server, run_until):
+    authority = trustme.CA()
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert('127.0.0.1').configure_cert(theirs)
+    authority.configure_trust(ours)
+    secure = pyjows.serve('wss://127.0.0.1:0', ioloop=ioloop, tls=theirs)
+
+    redirect(server, (301, secure.urls[0]))
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop, tls=ours)
+    run_until(ioloop, lambda: ws.established)
+    ws.finish()
+    run_until(ioloop, lambda: ws.is_finished)
+
+    requests = redirect(secure, (301, f'{server.urls[0]}/plain'))
+    exc = refusal(ioloop, run_until, secure.urls[0], tls=ours)
+    assert 'TLS' in str(exc)
+    assert len(requests) == 1
+    secure.stop()
+
+
+def test_a_redirect_of_a_unix_socket_stays_there(ioloop, run_until, tmp_path):
+    server = pyjows.serve(f'ws+unix://{tmp_path}/sock', ioloop=ioloop)
+    requests = redirect(server, (302, '/there'), None, (302, 'ws://127.0.0.1:9/'))
+    ws = pyjows.connect(f'ws+unix://{tmp_path}/sock:/here', ioloop=ioloop)
+    run_until(ioloop, lambda: ws.established)
+    assert [request.target for request in requests] == ['/here', '/there']
+    ws.finish()
+    run_until(ioloop, lambda: ws.is_finished)
+    assert 'Unix socket' in str(refusal(ioloop, run_until, f'ws+unix://{tmp_path}/sock:/here'))
+    server.stop()
+
+
+def test_a_redirect_without_end_of_its_body_but_that_of_the_connection_is_followed(ioloop, server, run_until):
+    @ioloop.server(address='127.0.0.1')
+    def old(loop, stream, id):
+        answer = f'HTTP/1.0 302 Found\r\nLocation: {server.urls[0]}\r\n\r\nelsewhere'
+        stream.on('read', lambda stream, data: stream.write(answer.encode()).close_gracefully())
+
+    ws = pyjows.connect(f'ws://127.0.0.1:{ioloop.acceptor(old).port}', ioloop=ioloop)
+    seen = log(ws, 'text')
+    ws.send(text='hi')
+    run_until(ioloop, lambda: seen)
+    ws.finish()
+    run_until(ioloop, lambda: ws.is_finished)
+    ioloop.remove(old)
+
+
+def test_the_timeout_is_one_for_all_redirects(ioloop, slow, server, run_until):
+    redirect(server, (302, slow.url))
+    exc = refusal(ioloop, run_until, server.urls[0], timeout=0.2)
+    assert slow.url in str(exc)
+    assert '0.2 seconds' in str(exc)
+    slow.stop()
 
 
 # Ending

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyee
 import pytest
-from byhand import BINARY, CLOSE, CONT, PING, REQUEST, TEXT, frame, frames, log, opened, pair, pump
+from byhand import BINARY, CLOSE, CONT, PING, REQUEST, TEXT, close, frame, frames, log, opened, pair, pump
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -221,21 +221,57 @@ def test_with_compression_does_nothing_for_a_client_that_offers_none():
     assert not client.compressed and not server.compressed
 
 
+def answered(client: WebSocket, extensions: str) -> None:
+    """A server accepts with these extensions."""
+    from pyjows.handshake import accept_key
+
+    key = re.search(rb'Sec-WebSocket-Key: (\S+)', client.client_write(), re.I)[1].decode()
+    client.client_read(
+        f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+        f'Sec-WebSocket-Accept: {accept_key(key)}\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n'.encode()
+    )
+
+
 def test_an_extension_that_was_not_offered_fails_the_client():
     client = WebSocket()
     seen = log(client, 'open', 'error', 'finish')
     client.client_handshake('ws://example.com/')
-    key = re.search(rb'Sec-WebSocket-Key: (\S+)', client.client_write(), re.I)[1].decode()
-    from pyjows.handshake import accept_key
-
-    client.client_read(
-        f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-        f'Sec-WebSocket-Accept: {accept_key(key)}\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n'.encode()
-    )
+    answered(client, 'permessage-deflate')
     client.closed()
     assert [event for event, *_ in seen] == ['error', 'finish']
     assert isinstance(seen[0][1], pyjows.HandshakeError)
-    assert seen[1][1] == 1006
+    assert seen[1][1] == 1010
+
+
+@pytest.mark.parametrize(
+    ('offered', 'accepted', 'reason'),
+    [
+        (True, 'permessage-deflate; x=1', "needed: permessage-deflate; permessage-deflate has no parameter 'x'"),
+        (True, 'x-unheard-of', "needed: permessage-deflate; the server accepted extension 'x-unheard-of', which"),
+        (True, ';', 'needed: permessage-deflate; Sec-WebSocket-Extensions is malformed'),
+        (False, 'x-unheard-of', "the server accepted extension 'x-unheard-of', which was not offered"),
+    ],
+)
+def test_a_client_that_fails_because_of_extensions_names_those_it_needs_in_its_1010(offered, accepted, reason):
+    client = WebSocket(compression=offered)
+    seen = log(client, 'open', 'error', 'text', 'finish')
+    client.client_handshake('ws://example.com/')
+    client.send(text='never')
+    answered(client, accepted)
+    [(head, payload)] = frames(client.client_write())
+    assert (head, payload[:2]) == (0x88, (1010).to_bytes(2, 'big'))
+    assert payload[2:].decode().startswith(reason)
+    client.client_read(frame(TEXT, b'not heard')).client_read(close(1010)).closed()
+    assert [event for event, *_ in seen] == ['error', 'finish']
+    assert seen[1][1] == 1010
+
+
+def test_the_reason_of_a_1010_fits_into_a_close_frame():
+    client = WebSocket()
+    client.client_handshake('ws://example.com/')
+    answered(client, 'x' * 1000)
+    [(_, payload)] = frames(client.client_write())
+    assert len(payload) <= 125
 
 
 def test_a_client_hears_when_the_connection_closes_before_the_answer():

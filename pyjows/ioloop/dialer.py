@@ -2,7 +2,8 @@
 
 Owns looking names up (in a few threads of its own, because `getaddrinfo` blocks) and the race of the addresses that are
 found, in the manner of RFC 8305 ("happy eyeballs"): the kinds of address take turns, and where one has not answered
-within a quarter of a second, the next is tried beside it; the first that connects wins. Must not know streams or TLS.
+within a quarter of a second, the next is tried beside it; the first that connects wins. Who wants to hold a connection
+back until something else is done is asked between the two (`admit`). Must not know streams or TLS.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
+from time import monotonic
 from typing import Any
 
 from ..reactor import Handle, Reactor, Timer
 
-__all__ = ['Dialer', 'Resolver']
+__all__ = ['Admit', 'Dialer', 'Resolver']
 
 AddressInfo = tuple[int, int, int, str, Any]
 Found = Sequence[AddressInfo] | BaseException
+
+Admit = Callable[[list[str], Callable[[], object]], object]
+"""``admit(addresses, begin)``: told the IP addresses that are about to be dialed, it calls `begin` when they may be."""
 
 # Seconds (RFC 8305 5: "Connection Attempt Delay").
 _STAGGER = 0.25
@@ -143,6 +148,8 @@ class Dialer:
         where: what is dialed, for messages.
         timeout: seconds for all of it.
         local_address: the IP address to dial from.
+        admit: asked, when the addresses of a host are known, before the first is dialed; the time until it lets them
+            through is not counted. All of them are tried for one connection.
     """
 
     def __init__(
@@ -153,10 +160,13 @@ class Dialer:
         where: str,
         timeout: float,
         local_address: str | None = None,
+        admit: Admit | None = None,
     ) -> None:
         self.reactor = reactor
         self.where = where
         self.local_address = local_address
+        self._admit = admit
+        self._until = monotonic() + timeout
         self._deadline = reactor.timer(self._timed_out, timeout)
         self._done: Callable[[OSError | None, _socket.socket | None], object] | None = done
         self._timeout = timeout
@@ -187,6 +197,11 @@ class Dialer:
         self._given = socket
         self.reactor.next_tick(lambda reactor: self._end(None, socket))
 
+    @property
+    def time_left(self) -> float:
+        """The seconds of the timeout that are left, at least a millisecond."""
+        return max(0.001, self._until - monotonic())
+
     def cancel(self) -> None:
         """Give up, quietly."""
         if self._given is not None and self._done is not None:
@@ -202,7 +217,19 @@ class Dialer:
             self._end(_socket.gaierror(code, f'{self._failure()}: no such host: {_cause(found)}'), None)
             return
         self._waiting.extend(self._in_turn(found))
-        self._next()
+        if self._admit is None or not self._waiting or self._waiting[0][0] not in (_socket.AF_INET, _socket.AF_INET6):
+            self._next()
+            return
+        time_left = self.time_left
+        self.reactor.remove(self._deadline)
+
+        def begin() -> None:
+            if self._done is not None:
+                self._until = monotonic() + time_left
+                self._deadline = self.reactor.timer(self._timed_out, time_left)
+                self._next()
+
+        self._admit(list(dict.fromkeys(map(_place, self._waiting))), begin)
 
     def _in_turn(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
         """In the order to try them: the kinds of address take turns, first comes the system's choice (RFC 8305 4)."""

@@ -16,16 +16,16 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from time import monotonic
 from types import CoroutineType
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..emitter import EventEmitter
 from ..reactor import Reactor, Timer, choose
-from .dialer import Dialer
+from .dialer import Admit, Dialer
 from .listener import Listener, listen
 from .stream import Shared, Stream
 from .tls import TLSNegotiation, TLSStream
+from .turns import Turns
 
 __all__ = ['IOLoop']
 
@@ -80,6 +80,7 @@ class IOLoop(EventEmitter):
     Attributes:
         reactor: the reactor. What a callback raises is emitted there as ``error``, or logged.
         shared: what the streams share (`Shared`).
+        turns: the lines in which connections to one place wait for each other (`Turns`).
         max_accepts: how many connections to accept in all, after which the loop stops gracefully; 0 (the default) for
             no end.
         max_connections: how many accepted connections there may be at a time (65536). At the limit accepting pauses:
@@ -102,6 +103,7 @@ class IOLoop(EventEmitter):
         super().__init__()
         self.reactor = choose(reactor)
         self.shared = Shared(self.reactor)
+        self.turns = Turns(self.reactor)
         self.max_accepts = 0
         self.multi_accept = _MULTI_ACCEPT
         self._max_connections = _MAX_CONNECTIONS
@@ -290,6 +292,8 @@ class IOLoop(EventEmitter):
             timeout: seconds until it must be connected, TLS included (10).
             tls: an `ssl.SSLContext` to speak TLS with, or True for the standard library's default.
             server_hostname: whose certificate to expect (`address`).
+            admit: called ``admit(addresses, begin)`` with the IP addresses that were found, before the first is dialed:
+                dialing goes on when it calls ``begin()``, and only then does the time run on.
 
         Returns:
             The id of the connection; `remove` cancels a connection that is not there yet, then the callback is not
@@ -315,6 +319,7 @@ class IOLoop(EventEmitter):
         timeout: float = _CONNECT_TIMEOUT,
         tls: ssl.SSLContext | bool | None = None,
         server_hostname: str | None = None,
+        admit: Admit | None = None,
     ) -> str:
         if sum(what is not None for what in (port, path, socket)) != 1:
             raise ValueError('a client connects to one of these: port (and address), path, socket')
@@ -330,11 +335,10 @@ class IOLoop(EventEmitter):
             raise ValueError('TLS needs server_hostname=, the name that the certificate is to be checked for')
 
         id = self._new_id()
-        deadline = monotonic() + timeout
         if port is not None:
             where = f'[{address}]:{port}' if ':' in address else f'{address}:{port}'
         else:
-            where = os.fsdecode(path) if path is not None else 'the peer of the given socket'
+            where = os.fsdecode(path) if path is not None else server_hostname or 'the peer of the given socket'
 
         def connected(exc: OSError | None, socket: _socket.socket | None) -> None:
             if socket is None or not tls:
@@ -347,7 +351,7 @@ class IOLoop(EventEmitter):
                     secured,
                     server_side=False,
                     server_hostname=server_hostname,
-                    timeout=max(0.001, deadline - monotonic()),
+                    timeout=dialer.time_left,
                 )
 
         def secured(exc: OSError | None, socket: ssl.SSLSocket | None) -> None:
@@ -357,7 +361,9 @@ class IOLoop(EventEmitter):
                 error.__cause__, exc = exc, error
             self._dialed_to(id, cb, exc, TLSStream(socket, self.shared) if socket is not None else None)
 
-        dialer = Dialer(self.reactor, connected, where=where, timeout=timeout, local_address=local_address)
+        dialer = Dialer(
+            self.reactor, connected, where=where, timeout=timeout, local_address=local_address, admit=admit
+        )
         self._dialers[id] = dialer
         if port is not None:
             dialer.start(address, port)
@@ -560,6 +566,7 @@ class IOLoop(EventEmitter):
         # The reactor first: in a child, it must not take the parent's descriptors out of the parent's kernel object.
         self.reactor.reset()
         self._drop_all()
+        self.shared.flush()  # what was to be flushed by a tick that is gone: it would wait for it for ever
         self._is_stopping = False
         self._stop_timer = None
         self._accepts = 0
@@ -571,6 +578,7 @@ class IOLoop(EventEmitter):
         self.reactor.close()
 
     def _drop_all(self) -> None:
+        self.turns.clear()
         for id in [*self._acceptors, *self._dialers]:
             self.remove(id)
         for negotiation in list(self._negotiations):
