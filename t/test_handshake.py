@@ -34,6 +34,7 @@ from pyjows.handshake import (
     generate_key,
     parse_subprotocols,
     parse_url,
+    redirected_url,
 )
 
 KEY = 'dGhlIHNhbXBsZSBub25jZQ=='  # the RFC's own example, section 1.3
@@ -1279,6 +1280,51 @@ def test_wsproto_and_websockets_accept_the_client() -> None:
 
 
 # URLs
+
+
+@pytest.mark.parametrize(
+    ('url', 'location', 'found'),
+    [
+        ('ws://a.example/chat?room=1', '/there', 'ws://a.example/there'),
+        ('ws://a.example/chat/here', 'there?room=2', 'ws://a.example/chat/there?room=2'),
+        ('ws://a.example/chat?room=1', '?room=2', 'ws://a.example/chat?room=2'),
+        ('ws://a.example:3000/', '//b.example/there', 'ws://b.example/there'),
+        ('ws://a.example/', 'http://b.example:81/', 'ws://b.example:81/'),
+        ('ws://a.example/', 'https://a.example/', 'wss://a.example/'),
+        ('ws://a.example/', 'wss://[::1]:3000/x', 'wss://[::1]:3000/x'),
+        ('wss://a.example/', '/there#fragment', 'wss://a.example/there'),
+        ('ws://a.example/', '/with a blank', 'ws://a.example/with%20a%20blank'),
+        ('ws://a.example/', 'Straße'.encode().decode('latin-1'), 'ws://a.example/Stra%C3%9Fe'),
+        ('ws+unix:///run/sock:/chat/here', 'there', 'ws+unix:///run/sock:/chat/there'),
+    ],
+)
+def test_a_redirect_leads_to_its_location(url, location, found):
+    assert str(redirected_url(parse_url(url), location)) == found
+
+
+@pytest.mark.parametrize(
+    ('url', 'location', 'reason'),
+    [
+        ('wss://a.example/', 'ws://a.example/', 'TLS'),
+        ('wss://a.example/', 'http://b.example/', 'TLS'),
+        ('ws://a.example/', 'ws+unix:///run/sock', 'Unix socket'),
+        ('ws+unix:///run/sock', 'ws://b.example/', 'Unix socket'),
+        ('ws+unix:///run/sock', '//localhost:81/', 'Unix socket'),
+        ('ws://a.example/', 'mailto:ann@a.example', 'no WebSocket URL'),
+    ],
+)
+def test_a_redirect_does_not_lead_where_a_server_may_not_send_a_client(url, location, reason):
+    with pytest.raises(ValueError, match=reason):
+        redirected_url(parse_url(url), location)
+
+
+def test_a_redirect_keeps_a_user_name_and_password_where_they_belong():
+    url = parse_url('ws://ann:secret@a.example/')
+    assert redirected_url(url, '/there').authorization == url.authorization
+    assert redirected_url(url, 'http://A.example:80/').authorization == url.authorization
+    assert redirected_url(url, 'ws://a.example:81/').authorization is None
+    assert redirected_url(url, 'wss://a.example/').authorization is None
+    assert redirected_url(url, 'ws://bob:other@a.example/').username == 'bob'
 
 
 @pytest.mark.parametrize(
