@@ -29,6 +29,7 @@ from .handshake import Headers, Request, Response
 from .ioloop import IOLoop, Stream
 from .protocol import Protocol, Side, State
 from .reactor import Reactor
+from .reconnect import Reconnector, backoff, reconnect
 from .run import run, stop
 from .server import Server, serve
 from .sides import ClientProtocol, ServerProtocol
@@ -57,6 +58,7 @@ __all__ = [
     'Protocol',
     'ProtocolError',
     'Reactor',
+    'Reconnector',
     'Request',
     'Response',
     'Server',
@@ -67,8 +69,10 @@ __all__ = [
     'WSConnection',
     'WebSocket',
     'WebSocketError',
+    'backoff',
     'broadcast',
     'connect',
+    'reconnect',
     'run',
     'serve',
     'stop',

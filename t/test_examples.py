@@ -1,11 +1,15 @@
 """Every program under examples/ runs as its docstring says, as a process of its own, and does what it is there for."""
 
+import http.server
 import json
+import socket
+import threading
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
 
 import pytest
+from background import until
 from program import ROOT, Program
 from websockets.sync.client import connect
 
@@ -73,6 +77,32 @@ def test_echo_client_says_that_nobody_is_there():
         assert client.end() == 0
         assert 'refused' in ' '.join(client.errors).lower()
         assert client.lines == [line for line in client.lines if line.startswith('Closed: 1006')]
+
+
+def test_reconnecting_client_comes_back_when_the_server_does():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        url = f'ws://127.0.0.1:{probe.getsockname()[1]}'
+    with example('reconnecting_client.py', url, '0.1') as client:
+        client.find('Not connected')
+        for times in (1, 2):
+            with example('timer.py', url, '0.1') as timer:
+                until(lambda: client.lines.count(f'Connected to {url}.') == times, f'the connection: {client}')  # noqa: B023
+                assert timer.stop() == 0
+            until(lambda: client.lines[-1].startswith('Not connected'), f'the loss: {client}')
+        assert client.stop() == 0
+        assert client.lines[-1].startswith('Closed: ')
+        assert not client.errors
+
+
+def test_reconnecting_client_does_not_try_a_refusal_again():
+    server = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    with example('reconnecting_client.py', f'ws://127.0.0.1:{server.server_port}/no-such-file') as client:
+        assert client.end() == 0
+        assert client.lines == ['Closed: 1006']
+        assert '404' in ' '.join(client.errors)
+    server.server_close()
 
 
 class Guest:

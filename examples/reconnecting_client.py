@@ -1,0 +1,46 @@
+"""Stays connected: prints what it hears, and when the connection is lost, connects again after a while.
+
+    python examples/reconnecting_client.py                              # to examples/timer.py, say
+    python examples/reconnecting_client.py ws://127.0.0.1:4000/ 0.5     # waits half a second at most the first time
+
+Start it before the server, stop the server, start the server again. Leave with Ctrl-C.
+"""
+
+import sys
+
+import pyjows
+
+url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
+first = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
+
+client = pyjows.reconnect(url, delays=lambda: pyjows.backoff(first))
+
+
+@client.on
+def websocket(client, ws):      # a new connection: all handlers are registered anew
+
+    @ws.on
+    def open(ws):
+        print(f'Connected to {url}.', flush=True)
+
+    @ws.on
+    def text(ws, message):
+        print(message, flush=True)
+
+
+@client.on
+def waiting(client, seconds):
+    print(f'Not connected; trying again in {seconds:.1f} s.', flush=True)
+
+
+@client.on
+def error(client, exc):         # not worth another try: a wrong address, a refusal
+    print(exc, file=sys.stderr)
+
+
+@client.on
+def finish(client, code, reason):
+    print(f'Closed: {code} {reason}'.rstrip(), flush=True)
+
+
+pyjows.run()

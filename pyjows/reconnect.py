@@ -1,0 +1,275 @@
+"""`reconnect()`: connects, and connects again when the connection is lost, each time after a while.
+
+Owns when there is another try, and how long to wait for it (RFC 6455 7.2.3). Must not know how a connection is made
+(`client.py`): each try is a `connect` of its own, with a `WebSocket` of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .client import connect
+from .emitter import EventEmitter
+from .errors import HandshakeError
+from .frames import CloseCode
+from .handshake import parse_url
+from .ioloop import IOLoop
+from .transaction import WebSocket
+
+__all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect']
+
+_log = logging.getLogger('pyjows')
+
+# The statuses below 500 that ask for another try: Request Timeout, Too Early, Too Many Requests.
+_COME_BACK = frozenset({408, 425, 429})
+
+
+def backoff(first: float = 5.0, longest: float = 60.0) -> Iterator[float]:
+    """The seconds to wait before one try after the other, for ever (RFC 6455 section 7.2.3).
+
+    The first is chosen from 0 to `first`, so that the clients of a server that went down do not all come back at once;
+    those after it grow: twice as much each time, up to `longest`, and somewhat less by chance.
+
+    ::
+
+        [round(delay) for _, delay in zip(range(6), backoff())]     # such as [3, 8, 14, 31, 57, 42]
+
+    Raises:
+        ValueError: not 0 < `first` <= `longest`.
+    """
+    if not 0 < first <= longest:
+        raise ValueError(f'backoff({first!r}, {longest!r}): give seconds, more than 0, the longest not below the first')
+    return _backoff(first, longest)
+
+
+def _backoff(first: float, longest: float) -> Iterator[float]:
+    yield random.uniform(0, first)
+    delay = first
+    while True:
+        delay = min(2 * delay, longest)
+        yield random.uniform(delay / 2, delay)
+
+
+def is_temporary(code: int, exc: BaseException | None) -> bool:
+    """Whether a connection that ended like this is worth another try: the default of `reconnect`.
+
+    It is not after a normal close (1000, or a close without a code), nor after a refusal that will be the same the next
+    time: a status of 3xx or 4xx (but 408, 425, 429), an answer that breaks the rules, a certificate that is not good.
+
+    Args:
+        code: of ``finish``.
+        exc: of the ``error`` before it, if the connection never opened; else None.
+    """
+    if isinstance(exc, HandshakeError):
+        return exc.status is None or exc.status >= 500 or exc.status in _COME_BACK
+    if exc is not None:
+        return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLCertVerificationError)
+    return code not in (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
+
+
+def reconnect(
+    url: str,
+    *,
+    ioloop: IOLoop | None = None,
+    delays: Callable[[], Iterator[float]] = backoff,
+    retry: Callable[[int, BaseException | None], bool] = is_temporary,
+    **options: Any,
+) -> Reconnector:
+    """Connect to a server, again and again; returns the `Reconnector` at once, which begins on the loop.
+
+    ::
+
+        client = pyjows.reconnect('ws://127.0.0.1:3000/chat')
+
+        @client.on
+        def websocket(client, ws):          # each new connection: register its handlers
+
+            @ws.on
+            def open(ws):
+                ws.send(text='here I am again')
+
+    Args:
+        url: as `connect` takes it.
+        ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
+        delays: makes the seconds to wait before each try; asked anew whenever a connection has opened. One that ends,
+            such as ``lambda: iter([1, 2, 4])``, limits how often it is tried.
+        retry: ``retry(code, exc)``, whether to try again; ``lambda code, exc: True`` always does.
+        **options: those of `connect`.
+
+    Raises:
+        ValueError, TypeError: the URL or an option is malformed.
+    """
+    return Reconnector(url, ioloop=ioloop, delays=delays, retry=retry, **options)
+
+
+class Reconnector(EventEmitter):
+    """A client that connects again when the connection is lost; `reconnect` makes it.
+
+    Synopsis::
+
+        @client.on
+        def websocket(client, ws):
+            ws.on('text', lambda ws, message: print(message))
+
+        @client.on
+        def waiting(client, seconds):
+            print(f'lost; again in {seconds:.0f} s')
+
+        client.finish(1000)                 # that was all
+
+    Events:
+        ``websocket`` ``(client, ws)``: a connection is about to be made: register the handlers of `ws`.
+        ``waiting`` ``(client, seconds)``: it ended, or did not come to be; that long until the next try.
+        ``finish`` ``(client, code, reason)``: it ended, and there is no other try; exactly once, with what the last
+            connection finished with.
+        ``error`` ``(client, exc)``: why there is no other try, or what a handler raised. Logged where nobody listens.
+
+    Attributes:
+        ws: the connection, made or in the making; None while waiting.
+        is_finished: whether there is no other try.
+
+    Methods: `finish`, and those of `EventEmitter`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ioloop: IOLoop | None,
+        delays: Callable[[], Iterator[float]],
+        retry: Callable[[int, BaseException | None], bool],
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
+        self.ws: WebSocket | None = None
+        self.is_finished = False
+        self._url = url
+        self._name = str(parse_url(url))  # without a password
+        self._options = options
+        self._new_delays = delays
+        self._delays = delays()
+        self._retry = retry
+        self._ending = False
+        self._timer: Any = None
+        self._exc: BaseException | None = None
+        self._last = (int(CloseCode.ABNORMAL_CLOSURE), '')
+        # The first try begins here, so that what is malformed raises here; the handlers can subscribe only afterwards.
+        self.ioloop.reactor.next_tick(self._announce)
+        self._dial()
+        self.ioloop.on('finish', self._loop_finishes)
+
+    def finish(self, code: int | None = None, reason: str | None = None) -> Reconnector:
+        """Close gracefully (as `WebSocket.finish` does, which see), and do not connect again; returns the client."""
+        ws = self.ws
+        if ws is not None:
+            ws.finish(code, reason)
+        self._ending = True
+        if ws is None and not self.is_finished:
+            self._forget_timer()
+            self.ioloop.reactor.next_tick(self._end)
+        return self
+
+    # One try
+
+    def _dial(self) -> None:
+        ws = connect(self._url, ioloop=self.ioloop, **self._options)
+        # Before it is open, an error says why it does not open. Later ones are the handlers' own business.
+        ws.on('error', self._failed)
+        ws.on('open', self._opened)
+        ws.on('finish', self._finished)
+        self.ws = ws
+
+    def _announce(self, reactor: Any = None) -> None:
+        if self.ws is not None:
+            self._tell('websocket', self.ws)
+
+    def _failed(self, ws: WebSocket, exc: BaseException) -> None:
+        self._exc = exc
+
+    def _opened(self, ws: WebSocket) -> None:
+        ws.unsubscribe('error', self._failed)
+        self._exc = None
+        self._delays = self._new_delays()
+
+    def _finished(self, ws: WebSocket, code: int, reason: str) -> None:
+        self._last = (code, reason)
+        self.ioloop.reactor.next_tick(self._decide)  # when everybody else has heard of it
+
+    # And another
+
+    def _decide(self, reactor: Any) -> None:
+        self.ws = None
+        exc, self._exc = self._exc, None
+        if self._ending:
+            self._end()
+            return
+        try:
+            seconds = next(self._delays, None) if self._retry(self._last[0], exc) else None
+        except Exception as another:
+            exc, seconds = another, None
+        if seconds is None:
+            if exc is not None:
+                self._handler_failed(exc)
+            self._end()
+            return
+        _log.info('%s: %s; again in %.1f s', self._name, exc or f'closed with {self._last[0]}', seconds)
+        self._timer = self.ioloop.reactor.timer(self._again, seconds)
+        self._tell('waiting', seconds)
+
+    def _again(self, reactor: Any) -> None:
+        self._timer = None
+        try:
+            self._dial()
+        except Exception as exc:  # what was right the first time is so no more: the proxy in the environment
+            self._handler_failed(exc)
+            self._end()
+        else:
+            self._announce()
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self.ioloop.reactor.remove(self._timer)
+            self._timer = None
+
+    # The end
+
+    def _loop_finishes(self, ioloop: IOLoop) -> None:
+        self._ending = True
+        if self.ws is None:
+            self._forget_timer()
+            self.ioloop.reactor.next_tick(self._end)
+
+    def _end(self, reactor: Any = None) -> None:
+        if not self.is_finished:
+            self.is_finished = True
+            self.ioloop.unsubscribe('finish', self._loop_finishes)
+            self._tell('finish', *self._last)
+
+    def _tell(self, event: str, *args: Any) -> None:
+        try:
+            self.emit(event, *args)
+        except Exception as exc:
+            self._handler_failed(exc)
+
+    # What an emitter asks
+
+    def _can_spawn(self) -> bool:
+        return bool(self.ioloop.reactor.can_spawn)
+
+    def _spawn(self, coroutine: Any) -> None:
+        self.ioloop.reactor.spawn(coroutine)
+
+    def _handler_failed(self, exc: BaseException) -> None:
+        """Emit ``error``, or log where nobody listens."""
+        if self.has_subscribers('error'):
+            try:
+                self.emit('error', exc)
+                return
+            except Exception as another:
+                exc = another
+        _log.error('%s on a client of %s', type(exc).__name__, self._name, exc_info=exc)
