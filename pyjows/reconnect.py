@@ -193,11 +193,14 @@ class Reconnector(EventEmitter):
 
     def _opened(self, ws: WebSocket) -> None:
         ws.unsubscribe('error', self._failed)
-        self._exc = None
+        exc, self._exc = self._exc, None
         self._delays = self._new_delays()
+        if exc is not None:
+            self._handler_failed(exc)  # it did open: this was a handler's
 
     def _finished(self, ws: WebSocket, code: int, reason: str) -> None:
         self._last = (code, reason)
+        ws.unsubscribe('error', self._failed)
         self.ioloop.reactor.next_tick(self._decide)  # when everybody else has heard of it
 
     # And another

@@ -234,6 +234,29 @@ def test_what_a_handler_of_a_connection_raises_is_that_connection_s_business(iol
     assert 'ZeroDivisionError' in caplog.text
 
 
+def test_what_a_finish_handler_raises_does_not_end_it(ioloop, server, run_until, caplog):
+    server.on('websocket', lambda server, ws: ws.reject(503))
+    client = reconnect(server.urls[0], ioloop=ioloop, delays=soon)
+    client.on('websocket', lambda client, ws: ws.on('finish', lambda ws, code, reason: 1 / 0))
+    seen = log(client, 'waiting', 'error')
+    run_until(ioloop, lambda: len(seen) == 2)
+    assert {event for event, *_ in seen} == {'waiting'}
+    assert 'ZeroDivisionError' in caplog.text
+    client.finish()
+    run_until(ioloop, lambda: client.is_finished)
+
+
+def test_what_a_handler_raises_before_it_is_open_is_told(ioloop, server, run_until):
+    client = reconnect(server.urls[0], ioloop=ioloop, delays=soon)
+    client.on('websocket', lambda client, ws: ws.on('connection', lambda ws, id: 1 / 0))
+    seen = log(client, 'error')
+    run_until(ioloop, lambda: seen)
+    assert isinstance(seen[0][1], ZeroDivisionError)
+    assert client.ws.established
+    client.finish()
+    run_until(ioloop, lambda: client.is_finished)
+
+
 def test_what_a_handler_of_the_client_raises_is_its_error(ioloop, server, run_until):
     client = reconnect(server.urls[0], ioloop=ioloop, delays=soon)
     client.on('websocket', lambda client, ws: 1 / 0)
