@@ -134,12 +134,17 @@ def _naive_all(data: bytes) -> Any:
 
 
 def _collect(settings: int, pieces: list[bytes]) -> Any:
-    """The frames that the bare state machine collects, and how it ends."""
-    machine = Protocol(Side.CLIENT if settings & 1 else Side.SERVER, max_size=_LIMIT)
+    """The frames that the bare state machine collects, and how it ends; where the close waits, all can be answered."""
+    defers = bool(settings & 2)
+    machine = Protocol(Side.CLIENT if settings & 1 else Side.SERVER, max_size=_LIMIT, defer_close=defers)
     events: list[Any] = []
     for piece in pieces:
         machine.receive_data(piece)
-        events += machine.events_received()
+        came = machine.events_received()
+        events += came
+        for event in came:
+            if defers and event.opcode < 8:
+                machine.send_binary(event.data)
         machine.data_to_send()
     machine.receive_eof()
     events += machine.events_received()

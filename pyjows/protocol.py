@@ -101,8 +101,7 @@ class Protocol(Receiver):
             sock.sendall(data) if data else sock.shutdown(socket.SHUT_WR)
 
     Pings and close frames are answered by it. A peer that breaks RFC 6455 ends the connection with the close code that
-    the RFC
-    names: 1002 for the protocol, 1007 for text that is no UTF-8, 1009 for what is larger than `max_size`.
+    the RFC names: 1002 for the protocol, 1007 for text that is no UTF-8, 1009 for what is larger than `max_size`.
 
     Args:
         side: `Side.SERVER` or `Side.CLIENT`.
