@@ -15,7 +15,7 @@ import wsproto.extensions
 import wsproto.utilities
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, cut, frame, frames, payloads, read, texts
+from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, UPGRADE, asked, close, cut, frame, frames, payloads, read, texts
 
 from pyjows import events
 from pyjows.connection import (
@@ -698,21 +698,6 @@ def test_interim_answers_are_skipped():
     assert len(received(client, server.send(AcceptConnection()))) == 1
 
 
-GOOD = {
-    'Host': 'example.com',
-    'Upgrade': 'websocket',
-    'Connection': 'Upgrade',
-    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
-    'Sec-WebSocket-Version': '13',
-}
-
-
-def asked(line='GET / HTTP/1.1', **changes):
-    fields = {**GOOD, **{name.replace('_', '-'): value for name, value in changes.items()}}
-    head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items() if value is not None)
-    return f'{line}\r\n{head}\r\n'.encode()
-
-
 @pytest.mark.parametrize(
     ('wire', 'hint'),
     [
@@ -743,7 +728,7 @@ def test_a_bad_request_raises_with_the_answer_at_hand(wire, hint):
 
 def test_a_server_may_read_its_request_elsewhere():
     server = WSConnection(SERVER)
-    server.initiate_upgrade_connection([(name.encode(), value.encode()) for name, value in GOOD.items()], b'/chat')
+    server.initiate_upgrade_connection([(name.encode(), value.encode()) for name, value in UPGRADE.items()], b'/chat')
     [request] = server.events()
     assert (request.host, request.target) == ('example.com', '/chat')
     answer = server.send(AcceptConnection())

@@ -11,7 +11,7 @@ from background import TIMEOUT
 from program import ROOT, Program
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-from wire import BINARY, CLOSE, TEXT, close, frame, read
+from wire import BINARY, CLOSE, TEXT, asked, close, frame, read
 
 from pyjows.handshake import accept_key
 
@@ -60,12 +60,8 @@ def test_a_peer_that_breaks_the_rules_is_told_so(server):
 def exchanged(url, wire):
     """What a server sends to one who sends its request and `wire` at once: the frames, and that it ends TCP."""
     address = urlsplit(url)
-    request = (
-        f'GET / HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
-    )
     with socket.create_connection((address.hostname, address.port), TIMEOUT) as sock:
-        sock.sendall(request.encode() + wire)
+        sock.sendall(asked('GET / HTTP/1.1') + wire)
         data = b''
         while piece := sock.recv(65536):
             data += piece

@@ -14,7 +14,7 @@ import websockets.server
 import websockets.uri
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import TEXT, cut, frame
+from wire import TEXT, UPGRADE, asked, cut, frame
 
 from pyjows.deflate import PerMessageDeflate
 from pyjows.errors import HandshakeError, InvalidState, NegotiationError
@@ -32,21 +32,6 @@ from pyjows.sides import (
     ServerProtocol,
     parse_uri,
 )
-
-GOOD = {
-    'Host': 'example.com',
-    'Upgrade': 'websocket',
-    'Connection': 'Upgrade',
-    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
-    'Sec-WebSocket-Version': '13',
-}
-
-
-def asked(line='GET /chat HTTP/1.1', **changes):
-    """An upgrade request, with some headers changed or left out."""
-    fields = {**GOOD, **{name.replace('_', '-'): value for name, value in changes.items()}}
-    head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items() if value is not None)
-    return f'{line}\r\n{head}\r\n'.encode('latin-1')
 
 
 def request_to(server, wire):
@@ -420,9 +405,9 @@ def test_compression_is_negotiated(factory):
 def test_a_request_of_your_own_may_be_accepted():
     server = ServerProtocol()
     request_to(server, asked())
-    assert server.accept(Request('/', Headers(GOOD))).status_code == 101
-    assert server.accept(Request('/', Headers(GOOD), 'PUT')).status_code == 405
-    assert server.accept(Request('', Headers(GOOD))).status_code == 400
+    assert server.accept(Request('/', Headers(UPGRADE))).status_code == 101
+    assert server.accept(Request('/', Headers(UPGRADE), 'PUT')).status_code == 405
+    assert server.accept(Request('', Headers(UPGRADE))).status_code == 400
 
 
 # A client
@@ -683,7 +668,7 @@ def test_a_server_answers_as_the_one_of_websockets(data):
         data.draw(st.sampled_from(['GET / HTTP/1.1', 'GET /chat?a=1 HTTP/1.1', 'POST / HTTP/1.1'])),
         Upgrade=data.draw(st.sampled_from(['websocket', 'WebSocket', None, 'h2c'])),
         Connection=data.draw(st.sampled_from(['Upgrade', 'keep-alive, upgrade'])),
-        Sec_WebSocket_Key=data.draw(st.sampled_from([GOOD['Sec-WebSocket-Key'], None, 'x', '='])),
+        Sec_WebSocket_Key=data.draw(st.sampled_from([UPGRADE['Sec-WebSocket-Key'], None, 'x', '='])),
         Sec_WebSocket_Protocol=data.draw(st.sampled_from([None, 'v1', 'v1, v2', 'v3', 'a b'])),
         Origin=origin,
         X_Latin=data.draw(st.sampled_from([None, 'Grüße'])),

@@ -1,4 +1,4 @@
-"""Frames as they are on the wire, made here without the library, right and wrong, and ways to cut them up."""
+"""Requests and frames as they are on the wire, made here without the library, right and wrong, and cut up."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ __all__ = [
     'PING',
     'PONG',
     'TEXT',
+    'UPGRADE',
+    'asked',
     'close',
     'cut',
     'faults',
@@ -26,6 +28,22 @@ __all__ = [
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = b'\x37\xfa\x21\x3d'
+
+#: The headers of a valid upgrade request, with the key of RFC 6455 1.3.
+UPGRADE = {
+    'Host': 'example.com',
+    'Upgrade': 'websocket',
+    'Connection': 'Upgrade',
+    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    'Sec-WebSocket-Version': '13',
+}
+
+
+def asked(line: str = 'GET /chat HTTP/1.1', **changes: str | None) -> bytes:
+    """An upgrade request, with some headers (`Sec_WebSocket_Key='…'`) added, changed, or with None left out."""
+    fields = {**UPGRADE, **{name.replace('_', '-'): value for name, value in changes.items()}}
+    head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items() if value is not None)
+    return f'{line}\r\n{head}\r\n'.encode('latin-1')
 
 
 def frame(
