@@ -374,9 +374,9 @@ def test_a_dead_peer_delays_the_others_by_its_own_timeout_at_most(ioloop, slow, 
 
 
 def test_the_time_in_the_queue_is_not_counted(ioloop, slow, run_until):
-    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(slow.url, ioloop=ioloop, timeout=0.8)
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(slow.url, ioloop=ioloop, timeout=1.5)
     over = []
-    ioloop.timer(lambda loop: over.append(True), 1)
+    ioloop.timer(lambda loop: over.append(True), 1.7)
     run_until(ioloop, lambda: over)
     assert not second.is_finished
     slow.answer(0)
@@ -461,12 +461,12 @@ def test_many_connections_fail_in_a_row(ioloop, nobody, run_until, assert_idle):
 
 
 def test_the_next_one_is_made_though_an_open_handler_raises(ioloop, server, run_until):
-    first, second = (pyjows.connect(server.urls[0], ioloop=ioloop, timeout=0.5) for _ in range(2))
+    first, second = (pyjows.connect(server.urls[0], ioloop=ioloop, timeout=1.5) for _ in range(2))
     first.on('open', lambda ws: 1 / 0)
     errors = log(first, 'error')
     run_until(ioloop, lambda: second.established)
     over = []
-    ioloop.timer(lambda loop: over.append(True), 0.6)
+    ioloop.timer(lambda loop: over.append(True), 1.7)
     run_until(ioloop, lambda: over)
     assert [type(exc) for _, exc in errors] == [ZeroDivisionError], 'it is open: there is nothing left to be late for'
     for ws in (first, second):

@@ -110,11 +110,11 @@ def test_a_client_is_asked_before_it_dials_and_its_time_stands_still(ioloop, run
     ioloop.client(
         lambda loop, err, stream: connected.append((err, stream)),
         port=ioloop.acceptor(server).port,
-        timeout=0.3,
+        timeout=1,
         admit=lambda addresses, begin: asked.append((addresses, begin)),
     )
     over = []
-    ioloop.timer(lambda loop: over.append(True), 0.5)
+    ioloop.timer(lambda loop: over.append(True), 1.2)
     run_until(ioloop, lambda: over)
     [(addresses, begin)] = asked
     assert addresses == ['127.0.0.1']
