@@ -158,7 +158,8 @@ class _Dial:
         self.ws.await_loop(self.ioloop)
         self.begin()
         self.ws.owner = self
-        self.ioloop.on('finish', self._loop_finishes)
+        self.clients = _Clients.of(self.ioloop)
+        self.clients.dials.add(self)
 
     def begin(self) -> None:
         """Set out for `url`; raises ValueError where that is senseless, and calls nothing back before it returns."""
@@ -317,7 +318,8 @@ class _Dial:
     def _ping(self, reactor: Any) -> None:
         self.ws.keep_alive()
 
-    def _loop_finishes(self, ioloop: IOLoop) -> None:
+    def loop_finishes(self) -> None:
+        """The loop stops gracefully."""
         if self.ws.established:
             self.ws.finish(1001)
         else:
@@ -327,10 +329,37 @@ class _Dial:
         """The transaction is closed."""
         self._stop_clock()
         self._leave_turn()
-        self.ioloop.unsubscribe('finish', self._loop_finishes)
+        self.clients.remove(self)
         if not self.is_answered and self.connection is not None:
             stream = self.ioloop.stream(self.connection)
             if stream is not None:
                 stream.close()
             else:
                 self.ioloop.remove(self.connection)  # it is being dialed
+
+
+class _Clients:
+    """The clients of a loop that are not gone. However many there are, one subscriber hears that the loop finishes."""
+
+    def __init__(self) -> None:
+        self.dials: set[_Dial] = set()
+
+    @classmethod
+    def of(cls, ioloop: IOLoop) -> _Clients:
+        """Those that are there; where there are none, an empty set of them begins."""
+        for handler in ioloop.subscribers('finish'):
+            clients = getattr(handler, '__self__', None)
+            if isinstance(clients, cls):
+                return clients
+        clients = cls()
+        ioloop.on('finish', clients.loop_finishes)
+        return clients
+
+    def remove(self, dial: _Dial) -> None:
+        self.dials.discard(dial)
+        if not self.dials:
+            dial.ioloop.unsubscribe('finish', self.loop_finishes)
+
+    def loop_finishes(self, ioloop: IOLoop) -> None:
+        for dial in list(self.dials):
+            dial.loop_finishes()
