@@ -47,8 +47,8 @@ from .events import (
     Request,
     TextMessage,
 )
-from .extensions import format_extensions
-from .frames import Close, CloseCode, octets
+from .extensions import ExtensionList, format_extensions, parse_extensions
+from .frames import Close, CloseCode, Opcode, octets
 from .protocol import Protocol, Side
 
 __all__ = [
@@ -58,10 +58,14 @@ __all__ = [
     'Connection',
     'ConnectionState',
     'ConnectionType',
+    'H11Handshake',
     'Handshake',
     'LocalProtocolError',
+    'Opcode',
     'RemoteProtocolError',
     'WSConnection',
+    'client_extensions_handshake',
+    'server_extensions_handshake',
 ]
 
 #: wsproto's name for the close codes.
@@ -561,19 +565,12 @@ class Handshake:
         handshake = self._answering('accepted')
         if handshake.request is None:
             raise LocalProtocolError('there is no request to accept yet: it comes as an event')
-        accepted: dict[str, str] = {}
-        for name, params in handshake.request.extensions if event.extensions else ():
-            for extension in event.extensions:
-                if extension.name == name:
-                    answer = extension.accept(format_extensions([(name, params)]))
-                    if answer is True or answer == '':
-                        accepted[name] = name
-                    elif answer:
-                        accepted[name] = f'{name}; {answer}'
+        offers = [format_extensions([offer]) for offer in handshake.request.extensions] if event.extensions else ()
+        accepted = server_extensions_handshake(offers, event.extensions)
         data = handshake.accept(
             headers=event.extra_headers,
             subprotocol=event.subprotocol,
-            extensions=', '.join(accepted.values()) or None,
+            extensions=None if accepted is None else accepted.decode('ascii'),
         )
         self._open(event.extensions, handshake.trailing_data)
         return data
@@ -622,14 +619,8 @@ class Handshake:
         return self._client.send()
 
     def _accepted(self, handshake: http.ClientHandshake, response: http.Response) -> None:
-        extensions = []
-        for name, params in handshake.extensions:
-            extension = next(extension for extension in self._offered if extension.name == name)
-            try:
-                extension.finalize(format_extensions([(name, params)]))
-            except ValueError as exc:
-                raise RemoteProtocolError(str(exc), RejectConnection()) from exc
-            extensions.append(extension)
+        accepted = [format_extensions([answer]) for answer in handshake.extensions]
+        extensions = client_extensions_handshake(accepted, self._offered)
         self._open(extensions, handshake.trailing_data)
         headers = _others(response.headers, _SHOWN_OF_RESPONSE)
         self.waiting.append(AcceptConnection(handshake.subprotocol, extensions, headers))
@@ -655,6 +646,69 @@ class Handshake:
         self.state = _OPEN
         side = CLIENT if self.client else SERVER
         self.connection = Connection(side, extensions, trailing, max_size=self._max_size)
+
+
+#: wsproto's name for it.
+H11Handshake = Handshake
+
+
+def server_extensions_handshake(requested: Iterable[str], supported: Sequence[Any]) -> bytes | None:
+    """A server's answer to the offered extensions, for a handshake that the host does itself (HTTP/2).
+
+    Args:
+        requested: the offers, such as ``'permessage-deflate; client_max_window_bits'``.
+        supported: `PerMessageDeflate` and its like. They remember what was agreed upon: give them to `Connection`.
+
+    Returns:
+        The ``Sec-WebSocket-Extensions`` of the answer, None if nothing was accepted.
+
+    Raises:
+        RemoteProtocolError: an offer does not follow the grammar.
+    """
+    accepted: dict[str, str] = {}
+    for name, params in _elements(requested):
+        for extension in supported:
+            if extension.name == name:
+                answer = extension.accept(format_extensions([(name, params)]))
+                if answer is True or answer == '':
+                    accepted[name] = name
+                elif answer:
+                    accepted[name] = f'{name}; {answer}'
+    return ', '.join(accepted.values()).encode('ascii') or None
+
+
+def client_extensions_handshake(accepted: Iterable[str], supported: Sequence[Any]) -> list[Any]:
+    """What a client makes of the extensions that the server accepted, for a handshake that the host does itself.
+
+    Args:
+        accepted: the answers, such as ``'permessage-deflate; server_max_window_bits=10'``.
+        supported: those that were offered, `PerMessageDeflate` and its like.
+
+    Returns:
+        Those in use: give them to `Connection`.
+
+    Raises:
+        RemoteProtocolError: the server accepted what was not offered, or in a way that its rules do not allow.
+    """
+    extensions: list[Any] = []
+    for name, params in _elements(accepted):
+        extension = next((extension for extension in supported if extension.name == name), None)
+        if extension is None:
+            hint = RejectConnection()
+            raise RemoteProtocolError(f'the server accepted extension {name}, which was not offered', hint)
+        try:
+            extension.finalize(format_extensions([(name, params)]))
+        except ValueError as exc:
+            raise RemoteProtocolError(str(exc), RejectConnection()) from exc
+        extensions.append(extension)
+    return extensions
+
+
+def _elements(headers: Iterable[str]) -> ExtensionList:
+    try:
+        return [element for header in headers for element in parse_extensions(header)]
+    except ValueError as exc:
+        raise RemoteProtocolError(str(exc), RejectConnection()) from exc
 
 
 # Headers that have a place of their own in the event.
@@ -690,4 +744,9 @@ def _is_enabled(extension: Any) -> bool:
 
 def _applied(extension: Any) -> Any:
     """What changes the frames: of an object that negotiates, the extension that came of it."""
+    if hasattr(extension, 'frame_outbound'):
+        raise TypeError(
+            f"{type(extension).__name__} has wsproto's hooks, frame_outbound and the others: give it encode and decode "
+            f'in their place, see pyjows.extensions.Extension'
+        )
     return getattr(extension, 'extension', None) or extension

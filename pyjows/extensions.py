@@ -26,6 +26,7 @@ from .errors import NegotiationError
 from .frames import Frame
 
 __all__ = [
+    'SUPPORTED_EXTENSIONS',
     'Extension',
     'ExtensionFactory',
     'ExtensionList',
@@ -51,7 +52,8 @@ class Extension(Protocol):
     Attributes:
         name: the token that stands for it on the wire.
         rsv: the reserved bits that it claims, a mask of 0x40 (RSV1), 0x20 (RSV2) and 0x10 (RSV3). A frame with a bit
-            that no extension claims fails the connection before it gets here.
+            that no extension claims fails the connection before it gets here. An extension that does not say sees
+            them all; a bit that it leaves set fails the connection after it.
     """
 
     name: str
@@ -165,11 +167,11 @@ def negotiate_server(
         offers = [params for offered, params in requested if offered == name]
         for factory in factories:
             answer = factory.answer(offers) if factory.name == name else None
-            if answer is not None and not answer[1].rsv & taken:
+            if answer is not None and not _claimed(answer[1]) & taken:
                 params, extension = answer
                 accepted.append((name, list(params)))
                 extensions.append(extension)
-                taken |= extension.rsv
+                taken |= _claimed(extension)
                 break
     return format_extensions(accepted) or None, extensions
 
@@ -192,11 +194,16 @@ def negotiate_client(factories: Sequence[ExtensionFactory], header: str | None) 
         if name in extensions:
             raise NegotiationError(f'the server accepted the extension {name} twice')
         extension = _agree([factory for factory in factories if factory.name == name], name, params)
-        if extension.rsv & taken:
+        if _claimed(extension) & taken:
             raise NegotiationError(f'the server accepted {name} beside an extension that uses the same reserved bits')
-        taken |= extension.rsv
+        taken |= _claimed(extension)
         extensions[name] = extension
     return list(extensions.values())
+
+
+def _claimed(extension: Extension) -> int:
+    """The reserved bits that an extension says it claims."""
+    return getattr(extension, 'rsv', 0)
 
 
 def _agree(candidates: Sequence[ExtensionFactory], name: str, params: Sequence[Parameter]) -> Extension:
@@ -381,3 +388,7 @@ class PerMessageDeflate(deflate.PerMessageDeflate):
         ours, theirs = (local, remote) if server else (remote, local)
         self.server_no_context_takeover, self.server_max_window_bits = ours
         self.client_no_context_takeover, self.client_max_window_bits = theirs
+
+
+#: The extensions that come along, by name.
+SUPPORTED_EXTENSIONS = {PerMessageDeflate.name: PerMessageDeflate}

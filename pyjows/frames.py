@@ -20,6 +20,7 @@ from . import buffers, native
 from .errors import PayloadTooBig, ProtocolError
 
 __all__ = [
+    'OK_CLOSE_CODES',
     'Close',
     'CloseCode',
     'Frame',
@@ -36,6 +37,8 @@ class Opcode(enum.IntEnum):
 
     CONT, TEXT, BINARY = 0x00, 0x01, 0x02
     CLOSE, PING, PONG = 0x08, 0x09, 0x0A
+    # wsproto's name for CONT.
+    CONTINUATION = 0x00
 
 
 class CloseCode(enum.IntEnum):
@@ -62,6 +65,9 @@ class CloseCode(enum.IntEnum):
     MANDATORY_EXT = 1010
     TLS_HANDSHAKE_FAILED = 1015
 
+
+#: A connection that closed with these on both sides closed in good order.
+OK_CLOSE_CODES = frozenset((CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD))
 
 # Those that say something about a connection, but never travel in a close frame.
 _NOT_SENT = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)

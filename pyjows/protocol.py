@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, Any
 from . import native
 from .buffers import Receiver
 from .errors import ConnectionClosedError, ConnectionClosedOK, InvalidState, PayloadTooBig, ProtocolError
-from .frames import Close, CloseCode, FrameHeader, head_byte, make_frame, octets, write_frame
+from .frames import OK_CLOSE_CODES, Close, CloseCode, FrameHeader, head_byte, make_frame, octets, write_frame
 
 if TYPE_CHECKING:
     from .errors import ConnectionClosed
@@ -70,9 +70,6 @@ class State(enum.IntEnum):
 
 #: Among the data to send: half-close the TCP connection.
 SEND_EOF = b''
-
-# A connection that closed with these on both sides closed in good order.
-_OK_CODES = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
 
 _STATES = tuple(State)
 
@@ -209,7 +206,7 @@ class Protocol(Receiver):
         self._extensions = extensions
         self._claimed = 0
         for extension in extensions:
-            self._claimed |= extension.rsv
+            self._claimed |= getattr(extension, 'rsv', 0x70)
 
     @property
     def close_code(self) -> int | None:
@@ -231,7 +228,7 @@ class Protocol(Receiver):
         if self._state != _CLOSED:
             raise AssertionError("connection isn't closed yet")
         rcvd, sent = self.close_rcvd, self.close_sent
-        fine = rcvd is not None and sent is not None and rcvd.code in _OK_CODES and sent.code in _OK_CODES
+        fine = rcvd is not None and sent is not None and rcvd.code in OK_CLOSE_CODES and sent.code in OK_CLOSE_CODES
         exc = (ConnectionClosedOK if fine else ConnectionClosedError)(rcvd, sent, self.close_rcvd_then_sent)
         exc.__cause__ = self.parser_exc
         return exc
@@ -459,6 +456,8 @@ class Protocol(Receiver):
         frame = make_frame(head, payload)
         for extension in reversed(self._extensions):
             frame = extension.decode(frame, max_size=limit)
+        if frame[1] or frame[2] or frame[3]:
+            raise ProtocolError('reserved bits that no extension has cleared (RFC 6455 5.2)')
         return octets(frame.data)
 
     def _dispatch(self, head: int, payload: bytes) -> None:

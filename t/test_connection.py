@@ -12,6 +12,8 @@ import wsproto
 import wsproto.connection
 import wsproto.events
 import wsproto.extensions
+import wsproto.frame_protocol
+import wsproto.handshake
 import wsproto.utilities
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +29,8 @@ from pyjows.connection import (
     LocalProtocolError,
     RemoteProtocolError,
     WSConnection,
+    client_extensions_handshake,
+    server_extensions_handshake,
 )
 from pyjows.events import (
     AcceptConnection,
@@ -147,9 +151,14 @@ def test_close_reasons_are_numbers_with_names():
     [
         ('wsproto', 'pyjows.connection', ['ConnectionType', 'WSConnection']),
         ('wsproto.connection', 'pyjows.connection', ['CLIENT', 'SERVER', 'Connection', 'ConnectionState']),
-        ('wsproto.frame_protocol', 'pyjows.connection', ['CloseReason']),
+        ('wsproto.frame_protocol', 'pyjows.connection', ['CloseReason', 'Opcode']),
+        (
+            'wsproto.handshake',
+            'pyjows.connection',
+            ['H11Handshake', 'client_extensions_handshake', 'server_extensions_handshake'],
+        ),
         ('wsproto.utilities', 'pyjows.connection', ['LocalProtocolError', 'RemoteProtocolError']),
-        ('wsproto.extensions', 'pyjows.extensions', ['Extension', 'PerMessageDeflate']),
+        ('wsproto.extensions', 'pyjows.extensions', ['SUPPORTED_EXTENSIONS', 'Extension', 'PerMessageDeflate']),
         ('wsproto.events', 'pyjows.events', [name for name in events.__all__ if name != 'BinaryMessage']),
     ],
 )
@@ -158,6 +167,11 @@ def test_the_names_are_the_ones_of_wsproto(theirs, ours, names):
     for name in names:
         assert hasattr(before, name)
         assert hasattr(after, name)
+
+
+def test_the_opcodes_are_the_ones_of_wsproto():
+    for opcode in wsproto.frame_protocol.Opcode:
+        assert getattr(Opcode, opcode.name) == opcode
 
 
 # After the handshake: receiving
@@ -528,6 +542,75 @@ def test_the_limit_holds_for_what_a_message_becomes():
     first, event = received(connection, wire)
     assert len(first.data) == 1000
     assert event.code == 1009
+
+
+# A handshake that the host does itself
+
+
+OURS = (
+    server_extensions_handshake,
+    client_extensions_handshake,
+    PerMessageDeflate,
+    Connection,
+    (SERVER, CLIENT),
+    events,
+)
+THEIRS = (
+    wsproto.handshake.server_extensions_handshake,
+    wsproto.handshake.client_extensions_handshake,
+    wsproto.extensions.PerMessageDeflate,
+    wsproto.connection.Connection,
+    (wsproto.connection.SERVER, wsproto.connection.CLIENT),
+    wsproto.events,
+)
+
+
+@pytest.mark.parametrize('of_server', [OURS, THEIRS], ids=['our server', 'their server'])
+@pytest.mark.parametrize('of_client', [OURS, THEIRS], ids=['our client', 'their client'])
+def test_extensions_are_agreed_upon_without_http_1(of_server, of_client):
+    accept, _, serving, server_kind, (server_side, _), _ = of_server
+    _, finalize, asking, client_kind, (_, client_side), sent = of_client
+    supported, proposed = [serving()], [asking()]
+    answer = accept([f'permessage-deflate; {proposed[0].offer()}', 'x-other; a=1'], supported)
+    assert finalize([answer.decode('ascii')], proposed) == proposed
+    server, client = server_kind(server_side, supported), client_kind(client_side, proposed)
+    wire = client.send(sent.TextMessage('hello ' * 50))
+    assert len(wire) < 60
+    assert [event.data for event in received(server, wire)] == ['hello ' * 50]
+
+
+def test_nothing_in_common_is_no_answer():
+    assert server_extensions_handshake(['x-other'], [PerMessageDeflate()]) is None
+    assert server_extensions_handshake([], [PerMessageDeflate()]) is None
+    assert client_extensions_handshake([], [PerMessageDeflate()]) == []
+
+
+@pytest.mark.parametrize(
+    'answer', ['x-other', 'permessage-deflate; server_max_window_bits=99', 'permessage-deflate; =', '']
+)
+def test_an_answer_that_is_none_to_our_offer_is_the_peers_fault(answer):
+    with pytest.raises(RemoteProtocolError) as caught:
+        client_extensions_handshake([answer], [PerMessageDeflate()])
+    assert caught.value.event_hint == RejectConnection()
+
+
+def test_offers_that_are_malformed_are_the_peers_fault():
+    with pytest.raises(RemoteProtocolError, match='malformed'):
+        server_extensions_handshake(['permessage-deflate; ='], [PerMessageDeflate()])
+
+
+def test_an_extension_with_wsprotos_hooks_is_refused_and_told_what_it_needs():
+    class Hooked(wsproto.extensions.Extension):
+        name = 'x-hooked'
+
+        def offer(self):
+            return True
+
+        def enabled(self):
+            return True
+
+    with pytest.raises(TypeError, match='encode and decode'):
+        Connection(SERVER, [Hooked()])
 
 
 class Shout(Extension):
