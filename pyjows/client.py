@@ -278,7 +278,7 @@ class _Dial:
         except ValueError as why:
             message = f'{exc}, which is not followed: {why}'
             ws.dialing_failed(
-                HandshakeError(message, status=exc.status, headers=exc.headers, body=exc.body, response=exc.response)
+                type(exc)(message, status=exc.status, headers=exc.headers, body=exc.body, response=exc.response)
             )
         return True
 

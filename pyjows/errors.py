@@ -19,13 +19,20 @@ __all__ = [
     'ConnectionClosedError',
     'ConnectionClosedOK',
     'HandshakeError',
+    'InvalidHandshake',
+    'InvalidHeader',
+    'InvalidMessage',
+    'InvalidOrigin',
     'InvalidState',
+    'InvalidStatus',
+    'InvalidUpgrade',
     'LocalProtocolError',
     'NegotiationError',
     'PayloadTooBig',
     'ProtocolError',
     'RemoteProtocolError',
     'WebSocketError',
+    'WebSocketException',
 ]
 
 
@@ -81,6 +88,16 @@ class ConnectionClosed(InvalidState):
         self.sent = sent
         self.rcvd_then_sent = rcvd_then_sent
 
+    @property
+    def code(self) -> int:
+        """The peer's close code; 1006 where there was no close frame (RFC 6455 7.1.5)."""
+        return 1006 if self.rcvd is None else self.rcvd.code
+
+    @property
+    def reason(self) -> str:
+        """The peer's close reason (RFC 6455 7.1.6)."""
+        return '' if self.rcvd is None else self.rcvd.reason
+
     def __str__(self) -> str:
         if self.rcvd is None:
             return f'sent {self.sent}; no close frame received' if self.sent else 'no close frame received or sent'
@@ -106,7 +123,7 @@ class HandshakeError(WebSocketError):
         status: the HTTP status, answered (client) or to be answered (server); None where there was none.
         headers: the headers of the answer.
         body: the body of the answer, as far as it came.
-        response: a server's ready-made answer, or None.
+        response: the answer, the server's own ready-made one too, or None.
     """
 
     def __init__(
@@ -123,6 +140,31 @@ class HandshakeError(WebSocketError):
         self.headers: Mapping[str, str] = {} if headers is None else headers
         self.body = body
         self.response = response
+
+
+class InvalidMessage(HandshakeError):
+    """What came is no HTTP, too long, or not all of the message."""
+
+
+class InvalidHeader(HandshakeError):
+    """A header of the handshake is missing, or not what it has to be."""
+
+
+class InvalidUpgrade(InvalidHeader):
+    """No upgrade to this protocol: the ``Upgrade`` or ``Connection`` header, or the client's version, is another."""
+
+
+class InvalidOrigin(InvalidHeader):
+    """The client's ``Origin`` is not one of those allowed."""
+
+
+class InvalidStatus(HandshakeError):
+    """The server answered the handshake, but not with a 101: `response` is its answer."""
+
+
+#: websockets' names for two of them.
+InvalidHandshake = HandshakeError
+WebSocketException = WebSocketError
 
 
 class LocalProtocolError(ProtocolError):

@@ -41,7 +41,15 @@ from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urljoin, ur
 import h11
 
 from . import jsons
-from .errors import HandshakeError, InvalidState, NegotiationError
+from .errors import (
+    HandshakeError,
+    InvalidHeader,
+    InvalidMessage,
+    InvalidState,
+    InvalidStatus,
+    InvalidUpgrade,
+    NegotiationError,
+)
 from .extensions import ExtensionList, format_extensions, parse_extensions
 
 __all__ = [
@@ -874,7 +882,7 @@ class ServerHandshake:
     def _fail(self, status: int, message: str) -> NoReturn:
         self._failed = True
         response = _refusal(status, message)
-        raise HandshakeError(message, status=status, headers=response.headers, body=response.body, response=response)
+        raise InvalidMessage(message, status=status, headers=response.headers, body=response.body, response=response)
 
     def _open(self) -> h11.Connection:
         http = self._http
@@ -1178,16 +1186,19 @@ class ClientHandshake:
         headers = answer.headers
         upgrade = headers.get('upgrade')
         if upgrade is None or upgrade.lower() != 'websocket':
-            self._fail(f'the server\'s Upgrade header has to be "websocket", it is {_shorten(upgrade)}', answer)
+            wrong = f'the server\'s Upgrade header has to be "websocket", it is {_shorten(upgrade)}'
+            self._fail(wrong, answer, InvalidUpgrade)
         connection = headers.get('connection')
         if not _has_token(connection, 'upgrade'):
-            self._fail(f'the server\'s Connection header has to name "Upgrade", it is {_shorten(connection)}', answer)
+            wrong = f'the server\'s Connection header has to name "Upgrade", it is {_shorten(connection)}'
+            self._fail(wrong, answer, InvalidUpgrade)
         wanted = accept_key(self.request.headers['sec-websocket-key'])
         if headers.get_all('sec-websocket-accept') != [wanted]:
             got = _shorten(headers.get('sec-websocket-accept'))
             self._fail(
                 f"the server's Sec-WebSocket-Accept does not answer our key: it has to be {wanted!r}, it is {got}",
                 answer,
+                InvalidHeader,
             )
         chosen = headers.get('sec-websocket-protocol')
         if chosen is not None and chosen not in self.request.subprotocols:
@@ -1201,11 +1212,11 @@ class ClientHandshake:
             try:
                 extensions = parse_extensions(accepted)
             except NegotiationError as exc:
-                self._fail(f"the server's Sec-WebSocket-Extensions header is malformed: {exc}", answer, exc)
+                self._fail(f"the server's Sec-WebSocket-Extensions header is malformed: {exc}", answer, cause=exc)
             for name, _ in extensions:
                 if name not in self._offered:
                     message = f'the server accepted extension {_shorten(name)}, which was not offered'
-                    self._fail(message, answer, NegotiationError(message))
+                    self._fail(message, answer, cause=NegotiationError(message))
         self.subprotocol = chosen
         self.extensions = extensions
 
@@ -1218,12 +1229,18 @@ class ClientHandshake:
         self._fail(message, Response(head.status, head.headers, bytes(self._body), head.reason))
 
     def _fail(
-        self, message: str, answer: Response | None = None, cause: NegotiationError | None = None
+        self,
+        message: str,
+        answer: Response | None = None,
+        kind: type[HandshakeError] = HandshakeError,
+        cause: NegotiationError | None = None,
     ) -> NoReturn:
         self._http = None
         if answer is None:
-            raise HandshakeError(message)
-        raise HandshakeError(
+            raise InvalidMessage(message)
+        if answer.status != 101:
+            kind = InvalidStatus
+        raise kind(
             message, status=answer.status, headers=answer.headers, body=answer.body, response=answer
         ) from cause
 
@@ -1280,6 +1297,26 @@ class URL:
     def origin(self) -> tuple[str, str, int, str | None]:
         """Whom one talks to there: two URLs with the same may share what is meant for that one alone."""
         return self.scheme, self.host, self.port, self.unix_path
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition('?')[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark in the target; empty without one."""
+        return self.target.partition('?')[2]
+
+    @property
+    def resource_name(self) -> str:
+        """The target, under its name in RFC 6455 section 3."""
+        return self.target
+
+    @property
+    def user_info(self) -> tuple[str, str] | None:
+        """User name and password; None where the URL has none."""
+        return None if self.username is None else (self.username, self.password or '')
 
     @property
     def host_header(self) -> str:

@@ -19,12 +19,14 @@ cdef class OpeningProtocol(Protocol):
 cdef class ServerProtocol(OpeningProtocol):
     cdef public object origins
     cdef object _select
+    cdef bint _accepted
     cdef object _handshake
 
 
 cdef class ClientProtocol(OpeningProtocol):
     cdef readonly object uri
     cdef readonly object key
+    cdef bint _asked
     cdef object _handshake
 
     cdef object _refused(self, object exc)

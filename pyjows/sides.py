@@ -20,7 +20,15 @@ from typing import Any
 
 from . import deflate, handshake
 from .deflate import Parameter
-from .errors import HandshakeError, InvalidState, NegotiationError
+from .errors import (
+    HandshakeError,
+    InvalidHeader,
+    InvalidMessage,
+    InvalidOrigin,
+    InvalidState,
+    InvalidUpgrade,
+    NegotiationError,
+)
 from .extensions import ExtensionFactory, as_factories, negotiate_client, negotiate_server, offer_header
 from .handshake import URL, ClientHandshake, ServerHandshake, accept_key, parse_subprotocols, parse_url
 from .protocol import SEND_EOF, Protocol, Side, State
@@ -35,18 +43,22 @@ __all__ = [
     'Response',
     'ServerPerMessageDeflateFactory',
     'ServerProtocol',
+    'WebSocketURI',
     'parse_uri',
 ]
 
 # The same number as in protocol.py; compiled, this is a C integer.
 _CONNECTING = 0
 
-#: Takes a URL apart, under the name that it has in websockets.
-parse_uri = parse_url
+#: What takes a URL apart, and what it gives, under the names that they have in websockets.
+parse_uri, WebSocketURI = parse_url, URL
 
 
 class MultipleValuesError(LookupError):
     """`Headers` has several values under this name; `Headers.get_all` gives them."""
+
+    def __str__(self) -> str:
+        return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
 class Headers(MutableMapping[str, str]):
@@ -94,6 +106,8 @@ class Headers(MutableMapping[str, str]):
         return values[0]
 
     def __setitem__(self, name: str, value: str) -> None:
+        if isinstance(value, int):
+            value = str(value)  # a Content-Length
         handshake.Headers([(name, value)])  # raises ValueError for what must not get onto the wire
         self._pairs.append((name, value))
 
@@ -268,6 +282,7 @@ class ServerProtocol(OpeningProtocol):
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
         self._select = select_subprotocol
+        self._accepted = False
         self._handshake = ServerHandshake()
 
     def accept(self, request: Request) -> Response:
@@ -286,6 +301,7 @@ class ServerProtocol(OpeningProtocol):
             self.handshake_exc = exc
             self.logger.error('opening handshake failed', exc_info=True)
             return self.reject(500, 'Failed to open a WebSocket connection.\nSee server log for more information.\n')
+        self._accepted = True
         answer = Headers()
         answer['Date'] = formatdate(usegmt=True)
         answer['Upgrade'] = 'websocket'
@@ -308,18 +324,22 @@ class ServerProtocol(OpeningProtocol):
         refusal = self._handshake.check(asked)
         if refusal is not None:
             own = {name: value for name, value in refusal.headers.items() if name not in _OF_THE_BODY}
-            raise HandshakeError(refusal.body.decode().rstrip(), status=refusal.status, headers=own)
+            kind = InvalidHeader if refusal.status == 400 and asked.http_version == '1.1' else HandshakeError
+            raise (InvalidUpgrade if refusal.status == 426 else kind)(
+                refusal.body.decode().rstrip(), status=refusal.status, headers=own
+            )
         return asked.headers['sec-websocket-key']
 
     def process_origin(self, headers: Headers) -> str | None:
         """The ``Origin`` of a request.
 
         Raises:
-            HandshakeError: it is not one of `origins` (status 403), or there are several (RFC 6454 7.3).
+            InvalidOrigin: it is not one of `origins` (status 403).
+            InvalidHeader: there are several (RFC 6454 7.3).
         """
         origins = headers.get_all('Origin')
         if len(origins) > 1:
-            raise HandshakeError('there is more than one Origin header', status=400)
+            raise InvalidHeader('there is more than one Origin header', status=400)
         origin = origins[0] if origins else None
         if self.origins is None:
             return origin
@@ -329,12 +349,12 @@ class ServerProtocol(OpeningProtocol):
             if isinstance(allowed, re.Pattern) and origin is not None and allowed.fullmatch(origin):
                 return origin
         wrong = 'the Origin header is missing' if origin is None else f'the origin {origin[:80]} is not allowed'
-        raise HandshakeError(wrong, status=403)
+        raise InvalidOrigin(wrong, status=403)
 
     def process_extensions(self, headers: Headers) -> tuple[str | None, list[Any]]:
         """The answer to the offered extensions, None for none, and what becomes of it; raises NegotiationError."""
         offers = headers.get_all('Sec-WebSocket-Extensions')
-        return negotiate_server(as_factories(self.available_extensions), ', '.join(offers) if offers else None)
+        return negotiate_server(_factories(self.available_extensions), ', '.join(offers) if offers else None)
 
     def process_subprotocol(self, headers: Headers) -> str | None:
         """The subprotocol to use; raises NegotiationError."""
@@ -393,7 +413,7 @@ class ServerProtocol(OpeningProtocol):
         if self._state != _CONNECTING or self.eof_sent:
             raise InvalidState(f'the request cannot be answered any more: connection is {self.state.name.lower()}')
         if response.status_code == 101:
-            if self._handshake.request is None:
+            if self._handshake.request is None and not self._accepted:
                 raise InvalidState('there is no request to accept yet: it comes as an event')
             self.outgoing().put(response.serialize())
             self.logger.info('connection open')
@@ -417,7 +437,9 @@ class ServerProtocol(OpeningProtocol):
 
     def _shake_eof(self) -> None:
         if self._handshake.request is None:
-            self._give_up(HandshakeError('the connection was closed before the request was complete'))
+            failure = InvalidMessage('the connection was closed before the request was complete')
+            failure.__cause__ = EOFError('stream ended')
+            self._give_up(failure)
 
 
 class ClientProtocol(OpeningProtocol):
@@ -466,10 +488,11 @@ class ClientProtocol(OpeningProtocol):
         self.origin = origin
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
+        self._asked = False
         self._handshake = ClientHandshake(
             self.uri,
             subprotocols=subprotocols or (),
-            extensions=offer_header(as_factories(extensions)),
+            extensions=offer_header(_factories(extensions)),
             origin=origin,
             user_agent=None,
         )
@@ -487,15 +510,19 @@ class ClientProtocol(OpeningProtocol):
             InvalidState: it was sent already.
         """
         self._handshake.send()
+        self._asked = True
         self.outgoing().put(request.serialize())
 
     def _shake(self, data: bytes) -> None:
+        if not self._asked:  # the program has written the request itself
+            self._asked = True
+            self._handshake.send()
         try:
             answer = self._handshake.receive(data)
             if answer is None:
                 return
             accepted = answer.headers.get('sec-websocket-extensions')
-            extensions = negotiate_client(as_factories(self.available_extensions), accepted)
+            extensions = negotiate_client(_factories(self.available_extensions), accepted)
         except HandshakeError as exc:
             self._refused(exc)
         except NegotiationError as exc:
@@ -512,6 +539,8 @@ class ClientProtocol(OpeningProtocol):
         try:
             self._handshake.eof()
         except HandshakeError as exc:
+            if exc.response is None:
+                exc.__cause__ = EOFError('stream ended')
             self._refused(exc)
 
     def _refused(self, exc: HandshakeError) -> None:
@@ -533,6 +562,42 @@ def _pairs(headers: handshake.Headers) -> Headers:
 
 def _response(answer: handshake.Response) -> Response:
     return Response(answer.status, answer.reason, _pairs(answer.headers), answer.body)
+
+
+def _factories(extensions: Any) -> list[ExtensionFactory]:
+    """The extensions that a program gives; those in websockets' shape, adapted."""
+    given = list(extensions or ())
+    return as_factories([_Adapted(one) if _is_of_websockets(one) else one for one in given])
+
+
+def _is_of_websockets(factory: Any) -> bool:
+    return hasattr(factory, 'get_request_params') or hasattr(factory, 'process_request_params')
+
+
+class _Adapted:
+    """An `ExtensionFactory` that negotiates through one in websockets' shape, of either side.
+
+    Such a one gets no list of those accepted before it: that no two are in conflict is seen to in `extensions`.
+    """
+
+    def __init__(self, factory: Any) -> None:
+        self.name: str = factory.name
+        self._factory = factory
+
+    def offers(self) -> Sequence[Sequence[Parameter]]:
+        return [self._factory.get_request_params()]
+
+    def answer(self, offers: Sequence[Sequence[Parameter]]) -> tuple[Sequence[Parameter], Any] | None:
+        for offer in offers:
+            try:
+                accepted: tuple[Sequence[Parameter], Any] = self._factory.process_request_params(offer, [])
+                return accepted
+            except NegotiationError:
+                pass
+        return None
+
+    def agree(self, answer: Sequence[Parameter]) -> Any:
+        return self._factory.process_response_params(answer, [])
 
 
 # permessage-deflate as websockets configures it

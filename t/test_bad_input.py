@@ -506,7 +506,7 @@ def test_a_client_whose_server_does_not_speak_http_says_so(reactor_name: str, an
 
     client = Client(reactor_name, talk)
     assert client.end[0] == 1006
-    assert [type(exc) for exc in client.errors] == [pyjows.HandshakeError]
+    assert [isinstance(exc, pyjows.HandshakeError) for exc in client.errors] == [True]
     assert not client.opened
 
 
@@ -563,7 +563,7 @@ def test_a_client_refuses_an_answer_that_is_no_switch_to_websocket(reactor_name:
 
     client = Client(reactor_name, talk)
     assert client.end[0] == 1006
-    assert [type(exc) for exc in client.errors] == [pyjows.HandshakeError]
+    assert [isinstance(exc, pyjows.HandshakeError) for exc in client.errors] == [True]
     assert not client.opened
 
 

@@ -9,6 +9,7 @@ import pytest
 import websockets.client
 import websockets.datastructures
 import websockets.extensions.permessage_deflate
+import websockets.frames
 import websockets.http11
 import websockets.server
 import websockets.uri
@@ -17,8 +18,21 @@ from hypothesis import strategies as st
 from wire import TEXT, UPGRADE, asked, cut, frame
 
 from pyjows.deflate import PerMessageDeflate
-from pyjows.errors import HandshakeError, InvalidState, NegotiationError
-from pyjows.frames import Frame, Opcode
+from pyjows.errors import (
+    ConnectionClosed,
+    HandshakeError,
+    InvalidHandshake,
+    InvalidHeader,
+    InvalidMessage,
+    InvalidOrigin,
+    InvalidState,
+    InvalidStatus,
+    InvalidUpgrade,
+    NegotiationError,
+    ProtocolError,
+    WebSocketException,
+)
+from pyjows.frames import OK_CLOSE_CODES, Close, CloseCode, Frame, Opcode
 from pyjows.protocol import Side, State
 from pyjows.sides import (
     SEND_EOF,
@@ -30,6 +44,7 @@ from pyjows.sides import (
     Response,
     ServerPerMessageDeflateFactory,
     ServerProtocol,
+    WebSocketURI,
     parse_uri,
 )
 
@@ -64,8 +79,8 @@ def connected(server=None, client=None):
         ('websockets.client', 'pyjows.sides', ['ClientProtocol']),
         ('websockets.http11', 'pyjows.sides', ['Request', 'Response']),
         ('websockets.datastructures', 'pyjows.sides', ['Headers', 'MultipleValuesError']),
-        ('websockets.uri', 'pyjows.sides', ['parse_uri']),
-        ('websockets.frames', 'pyjows.frames', ['Close', 'CloseCode', 'Frame', 'Opcode']),
+        ('websockets.uri', 'pyjows.sides', ['WebSocketURI', 'parse_uri']),
+        ('websockets.frames', 'pyjows.frames', ['OK_CLOSE_CODES', 'Close', 'CloseCode', 'Frame', 'Opcode']),
         (
             'websockets.exceptions',
             'pyjows.errors',
@@ -73,10 +88,17 @@ def connected(server=None, client=None):
                 'ConnectionClosed',
                 'ConnectionClosedError',
                 'ConnectionClosedOK',
+                'InvalidHandshake',
+                'InvalidHeader',
+                'InvalidMessage',
+                'InvalidOrigin',
                 'InvalidState',
+                'InvalidStatus',
+                'InvalidUpgrade',
                 'NegotiationError',
                 'PayloadTooBig',
                 'ProtocolError',
+                'WebSocketException',
             ],
         ),
     ],
@@ -99,7 +121,37 @@ def test_all_that_theirs_have_ours_have(kind):
     assert {name for name in public if not hasattr(after, name)} == set()
 
 
+def test_a_url_has_the_parts_that_theirs_has():
+    url = parse_uri('wss://me:secret@example.com:3000/chat/room?x=1')
+    other = websockets.uri.parse_uri('wss://me:secret@example.com:3000/chat/room?x=1')
+    assert isinstance(url, WebSocketURI)
+    for name in ('secure', 'host', 'port', 'path', 'query', 'resource_name', 'user_info', 'username', 'password'):
+        assert getattr(url, name) == getattr(other, name), name
+    assert parse_uri('ws://example.com').user_info is None
+
+
+def test_a_closed_connection_tells_the_code_and_the_reason_of_its_peer():
+    exc = ConnectionClosed(Close(3000, 'tea'), None)
+    assert (exc.code, exc.reason) == (3000, 'tea')
+    exc = ConnectionClosed(None, Close(1000, 'done'))
+    assert (exc.code, exc.reason) == (CloseCode.ABNORMAL_CLOSURE, '')
+
+
+def test_the_codes_of_a_good_end_are_theirs():
+    assert OK_CLOSE_CODES == websockets.frames.OK_CLOSE_CODES
+
+
 # Headers that can be changed
+
+
+def test_a_number_may_be_a_header_value():
+    headers = Headers({'Content-Length': 6})
+    headers['Age'] = 0
+    assert headers.serialize() == b'Content-Length: 6\r\nAge: 0\r\n\r\n'
+
+
+def test_an_exception_for_several_values_names_the_header_as_a_key_error_does():
+    assert str(MultipleValuesError('Set-Cookie')) == str(KeyError('Set-Cookie'))
 
 
 def test_headers_find_names_in_any_case():
@@ -639,6 +691,168 @@ def test_a_server_may_require_that_windows_are_limited():
 def test_other_settings_of_zlib_are_an_error():
     with pytest.raises(ValueError, match='strategy'):
         ServerPerMessageDeflateFactory(compress_settings={'strategy': 1})
+
+
+# A request that the host has read, an answer to a request that it has written
+
+
+def test_a_request_that_the_host_has_read_is_accepted():
+    server = ServerProtocol(subprotocols=['chat'])
+    response = server.accept(Request('/chat', Headers({**UPGRADE, 'Sec-WebSocket-Protocol': 'chat'})))
+    assert response.status_code == 101
+    server.send_response(response)
+    assert server.state is State.OPEN
+    [wire] = server.data_to_send()
+    assert wire.startswith(b'HTTP/1.1 101 ')
+    server.receive_data(frame(TEXT, b'hi'))
+    assert server.events_received() == [Frame(Opcode.TEXT, b'hi')]
+
+
+def test_a_request_that_the_host_has_read_may_be_refused():
+    server = ServerProtocol()
+    response = server.accept(Request('/chat', Headers({'Host': 'example.com'})))
+    assert response.status_code == 426
+    server.send_response(response)
+    assert server.state is State.CONNECTING
+
+
+def test_a_client_understands_the_answer_to_a_request_that_the_host_has_written():
+    server, client = ServerProtocol(), ClientProtocol('ws://example.com/chat')
+    server.send_response(server.accept(request_to(server, client.connect().serialize())))
+    client.receive_data(b''.join(server.data_to_send()))
+    assert client.handshake_exc is None
+    assert client.state is State.OPEN
+    assert client.data_to_send() == []
+
+
+# What kind of failure it was
+
+
+@pytest.mark.parametrize(
+    ('changes', 'kind', 'status'),
+    [
+        ({'Upgrade': None}, InvalidUpgrade, 426),
+        ({'Sec_WebSocket_Version': '12'}, InvalidUpgrade, 426),
+        ({'Sec_WebSocket_Key': None}, InvalidHeader, 400),
+        ({'Host': None}, InvalidHeader, 400),
+        ({'Origin': 'https://elsewhere.example'}, InvalidOrigin, 403),
+    ],
+)
+def test_a_server_names_what_is_wrong_with_a_request_by_its_exception(changes, kind, status):
+    fields = {**UPGRADE, **{name.replace('_', '-'): value for name, value in changes.items()}}
+    headers = Headers({name: value for name, value in fields.items() if value is not None})
+    server = ServerProtocol(origins=[None])
+    assert server.accept(Request('/chat', headers)).status_code == status
+    assert type(server.handshake_exc) is kind
+    assert server.handshake_exc.status == status
+
+
+def test_another_method_or_version_of_http_is_the_fault_of_no_header():
+    for changed in ({'method': 'POST'}, {'protocol': 'HTTP/1.0'}):
+        server = ServerProtocol()
+        server.accept(Request('/chat', Headers(UPGRADE), **changed))
+        assert type(server.handshake_exc) is HandshakeError
+
+
+@pytest.mark.parametrize('side', [Side.SERVER, Side.CLIENT])
+def test_a_message_that_ends_too_early_is_caused_by_the_end(side):
+    protocol = ServerProtocol() if side is Side.SERVER else ClientProtocol('ws://example.com/')
+    protocol.receive_data(b'GET / HTTP/1.1\r\n' if side is Side.SERVER else b'HTTP/1.1 101 Switching')
+    protocol.receive_eof()
+    assert type(protocol.handshake_exc) is InvalidMessage
+    assert isinstance(protocol.handshake_exc.__cause__, EOFError)
+
+
+@pytest.mark.parametrize(
+    ('wire', 'kind'),
+    [
+        (b'HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno', InvalidStatus),
+        (b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n', InvalidUpgrade),
+        (b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n', InvalidUpgrade),
+        (b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n', InvalidHeader),
+        (b'SSH-2.0-OpenSSH\r\n\r\n', InvalidMessage),
+    ],
+)
+def test_a_client_names_what_is_wrong_with_an_answer_by_its_exception(wire, kind):
+    client = ClientProtocol('ws://example.com/')
+    client.send_request(client.connect())
+    client.receive_data(wire)
+    assert type(client.handshake_exc) is kind
+    assert isinstance(client.handshake_exc, InvalidHandshake)
+    assert isinstance(client.handshake_exc, WebSocketException)
+    if kind is InvalidStatus:
+        assert client.handshake_exc.response.status_code == 403
+        assert client.handshake_exc.response.body == b'no'
+
+
+# An extension in websockets' shape
+
+
+class Doubling:
+    """Sends every byte twice, says so with RSV2, and does not say which bits it claims."""
+
+    name = 'x-double'
+
+    def encode(self, frame):
+        return frame._replace(data=b''.join(bytes([byte]) * 2 for byte in frame.data), rsv2=True)
+
+    def decode(self, frame, *, max_size=None):
+        return frame._replace(data=bytes(frame.data)[::2], rsv2=False)
+
+
+class DoublingOfServer:
+    name = 'x-double'
+
+    def process_request_params(self, params, accepted_extensions):
+        if params != [('times', '2')]:
+            raise NegotiationError('twice, or not at all')
+        return [('times', '2')], Doubling()
+
+
+class DoublingOfClient:
+    name = 'x-double'
+
+    def __init__(self, times):
+        self.times = times
+
+    def get_request_params(self):
+        return [('times', self.times)]
+
+    def process_response_params(self, params, accepted_extensions):
+        return Doubling()
+
+
+def test_an_extension_made_for_websockets_is_negotiated_and_applied():
+    server, client, response = connected(
+        ServerProtocol(extensions=[DoublingOfServer(), PerMessageDeflate()]),
+        ClientProtocol('ws://example.com/chat', extensions=[PerMessageDeflate(threshold=0), DoublingOfClient('2')]),
+    )
+    assert response.headers['Sec-WebSocket-Extensions'].endswith(', x-double; times=2')
+    assert type(server.extensions[1]) is type(client.extensions[1]) is Doubling
+    for sender, receiver in ((client, server), (server, client)):
+        sender.send_text(b'hello')
+        receiver.receive_data(b''.join(sender.data_to_send()))
+        assert receiver.events_received() == [Frame(Opcode.TEXT, b'hello')]
+
+
+def test_an_extension_made_for_websockets_may_decline():
+    server, client, response = connected(
+        ServerProtocol(extensions=[DoublingOfServer()]),
+        ClientProtocol('ws://example.com/chat', extensions=[DoublingOfClient('3')]),
+    )
+    assert 'Sec-WebSocket-Extensions' not in response.headers
+    assert server.extensions == client.extensions == []
+
+
+def test_a_reserved_bit_that_no_extension_clears_fails_the_connection():
+    server = connected(
+        ServerProtocol(extensions=[DoublingOfServer()]),
+        ClientProtocol('ws://example.com/chat', extensions=[DoublingOfClient('2')]),
+    )[0]
+    server.receive_data(frame(TEXT, b'hhii', rsv=1))
+    assert isinstance(server.parser_exc, ProtocolError)
+    assert server.close_sent.code == CloseCode.PROTOCOL_ERROR
+    assert server.events_received() == []
 
 
 # Beside websockets: the same calls and bytes give the same events, answers and states.
