@@ -16,9 +16,9 @@ from pyjows.connection import ConnectionState, ConnectionType, WSConnection
 from pyjows.events import CloseConnection, Message, Ping, RejectConnection, Request, TextMessage
 from pyjows.extensions import PerMessageDeflate
 from pyjows.frames import Opcode
-from pyjows.handshake import URL, parse_url
 from pyjows.protocol import SEND_EOF, State
 from pyjows.sides import ClientPerMessageDeflateFactory, ClientProtocol, Response
+from pyjows.url import URL, parse_url
 
 __all__ = ['FACES', 'run']
 

@@ -10,7 +10,7 @@ import sys
 from pyjows.connection import ConnectionState, ConnectionType, WSConnection
 from pyjows.events import AcceptConnection, CloseConnection, Ping, RejectConnection, Request, TextMessage
 from pyjows.extensions import PerMessageDeflate
-from pyjows.handshake import parse_url
+from pyjows.url import parse_url
 
 url = parse_url(sys.argv[1])
 words = sys.argv[2:]

@@ -14,8 +14,9 @@ from typing import Any
 from pyjows import HandshakeError, PayloadTooBig, PerMessageDeflate, ProtocolError, WebSocket
 from pyjows.extensions import format_extensions, negotiate_client, negotiate_server, offer_header, parse_extensions
 from pyjows.frames import Frame, build_frame, parse_frame
-from pyjows.handshake import ClientHandshake, Request, ServerHandshake, parse_subprotocols, parse_url
+from pyjows.handshake import ClientHandshake, Request, ServerHandshake, parse_subprotocols
 from pyjows.protocol import Protocol, Side, State
+from pyjows.url import parse_url
 
 __all__ = ['SEEDS', 'TARGETS']
 

@@ -18,10 +18,11 @@ from time import monotonic
 from typing import Any
 
 from .errors import HandshakeError
-from .handshake import URL, Headers, HeadersLike, parse_url, redirected_url
+from .handshake import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
 from .proxy import Tunnel, choose_proxy
 from .transaction import WebSocket
+from .url import URL, parse_url, redirected_url
 
 __all__ = ['connect']
 

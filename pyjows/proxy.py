@@ -14,7 +14,8 @@ from urllib.request import getproxies, proxy_bypass
 import h11
 
 from .errors import HandshakeError
-from .handshake import URL, USER_AGENT, Headers, Response, parse_url
+from .handshake import USER_AGENT, Headers, Response
+from .url import URL, parse_url
 
 __all__ = ['Tunnel', 'choose_proxy', 'parse_proxy']
 

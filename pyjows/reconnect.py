@@ -16,9 +16,9 @@ from .client import connect
 from .emitter import EventEmitter
 from .errors import HandshakeError
 from .frames import CloseCode
-from .handshake import parse_url
 from .ioloop import IOLoop
 from .transaction import WebSocket
+from .url import parse_url
 
 __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect']
 

@@ -20,9 +20,10 @@ from .buffers import Receiver
 from .emitter import EventEmitter
 from .errors import HandshakeError
 from .frames import Close
-from .handshake import Request, Response, ServerHandshake, parse_url
+from .handshake import Request, Response, ServerHandshake
 from .ioloop import IOLoop, Stream
 from .transaction import WebSocket
+from .url import parse_url
 
 __all__ = ['Server', 'serve']
 

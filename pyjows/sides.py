@@ -30,8 +30,9 @@ from .errors import (
     NegotiationError,
 )
 from .extensions import ExtensionFactory, as_factories, negotiate_client, negotiate_server, offer_header
-from .handshake import URL, ClientHandshake, ServerHandshake, accept_key, parse_subprotocols, parse_url
+from .handshake import ClientHandshake, ServerHandshake, accept_key, parse_subprotocols
 from .protocol import SEND_EOF, Protocol, Side, State
+from .url import URL, parse_url
 
 __all__ = [
     'SEND_EOF',

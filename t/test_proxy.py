@@ -17,8 +17,8 @@ from program import Program
 
 import pyjows
 from pyjows import HandshakeError, IOLoop
-from pyjows.handshake import parse_url
 from pyjows.proxy import Tunnel, choose_proxy, parse_proxy
+from pyjows.url import parse_url
 
 # Which proxy
 

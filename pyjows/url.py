@@ -1,0 +1,244 @@
+"""WebSocket URLs: what one says, and where a redirect leads from one (RFC 6455 section 3).
+
+Owns the schemes, hosts, ports and targets, of TCP and of Unix sockets. Must not know who connects to them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from binascii import b2a_base64
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
+
+__all__ = ['URL', 'parse_url', 'redirected_url']
+
+_dial_host = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
+
+_SCHEMES = {
+    'ws': 'ws',
+    'wss': 'wss',
+    'http': 'ws',
+    'https': 'wss',
+    'ws+unix': 'ws+unix',
+    'wss+unix': 'wss+unix',
+    'http+unix': 'ws+unix',
+    'https+unix': 'wss+unix',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class URL:
+    """Where a WebSocket is: a parsed URL. `parse_url` makes it.
+
+    Attributes:
+        scheme: ``'ws'``, ``'wss'``, ``'ws+unix'`` or ``'wss+unix'``.
+        host: lower-case, IDNA-encoded, IPv6 addresses without brackets; ``'localhost'`` for a Unix socket.
+        port: 80 or 443 by default.
+        target: path and query as they stand in the request line, at least ``'/'``.
+        unix_path: the path of the Unix socket, else None.
+        username, password: decoded; None where the URL has none.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    target: str = '/'
+    unix_path: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is TLS."""
+        return self.scheme.startswith('wss')
+
+    @property
+    def origin(self) -> tuple[str, str, int, str | None]:
+        """Whom one talks to there: two URLs with the same may share what is meant for that one alone."""
+        return self.scheme, self.host, self.port, self.unix_path
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition('?')[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark in the target; empty without one."""
+        return self.target.partition('?')[2]
+
+    @property
+    def resource_name(self) -> str:
+        """The target, under its name in RFC 6455 section 3."""
+        return self.target
+
+    @property
+    def user_info(self) -> tuple[str, str] | None:
+        """User name and password; None where the URL has none."""
+        return None if self.username is None else (self.username, self.password or '')
+
+    @property
+    def host_header(self) -> str:
+        """The ``Host`` header: IPv6 addresses in brackets and without zone, the port unless it is the default one."""
+        host = f'[{self.host.partition("%")[0]}]' if ':' in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f'{host}:{self.port}'
+
+    @property
+    def authorization(self) -> str | None:
+        """The ``Authorization`` header for the user info, as HTTP Basic (RFC 7617); None without."""
+        if self.username is None:
+            return None
+        credentials = f'{self.username}:{self.password or ""}'.encode()
+        return 'Basic ' + b2a_base64(credentials, newline=False).decode('ascii')
+
+    def __str__(self) -> str:
+        """The URL, without its user info."""
+        if self.unix_path is not None:
+            return f'{self.scheme}://{quote(self.unix_path)}:{self.target}'
+        host = f'[{self.host.replace("%", "%25")}]' if ':' in self.host else self.host
+        port = '' if self.port == (443 if self.secure else 80) else f':{self.port}'
+        return f'{self.scheme}://{host}{port}{self.target}'
+
+
+def parse_url(url: str) -> URL:
+    """Takes a WebSocket URL apart (RFC 6455 section 3).
+
+    ::
+
+        parse_url('ws://example.com/chat?room=1')           # port 80, target '/chat?room=1'
+        parse_url('wss://user:secret@[::1]:3000')           # Authorization, IPv6, target '/'
+        parse_url('ws+unix:///run/chat.sock:/chat')         # a Unix socket; its target follows the colon, '/' without
+
+    ``http`` and ``https`` are taken for ``ws`` and ``wss``. What is not ASCII is encoded: IDNA in the host,
+    percent-encoded UTF-8 in the target.
+
+    Raises:
+        ValueError: another scheme, no host, a bad port, a fragment, white space or control characters.
+    """
+    if any(char <= ' ' or char == '\x7f' for char in url):
+        raise ValueError(
+            f'{_shown(url)} has white space or control characters in it: percent-encode them (a blank is %20)'
+        )
+    if '#' in url:
+        raise ValueError(
+            f'{_shown(url)} has a fragment: WebSocket URLs have none, and a # in them is written %23 (RFC 6455 3)'
+        )
+    given, colon, rest = url.partition(':')
+    scheme = _SCHEMES.get(given.lower())
+    if not colon or scheme is None:
+        raise ValueError(
+            f'{_shown(url)} is no WebSocket URL: it has to begin with ws://, wss://, ws+unix:// or wss+unix://'
+        )
+    if scheme.endswith('+unix'):
+        return _parse_unix_url(url, scheme, rest)
+    if not rest.startswith('//'):
+        raise ValueError(f'{_shown(url)} is no WebSocket URL: after {given}: come two slashes and the host')
+    try:
+        parts = urlsplit(f'{scheme}:{rest}')
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError(f'{_shown(url)} is no valid URL: {exc}') from None
+    username = None if parts.username is None else unquote(parts.username)
+    password = None if parts.password is None else unquote(parts.password)
+    if username is not None and ':' in username:
+        raise ValueError(f"{_shown(url)} has a colon in its user name: HTTP Basic can't say that (RFC 7617)")
+    return URL(
+        scheme,
+        _parse_host(url, parts.hostname or '', '[' in parts.netloc),
+        port if port is not None else 443 if scheme == 'wss' else 80,
+        _quote_target((parts.path or '/') + (f'?{parts.query}' if parts.query else '')),
+        None,
+        username,
+        password,
+    )
+
+
+def redirected_url(url: URL, location: str) -> URL:
+    """Where the ``Location`` of a redirect leads from a URL (RFC 9110 section 10.2.2).
+
+    ::
+
+        redirected_url(parse_url('ws://example.com/chat'), '/rooms/1')          # ws://example.com/rooms/1
+        redirected_url(parse_url('ws://example.com/'), 'https://example.com/')  # wss://example.com/
+
+    A fragment is dropped. On the same host, port and scheme a user name and password are kept.
+
+    Raises:
+        ValueError: it is malformed, or leads where a server may not send a client: from TLS to no TLS, to a Unix
+            socket, or away from one.
+    """
+    scheme = 'wss' if url.secure else 'ws'
+    base = f'{scheme}://localhost{url.target}' if url.unix_path is not None else str(url)
+    location = _quote_target(location.encode('latin-1')).partition('#')[0]  # as bytes: most are UTF-8, none need be
+    found = parse_url(urljoin(base, location))
+    if found.unix_path is not None:
+        raise ValueError(f'{_shown(location)} is a Unix socket: a server may not send a client to one')
+    if url.secure and not found.secure:
+        raise ValueError(f'{_shown(location)} is without TLS: from wss:// nobody is sent to ws://')
+    if url.unix_path is not None:
+        if (found.scheme, found.host_header) != (scheme, 'localhost'):
+            raise ValueError(f'{_shown(location)} leads away from the Unix socket {url.unix_path}')
+        return replace(url, target=found.target)
+    if found.origin == url.origin and found.username is None:
+        return replace(found, username=url.username, password=url.password)
+    return found
+
+
+def _parse_host(url: str, host: str, bracketed: bool) -> str:
+    if not host:
+        raise ValueError(
+            f'{_shown(url)} has no host: write one between // and the port or path, such as ws://127.0.0.1:3000/'
+        )
+    if bracketed:
+        host = host.replace('%25', '%', 1)  # the zone of a link-local address (RFC 6874)
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError as exc:
+            raise ValueError(f'{_shown(url)} has no IPv6 address in its brackets: {exc}') from None
+        return host
+    if not host.isascii():
+        try:
+            host = host.encode('idna').decode('ascii')
+        except UnicodeError as exc:
+            raise ValueError(f"{_shown(url)} has a host name that IDNA can't encode: {exc}") from None
+    if not _dial_host(host):
+        raise ValueError(f'{_shown(url)} has a host name with characters that host names have not: {host!r}')
+    return host
+
+
+def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
+    """The socket's path ends at the first colon, or where a query begins; what is left is the target."""
+    rest = rest.removeprefix('//')
+    path, colon, target = rest.partition(':')
+    if not colon:
+        path, mark, query = rest.partition('?')
+        target = mark + query
+    if not path:
+        raise ValueError(f'{_shown(url)} names no socket: write its path, such as {scheme}:///run/chat.sock:/chat')
+    if not target.startswith('/'):
+        if target and not target.startswith('?'):
+            raise ValueError(
+                f'{_shown(url)} has a target that begins without slash: {target!r}; a colon in the path is written %3A'
+            )
+        target = '/' + target
+    return URL(
+        scheme,
+        'localhost',
+        443 if scheme == 'wss+unix' else 80,
+        _quote_target(target),
+        os.fsdecode(unquote_to_bytes(path)),
+    )
+
+
+def _quote_target(target: str | bytes) -> str:
+    """Percent-encodes what is not ASCII, and leaves all that is, percent signs too, as it was written."""
+    if isinstance(target, str) and target.isascii():
+        return target
+    return quote(target, safe='!"#$%&\'()*+,/:;<=>?@[\\]^`{|}~')
+
+
+def _shown(url: str) -> str:
+    """A URL as it is shown in a message: without a password."""
+    return repr(re.sub('//[^/?]*@', '//***@', url))
