@@ -115,7 +115,8 @@ class Server(EventEmitter):
         self._ping_interval = ping_interval
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
-        self._websockets: set[WebSocket] = set()
+        # A dict and no set: a broadcast goes through them in the order they came, which is how they lie in memory.
+        self._websockets: dict[WebSocket, None] = {}
         self._incoming: set[_Incoming] = set()
         self._timer: Any = None
         self._urls: list[str] = []
@@ -234,7 +235,7 @@ class Server(EventEmitter):
         ws = WebSocket(**self._options)
         ws.kept_alive = incoming.kept_alive
         ws.owner = self
-        self._websockets.add(ws)
+        self._websockets[ws] = None
         if self._timer is None and self._ping_interval:
             self._timer = self.ioloop.reactor.recurring(self._ping, self._ping_interval)
         ws.drive(stream, self.ioloop, incoming.connection)
@@ -257,7 +258,7 @@ class Server(EventEmitter):
 
     def gone(self, ws: WebSocket) -> None:
         """A transaction is closed."""
-        self._websockets.discard(ws)
+        self._websockets.pop(ws, None)
         self._check_finished()
 
     def _lost(self, incoming: _Incoming) -> None:
