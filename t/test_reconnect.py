@@ -219,6 +219,16 @@ def test_a_stop_of_the_loop_is_the_end(ioloop, assert_idle):
     assert_idle(ioloop)
 
 
+def test_a_loop_that_stops_has_a_connection_in_the_making_tell_of_its_end(ioloop, assert_idle):
+    with socket.create_server(('127.0.0.1', 0)) as deaf:
+        client = reconnect(f'ws://127.0.0.1:{deaf.getsockname()[1]}', ioloop=ioloop, delays=soon)
+        seen = log(client, 'waiting', 'finish')
+        ioloop.timer(lambda loop: loop.next_tick(lambda loop: loop.stop_gracefully()), 0.1)
+        ioloop.start()
+    assert seen == [('finish', 1006, '')]
+    assert_idle(ioloop)
+
+
 def test_what_a_handler_of_a_connection_raises_is_that_connection_s_business(ioloop, server, run_until, caplog):
     server.on('websocket', lambda server, ws: ws.send(text='hi'))
     client = reconnect(server.urls[0], ioloop=ioloop, delays=soon)

@@ -420,7 +420,7 @@ class IOLoop(EventEmitter):
         if self._is_full:
             self._pace()
         if self._is_stopping:
-            self._check_stopped()
+            self._stop_soon()
 
     def _pace(self) -> None:
         """Accept again where that had paused, if there is room now."""
@@ -542,11 +542,17 @@ class IOLoop(EventEmitter):
                 self.remove(id)
             if timeout is not None:
                 self._stop_timer = self.reactor.timer(self._stop_now, timeout)
-            # Not before the callbacks that run now are done: one of them may just be making a connection.
-            self.reactor.next_tick(lambda reactor: self._check_stopped())
-            self.emit('finish')
+            try:
+                self.emit('finish')
+            finally:
+                self._stop_soon()
 
-    def _check_stopped(self) -> None:
+    def _stop_soon(self) -> None:
+        # Not before the callbacks that run now, and the ticks they ask for, are done: one of them may just be making a
+        # connection, another has yet to tell that one is gone.
+        self.reactor.next_tick(self._check_stopped)
+
+    def _check_stopped(self, reactor: Reactor) -> None:
         if self._is_stopping and not (self._ids or self._dialers or self._negotiations):
             self._is_stopping = False
             self._accepts = 0
@@ -558,7 +564,7 @@ class IOLoop(EventEmitter):
     def _stop_now(self, reactor: Reactor) -> None:
         self._stop_timer = None
         self._drop_all()
-        self._check_stopped()
+        self._stop_soon()
 
     def reset(self) -> None:
         """Remove everything, at once, and stop; what a forked child does first, to share nothing with its parent."""
