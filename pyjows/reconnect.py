@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .client import connect
-from .emitter import EventEmitter
 from .errors import HandshakeError
 from .frames import CloseCode
-from .ioloop import IOLoop
+from .ioloop import IOLoop, LoopEmitter
 from .transaction import WebSocket
 from .url import parse_url
 
@@ -106,7 +105,7 @@ def reconnect(
     return Reconnector(url, ioloop=ioloop, delays=delays, retry=retry, **options)
 
 
-class Reconnector(EventEmitter):
+class Reconnector(LoopEmitter):
     """A client that connects again when the connection is lost; `reconnect` makes it.
 
     Synopsis::
@@ -162,6 +161,9 @@ class Reconnector(EventEmitter):
         self.ioloop.reactor.next_tick(self._announce)
         self._dial()
         self.ioloop.on('finish', self._loop_finishes)
+
+    def __repr__(self) -> str:
+        return f'<Reconnector {self._name}>'
 
     def finish(self, code: int | None = None, reason: str | None = None) -> Reconnector:
         """Close gracefully (as `WebSocket.finish` does, which see), and do not connect again; returns the client."""
@@ -252,27 +254,3 @@ class Reconnector(EventEmitter):
             self.is_finished = True
             self.ioloop.unsubscribe('finish', self._loop_finishes)
             self._tell('finish', *self._last)
-
-    def _tell(self, event: str, *args: Any) -> None:
-        try:
-            self.emit(event, *args)
-        except Exception as exc:
-            self._handler_failed(exc)
-
-    # What an emitter asks
-
-    def _can_spawn(self) -> bool:
-        return bool(self.ioloop.reactor.can_spawn)
-
-    def _spawn(self, coroutine: Any) -> None:
-        self.ioloop.reactor.spawn(coroutine)
-
-    def _handler_failed(self, exc: BaseException) -> None:
-        """Emit ``error``, or log where nobody listens."""
-        if self.has_subscribers('error'):
-            try:
-                self.emit('error', exc)
-                return
-            except Exception as another:
-                exc = another
-        _log.error('%s on a client of %s', type(exc).__name__, self._name, exc_info=exc)

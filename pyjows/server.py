@@ -17,11 +17,10 @@ from typing import Any
 
 from .broadcasting import Broadcast, broadcast
 from .buffers import Receiver
-from .emitter import EventEmitter
 from .errors import HandshakeError
 from .frames import Close
 from .handshake import Request, Response, ServerHandshake
-from .ioloop import IOLoop, Stream
+from .ioloop import IOLoop, LoopEmitter, Stream
 from .transaction import WebSocket
 from .url import parse_url
 
@@ -48,7 +47,7 @@ def serve(*urls: str, **options: Any) -> Server:
     return Server(*urls, **options)
 
 
-class Server(EventEmitter):
+class Server(LoopEmitter):
     """Listens for WebSockets, and for plain HTTP beside them.
 
     Synopsis::
@@ -107,7 +106,7 @@ class Server(EventEmitter):
         reuse_port: bool = False,
         **options: Any,
     ) -> None:
-        EventEmitter.__init__(self)
+        super().__init__()
         WebSocket(**options)  # a wrong option is to be heard of now, not at the first connection
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self._options = options
@@ -272,26 +271,7 @@ class Server(EventEmitter):
             self.ioloop.reactor.remove(self._timer)
             self._timer = None
         if self._stopping and not self._incoming:
-            try:
-                self.emit('finish')
-            except Exception as exc:
-                self._handler_failed(exc)
-
-    def _can_spawn(self) -> bool:
-        return bool(self.ioloop.reactor.can_spawn)
-
-    def _spawn(self, coroutine: Any) -> None:
-        self.ioloop.reactor.spawn(coroutine)
-
-    def _handler_failed(self, exc: BaseException) -> None:
-        """A handler raised."""
-        if self.has_subscribers('error'):
-            try:
-                self.emit('error', exc)
-                return
-            except Exception as another:
-                exc = another
-        _log.error('%s in a handler of %r', type(exc).__name__, self, exc_info=exc)
+            self._tell('finish')
 
 
 class _Incoming(Receiver):

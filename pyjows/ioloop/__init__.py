@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .emitter import LoopEmitter
 from .listener import Listener
 from .loop import IOLoop
 from .stream import Shared, Stream
 from .tls import TLSStream
 
-__all__ = ['IOLoop', 'Listener', 'Shared', 'Stream', 'TLSStream']
+__all__ = ['IOLoop', 'Listener', 'LoopEmitter', 'Shared', 'Stream', 'TLSStream']
