@@ -20,7 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DIRECTIVES = {'language_level': 3, 'annotation_typing': False}
-NOT_COMPILED = {'__init__', 'native'}  # their .pxd mark the package for cimport, and hold inline C instead of Python
+NOT_COMPILED = {'__init__', 'memory', 'syscalls'}  # their .pxd mark the package for cimport, and hold inline C instead of Python
 FLAGS = {'msvc': ['/O2'], 'unix': ['-O3', '-g0']}
 
 

@@ -9,7 +9,7 @@ import sys
 
 from pyjows.frames import Opcode
 from pyjows.protocol import SEND_EOF
-from pyjows.sides import Request, ServerProtocol
+from pyjows.sansio import Request, ServerProtocol
 
 
 class Echo(asyncio.Protocol):

@@ -8,7 +8,7 @@ import sys
 
 from pyjows.frames import Opcode
 from pyjows.protocol import SEND_EOF, State
-from pyjows.sides import ClientPerMessageDeflateFactory, ClientProtocol, Response, parse_uri
+from pyjows.sansio import ClientPerMessageDeflateFactory, ClientProtocol, Response, parse_uri
 
 uri = parse_uri(sys.argv[1])
 words = sys.argv[2:]

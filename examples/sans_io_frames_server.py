@@ -10,7 +10,7 @@ import threading
 
 from pyjows.frames import Opcode
 from pyjows.protocol import SEND_EOF
-from pyjows.sides import Request, ServerPerMessageDeflateFactory, ServerProtocol
+from pyjows.sansio import Request, ServerPerMessageDeflateFactory, ServerProtocol
 
 
 def write(sock, protocol):

@@ -32,7 +32,7 @@ from .reactor import Reactor
 from .reconnect import Reconnector, backoff, reconnect
 from .run import run, stop
 from .server import Server, serve
-from .sides import ClientProtocol, ServerProtocol
+from .sansio import ClientProtocol, ServerProtocol
 from .transaction import WebSocket
 
 __all__ = [

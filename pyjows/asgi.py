@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 from .deflate import PerMessageDeflate
 from .frames import CloseCode, Frame
 from .protocol import State
-from .sides import Headers, Request, Response, ServerProtocol
+from .sansio import Headers, Request, Response, ServerProtocol
 
 __all__ = ['ClientDisconnected', 'WebSocketProtocol']
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from pyjows cimport native
+from pyjows cimport memory
 
 cdef Py_ssize_t BY_REFERENCE
 cdef Py_ssize_t _INITIAL, _LARGE, _FEW, _SMALL, _MANY

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import native
+from . import memory
 
 __all__ = ['BufferPool', 'Receiver', 'WriteBuffer']
 
@@ -52,7 +52,7 @@ class WriteBuffer:
             self.refer(piece)
             return
         self.reserve(n)
-        native.copy(native.pointer(self.data), self.used, piece, n)
+        memory.copy(memory.pointer(self.data), self.used, piece, n)
         self.used += n
         self.size += n
 

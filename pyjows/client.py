@@ -147,7 +147,7 @@ class _Dial:
         self.ping_interval = ping_interval
         self.visited = [str(url)]
         self.connection: str | None = None
-        self.turn: Any = None
+        self.slot: Any = None
         self.tunnel: Tunnel | None = None
         self.timer: Any = None
         self.time_left = timeout
@@ -168,7 +168,7 @@ class _Dial:
         via = choose_proxy(self.proxy, url)
         if via is not None:
             self.tunnel = Tunnel(via, url)
-            self._take_turn({url.host: 1, 'all that go through proxies': _PROXIED}, partial(self._dial_proxy, via))
+            self._acquire_slot({url.host: 1, 'all that go through proxies': _PROXIED}, partial(self._dial_proxy, via))
         else:
             where: dict[str, Any] = {'path': url.unix_path}
             if url.unix_path is None:
@@ -180,32 +180,32 @@ class _Dial:
             )
             self._run_clock()
 
-    # Its turn
+    # Its slot
 
     def _admit(self, addresses: list[str], begin: Callable[[], object]) -> None:
         """The host's addresses are known: wait until no other connection to one of them is under way."""
         self._stop_clock()
-        self._take_turn(dict.fromkeys(addresses, 1), begin)
+        self._acquire_slot(dict.fromkeys(addresses, 1), begin)
 
-    def _take_turn(self, lines: Mapping[Hashable, int], go_on: Callable[[], object]) -> None:
-        def came() -> None:
+    def _acquire_slot(self, limits: Mapping[Hashable, int], go_on: Callable[[], object]) -> None:
+        def acquired() -> None:
             self._run_clock()
             go_on()
 
-        self.turn = self.ioloop.turns.wait({} if self.simultaneous else lines, came)
+        self.slot = self.ioloop.dial_queue.acquire({} if self.simultaneous else limits, acquired)
         if self.is_unwanted:
             self.given_up(self.ws)
 
-    def _leave_turn(self) -> None:
-        if self.turn is not None:
-            self.turn.leave()
-            self.turn = None
+    def _release_slot(self) -> None:
+        if self.slot is not None:
+            self.slot.release()
+            self.slot = None
 
     def given_up(self, ws: WebSocket) -> None:
         """The transaction was told to finish, and has nothing else to do: it need not wait for its turn."""
         self.is_unwanted = True
-        if self.turn is not None and not self.turn.has_come:
-            self._leave_turn()
+        if self.slot is not None and not self.slot.is_acquired:
+            self._release_slot()
             self.ioloop.reactor.next_tick(lambda reactor: ws.dialing_failed(None))
 
     # Through a proxy
@@ -266,7 +266,7 @@ class _Dial:
         """The server accepted; ``open`` is what comes next."""
         self.is_answered = True
         self._stop_clock()
-        self._leave_turn()
+        self._release_slot()
         if self.ping_interval:
             self.timer = self.ioloop.reactor.recurring(self._ping, self.ping_interval)
 
@@ -296,7 +296,7 @@ class _Dial:
         self.url = url
         self.ws.forget().close()
         self._stop_clock()
-        self._leave_turn()
+        self._release_slot()
         self.ws.client_handshake(url, headers=self.headers, origin=self.origin)
         self.begin()
 
@@ -329,7 +329,7 @@ class _Dial:
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""
         self._stop_clock()
-        self._leave_turn()
+        self._release_slot()
         self.clients.remove(self)
         if not self.is_answered and self.connection is not None:
             stream = self.ioloop.stream(self.connection)

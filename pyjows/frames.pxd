@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from pyjows cimport buffers, native
+from pyjows cimport buffers, memory
 from pyjows.buffers cimport WriteBuffer
 
 
@@ -13,7 +13,7 @@ cdef class FrameHeader:
     cdef readonly Py_ssize_t length
 
     @cython.locals(second=int, length=uint64_t, size=Py_ssize_t, i=int)
-    cdef Py_ssize_t parse(self, native.octets p, Py_ssize_t at, Py_ssize_t end) except -1
+    cdef Py_ssize_t parse(self, memory.octets p, Py_ssize_t at, Py_ssize_t end) except -1
 
 
 @cython.final
@@ -29,7 +29,7 @@ cdef class _Keys:
 cdef _Keys _KEYS
 cdef tuple _OPCODES
 
-@cython.locals(n=Py_ssize_t, at=Py_ssize_t, q=native.octets, bit=int, i=int, key=uint32_t)
+@cython.locals(n=Py_ssize_t, at=Py_ssize_t, q=memory.octets, bit=int, i=int, key=uint32_t)
 cpdef object write_frame(WriteBuffer out, int head, bytes payload, bint masked)
 cpdef object make_frame(int head, bytes payload)
 cpdef int head_byte(object fin, object rsv1, object rsv2, object rsv3, object opcode) except -1

@@ -16,7 +16,7 @@ import os
 from operator import itemgetter
 from typing import Any, SupportsIndex
 
-from . import buffers, native
+from . import buffers, memory
 from .errors import PayloadTooBig, ProtocolError
 
 __all__ = [
@@ -260,7 +260,7 @@ class FrameHeader:
         if second & 0x80:
             if end - at < size + 4:
                 return 0
-            self.key = native.load_key(p, at + size)
+            self.key = memory.load_key(p, at + size)
             self.masked = True
             size += 4
         else:
@@ -284,7 +284,7 @@ class _Keys:
             self.pool = os.urandom(4096)
             at = 0
         self.at = at + 4
-        return native.load_key(native.pointer(self.pool), at)
+        return memory.load_key(memory.pointer(self.pool), at)
 
     def forget(self) -> None:
         """Throw away the keys that a forked child would share with its parent."""
@@ -302,7 +302,7 @@ def write_frame(out: buffers.WriteBuffer, head: int, payload: bytes, masked: boo
     """Append one frame to a buffer: its first byte, its payload, masked with a fresh key or not."""
     n = len(payload)
     out.reserve(14 if n >= buffers.BY_REFERENCE and not masked else 14 + n)
-    q = native.pointer(out.data)
+    q = memory.pointer(out.data)
     at = out.used
     bit = 0x80 if masked else 0
     q[at] = head
@@ -324,10 +324,10 @@ def write_frame(out: buffers.WriteBuffer, head: int, payload: bytes, masked: boo
         for i in range(4):
             q[at + i] = (key >> (8 * i)) & 0xFF
         at += 4
-        native.copy_masked(q, at, payload, n, key)
+        memory.copy_masked(q, at, payload, n, key)
         at += n
     elif n < buffers.BY_REFERENCE:
-        native.copy(q, at, payload, n)
+        memory.copy(q, at, payload, n)
         at += n
     out.size += at - out.used
     out.used = at
@@ -393,7 +393,7 @@ def parse_frame(buffer: bytes | bytearray, max_size: int | None = None) -> Frame
         PayloadTooBig: the payload is larger than `max_size` bytes.
     """
     header = FrameHeader()
-    p = native.pointer(buffer)
+    p = memory.pointer(buffer)
     end = len(buffer)
     size = header.parse(p, 0, end)
     if size and max_size is not None and header.length > max_size:
@@ -401,7 +401,7 @@ def parse_frame(buffer: bytes | bytearray, max_size: int | None = None) -> Frame
     if not size or end - size < header.length:
         return None
     n = header.length
-    payload = native.unmasked(p, size, n, header.key) if header.masked else native.copied(p, size, n)
+    payload = memory.unmasked(p, size, n, header.key) if header.masked else memory.copied(p, size, n)
     if isinstance(buffer, bytearray):
         del buffer[: size + n]
     return make_frame(header.head, payload)

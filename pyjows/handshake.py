@@ -39,7 +39,7 @@ from urllib.parse import parse_qs, unquote
 
 import h11
 
-from . import jsons
+from . import _json
 from .errors import (
     HandshakeError,
     InvalidHeader,
@@ -407,7 +407,7 @@ class Response:
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: HeadersLike = ()) -> Response:
         """A value as JSON. TypeError (or ValueError) if it can't be encoded."""
-        return cls._typed(b'application/json', jsons.dumps(value), status, headers)
+        return cls._typed(b'application/json', _json.dumps(value), status, headers)
 
     @classmethod
     def _typed(cls, content_type: bytes, body: bytes, status: int, headers: HeadersLike) -> Response:

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from pyjows cimport native
+from pyjows cimport memory
 from pyjows.buffers cimport Receiver, WriteBuffer
 from pyjows.frames cimport FrameHeader, head_byte, make_frame, octets, write_frame
 
@@ -46,15 +46,15 @@ cdef class Protocol(Receiver):
     cdef public object close_rcvd_then_sent
     cdef public object parser_exc
 
-    @cython.locals(p=native.octets, header=FrameHeader, at=Py_ssize_t, size=Py_ssize_t, length=Py_ssize_t, head=int, payload=bytes)
+    @cython.locals(p=memory.octets, header=FrameHeader, at=Py_ssize_t, size=Py_ssize_t, length=Py_ssize_t, head=int, payload=bytes)
     cpdef object feed(self, object data, Py_ssize_t n)
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, have=Py_ssize_t, header=FrameHeader, stash=bytearray)
-    cdef Py_ssize_t _resume(self, native.octets p, Py_ssize_t n) except -1
-    cdef object _begin(self, native.octets p, Py_ssize_t at, Py_ssize_t n)
+    cdef Py_ssize_t _resume(self, memory.octets p, Py_ssize_t n) except -1
+    cdef object _begin(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
     @cython.locals(header=FrameHeader, take=Py_ssize_t)
-    cdef object _fill(self, native.octets p, Py_ssize_t at, Py_ssize_t n)
+    cdef object _fill(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
     @cython.locals(header=FrameHeader, head=int, piece=bytes)
-    cdef object _pass_on(self, native.octets p, Py_ssize_t at, Py_ssize_t n)
+    cdef object _pass_on(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
     cdef object _arrived(self, Py_ssize_t at, Py_ssize_t n)
     cdef object _step(self)
     cdef object _check_header(self, int head, bint masked, Py_ssize_t length)

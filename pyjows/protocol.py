@@ -44,7 +44,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import native
+from . import memory
 from .buffers import Receiver
 from .errors import ConnectionClosedError, ConnectionClosedOK, InvalidState, PayloadTooBig, ProtocolError
 from .frames import OK_CLOSE_CODES, Close, CloseCode, FrameHeader, head_byte, make_frame, octets, write_frame
@@ -273,7 +273,7 @@ class Protocol(Receiver):
         """`n` bytes came, ``data[:n]``; they are valid only during the call."""
         if self._discarding:
             return
-        p = native.pointer(data)
+        p = memory.pointer(data)
         header = self._header
         at = 0
         try:
@@ -282,7 +282,7 @@ class Protocol(Receiver):
             while at < n and not self._discarding:
                 size = header.parse(p, at, n)
                 if size == 0:
-                    self._stash = bytearray(native.copied(p, at, n - at))
+                    self._stash = bytearray(memory.copied(p, at, n - at))
                     return
                 at += size
                 head, length = header.head, header.length
@@ -298,7 +298,7 @@ class Protocol(Receiver):
                 if n - at < length:
                     self._begin(p, at, n)
                     return
-                payload = native.unmasked(p, at, length, header.key) if header.masked else native.copied(p, at, length)
+                payload = memory.unmasked(p, at, length, header.key) if header.masked else memory.copied(p, at, length)
                 at += length
                 self._frame(head, payload)
         except ProtocolError as exc:
@@ -316,7 +316,7 @@ class Protocol(Receiver):
                     return n
                 stash.append(p[at])
                 at += 1
-                size = header.parse(native.pointer(stash), 0, len(stash))
+                size = header.parse(memory.pointer(stash), 0, len(stash))
             self._stash = None
             self._check_header(header.head, header.masked, header.length)
             if header.length == 0:
@@ -343,14 +343,14 @@ class Protocol(Receiver):
             return
         while n:
             if self._chunk is None:
-                self._chunk = native.blank(self._remaining if self._remaining < _STEP else _STEP)
+                self._chunk = memory.blank(self._remaining if self._remaining < _STEP else _STEP)
                 self._filled = 0
             take = len(self._chunk) - self._filled
             if take > n:
                 take = n
-            native.fill(self._chunk, self._filled, p, at, take, header.key if header.masked else 0)
+            memory.fill(self._chunk, self._filled, p, at, take, header.key if header.masked else 0)
             if header.masked:
-                header.key = native.rotated(header.key, take)
+                header.key = memory.rotated(header.key, take)
             self._arrived(self._filled, take)
             self._filled += take
             self._remaining -= take
@@ -364,10 +364,10 @@ class Protocol(Receiver):
         header = self._header
         head = header.head
         if header.masked:
-            piece = native.unmasked(p, at, n, header.key)
-            header.key = native.rotated(header.key, n)
+            piece = memory.unmasked(p, at, n, header.key)
+            header.key = memory.rotated(header.key, n)
         else:
-            piece = native.copied(p, at, n)
+            piece = memory.copied(p, at, n)
         self._remaining -= n
         header.head = head & 0x80  # what is still to come continues this
         self._part(head, piece, self._remaining == 0)
@@ -379,11 +379,11 @@ class Protocol(Receiver):
         if opcode != _TEXT or self._claimed or self._raw:
             return
         self._checked = True
-        self._validate(native.copied(native.pointer(self._chunk), at, n), False)
+        self._validate(memory.copied(memory.pointer(self._chunk), at, n), False)
 
     def _step(self) -> None:
         """The memory at hand is full: the frame is whole, or wants more."""
-        chunk = native.frozen(self._chunk)
+        chunk = memory.frozen(self._chunk)
         self._chunk = None
         if self._remaining:
             if self._chunks is None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, Self
 
-from . import jsons
+from . import _json
 from .buffers import Receiver, WriteBuffer
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, NegotiationError, ProtocolError
@@ -264,7 +264,7 @@ class TransactionCore(EmitterCore):
                 return self
         elif json is not _MISSING:
             if frame is None:
-                self._send(_TEXT, jsons.dumps(json))
+                self._send(_TEXT, _json.dumps(json))
                 return self
         elif frame is not None:
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
@@ -431,7 +431,7 @@ class TransactionCore(EmitterCore):
 
     def _tell_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
         try:
-            value = jsons.loads(payload)
+            value = _json.loads(payload)
         except ValueError as exc:
             if not self._complain(exc):
                 self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is no JSON: {exc}')
@@ -982,7 +982,7 @@ def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int
     if text is not None:
         return _TEXT, encoded(text)
     if json is not _MISSING:
-        return _TEXT, jsons.dumps(json)
+        return _TEXT, _json.dumps(json)
     raise TypeError(f'{method}() takes one of text=, binary= and json=')
 
 

@@ -276,7 +276,7 @@ def slow(ioloop: IOLoop, run_until: Any, assert_idle: Any) -> Iterator[Slow]:
     yield slow
     slow.stop()
     assert_idle(ioloop)
-    assert not len(ioloop.turns)
+    assert not len(ioloop.dial_queue)
 
 
 def test_connections_to_one_address_are_made_one_after_the_other(ioloop, slow, run_until):
@@ -428,7 +428,7 @@ def test_a_stop_of_the_loop_ends_those_that_wait(ioloop, slow, assert_idle):
     ioloop.timer(lambda loop: loop.stop_gracefully(0.1), 0.05)
     ioloop.start()
     assert [[event for event, *_ in events] for events in seen] == [['error', 'finish']] * 3
-    assert not len(ioloop.turns)
+    assert not len(ioloop.dial_queue)
 
 
 def test_a_reset_of_the_loop_forgets_those_that_wait(ioloop, slow, run_until, assert_idle):
@@ -436,7 +436,7 @@ def test_a_reset_of_the_loop_forgets_those_that_wait(ioloop, slow, run_until, as
         pyjows.connect(slow.url, ioloop=ioloop)
     run_until(ioloop, lambda: slow.streams)
     ioloop.reset()
-    assert not len(ioloop.turns)
+    assert not len(ioloop.dial_queue)
     again = Slow(ioloop, run_until)
     ws = pyjows.connect(again.url, ioloop=ioloop)
     again.answer(0)

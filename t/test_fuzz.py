@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from program import ROOT
 
 sys.path.append(str(ROOT))
-from fuzz.targets import SEEDS, TARGETS
+from t.fuzz.targets import SEEDS, TARGETS
 
 CASES = [pytest.param(name, seed, id=f'{name}-{i}') for name, seeds in SEEDS.items() for i, seed in enumerate(seeds)]
 
@@ -44,7 +44,7 @@ def test_any_bytes_hold(name, data):
 
 def test_the_command_names_what_it_runs_or_skips():
     ran = subprocess.run(
-        [sys.executable, '-m', 'fuzz', '--seconds', '1', 'frames'],
+        [sys.executable, '-m', 't.fuzz', '--seconds', '1', 'frames'],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -54,7 +54,7 @@ def test_the_command_names_what_it_runs_or_skips():
     assert 'frames' in ran.stdout
     assert 'skipped: atheris is not installed' in ran.stdout or 'nothing' in ran.stdout
     unknown = subprocess.run(
-        [sys.executable, '-m', 'fuzz', 'farmes'], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, '-m', 't.fuzz', 'farmes'], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert unknown.returncode == 2
     assert 'farmes' in unknown.stderr

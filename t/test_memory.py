@@ -1,143 +1,89 @@
-"""Nothing is kept: not of messages that were read, sent or broadcast, not of connections that ended."""
+"""The words that C says differently: the stand-ins against a naive reading, and both forms against the same tables."""
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-import weakref
-from collections.abc import Callable
-from typing import Any
-
 import pytest
-from byhand import BINARY, CONT, PING, TEXT, frame, opened, pair
+from byhand import BINARY, frames, log, opened
+from hypothesis import given
+from hypothesis import strategies as st
 
-import pyjows
-from pyjows import Stream, WebSocket, broadcast
+from pyjows import memory
+from pyjows.frames import build_frame, parse_frame
 
-
-def grown(act: Callable[[], Any], times: int) -> int:
-    """How many bytes more there are after doing something often than after doing it half as often."""
-    for _ in range(times):
-        act()
-    gc.collect()
-    tracemalloc.start()
-    try:
-        for _ in range(times // 10):
-            act()
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(times):
-            act()
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
+KEYS = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize('compression', [False, True])
-def test_messages_leave_nothing_behind(compression):
-    client, server = pair({'compression': compression}, {'compression': compression})
-    server.on('message', lambda ws, message: ws.send(message))
-    got = []
-    client.on('json', lambda ws, value: got.append(value))
-
-    def act() -> None:
-        client.send(json={'a': [1, 2, 3], 'text': 'x' * 100})
-        server.server_read(client.client_write())
-        client.client_read(server.server_write())
-        got.clear()
-
-    assert grown(act, 500) < 20_000
+def naive(data: bytes, key: int) -> bytes:
+    """The masking of RFC 6455 5.3, octet by octet."""
+    octets = key.to_bytes(4, 'little')
+    return bytes(byte ^ octets[i % 4] for i, byte in enumerate(data))
 
 
-def test_fragments_and_control_frames_leave_nothing_behind():
+@given(st.binary(max_size=100), st.integers(0, 20), st.integers(0, 100), KEYS)
+def test_unmasking_is_the_rfc_s(data, at, n, key):
+    n = max(0, min(n, len(data) - at))
+    assert memory.unmasked(data, at, n, key) == naive(data[at : at + n], key)
+
+
+@given(st.binary(min_size=4, max_size=20))
+def test_the_key_s_lowest_byte_is_its_first(data):
+    assert memory.load_key(data, 0) == int.from_bytes(data[:4], 'little')
+    assert memory.load_key(data, len(data) - 4) == int.from_bytes(data[-4:], 'little')
+
+
+@given(st.binary(max_size=50), st.integers(0, 50), KEYS)
+def test_a_rotated_key_goes_on_where_the_first_part_ended(data, cut, key):
+    cut = min(cut, len(data))
+    rest = memory.unmasked(data, cut, len(data) - cut, memory.rotated(key, cut))
+    assert naive(data[:cut], key) + rest == naive(data, key)
+
+
+@given(st.binary(max_size=50), st.integers(0, 10), KEYS)
+def test_copies_go_to_their_place_and_nowhere_else(data, to, key):
+    for write in (
+        lambda q: memory.copy(q, to, data, len(data)),
+        lambda q: memory.copy_masked(q, to, naive(data, key), len(data), key),
+        lambda q: memory.fill(q, to, b'--' + naive(data, key) + b'--', 2, len(data), key),
+        lambda q: memory.fill(q, to, b'--' + data + b'--', 2, len(data), 0),
+    ):
+        space = memory.blank(to + len(data) + 3)
+        write(space)
+        assert memory.frozen(space) == bytes(to) + data + bytes(3)
+
+
+def test_the_stand_ins_are_the_stand_ins():
+    data = b'abc'
+    assert memory.pointer(data) is data
+    assert memory.copied(b'abcdef', 2, 3) == b'cde'
+
+
+# What the modules make of these words, compiled or not
+
+
+@pytest.mark.parametrize('length', [*range(70), 255, 256, 257, 1000, 16385])
+def test_masks_are_right_at_every_length(length):
+    payload = bytes(i * 13 & 0xFF for i in range(length))
+    wire = build_frame(True, False, False, False, BINARY, payload, masked=True)
+    assert frames(wire) == [(0x82, payload)]
+    assert parse_frame(wire).data == payload
+
+
+@pytest.mark.parametrize('offset', range(9))
+def test_masks_are_right_at_every_alignment(offset):
+    payload = bytes(i * 7 & 0xFF for i in range(61))
     ws = opened()
-    seen = []
-    ws.on('binary', lambda ws, message: seen.append(message))
-    wire = frame(BINARY, bytes(500), fin=False, masked=True) + frame(PING, b'ping', masked=True)
-    wire += frame(CONT, bytes(500), masked=True)
-
-    def act() -> None:
-        for at in range(0, len(wire), 100):
-            ws.server_read(wire[at : at + 100])
-        ws.server_write()
-        seen.clear()
-
-    assert grown(act, 300) < 20_000
+    seen = log(ws, 'binary')
+    lead = build_frame(True, False, False, False, BINARY, bytes(offset), masked=True)
+    ws.server_read(lead + build_frame(True, False, False, False, BINARY, payload, masked=True))
+    assert seen == [('binary', bytes(offset)), ('binary', payload)]
 
 
-def test_broadcasts_leave_nothing_behind():
-    receivers = [opened() for _ in range(20)]
-
-    def act() -> None:
-        broadcast(receivers, text='news ' * 50)
-        for ws in receivers:
-            ws.server_write()
-
-    assert grown(act, 200) < 20_000
-
-
-def test_handlers_that_come_and_go_leave_nothing_behind():
+@pytest.mark.parametrize('step', range(1, 12))
+def test_masks_are_right_however_the_payload_arrives(step):
+    payload = bytes(i * 7 & 0xFF for i in range(61))
+    wire = build_frame(True, False, False, False, BINARY, payload, masked=True)
     ws = opened()
-
-    def act() -> None:
-        ws.once('text', lambda ws, text: None)
-        ws.unsubscribe('binary', ws.on('binary', lambda ws, message: None))
-        ws.send(lambda ws: None, text='x')
-        ws.server_read(frame(TEXT, b'x', masked=True))
-        ws.server_write()
-
-    assert grown(act, 300) < 20_000
-
-
-def test_a_transaction_that_ended_is_freed_without_the_garbage_collector():
-    gc.collect()
-    gc.disable()
-    try:
-        for finish in (lambda ws: ws.closed(), lambda ws: ws.finish(1000).closed()):
-            ws = opened()
-            ws.on('text', lambda ws, text: ws.send(text=text))
-            ws.server_read(frame(TEXT, b'x', masked=True))
-            finish(ws)
-            ref = weakref.ref(ws)
-            del ws
-            assert ref() is None
-    finally:
-        gc.enable()
-
-
-def test_connections_leave_nothing_behind(ioloop, run_until, assert_idle):
-    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
-    server.on('websocket', lambda server, ws: ws.on('text', lambda ws, text: ws.send(text=text)))
-    for _ in range(20):
-        clients = [pyjows.connect(server.urls[0], ioloop=ioloop) for _ in range(10)]
-        for ws in clients:
-            ws.send(text='x')
-            ws.on('text', lambda ws, text: ws.finish(1000))
-        run_until(ioloop, lambda: all(ws.is_finished for ws in clients) and not server.connections)  # noqa: B023
-    run_until(ioloop, lambda: not ioloop.connections)
-    server.stop()
-    assert_idle(ioloop)
-    ioloop.next_tick(lambda loop: None)
-    ioloop.one_tick()  # a native reactor keeps what ended in a turn until the next one
-    clients.clear()
-    ws = None
-    gc.collect()
-    left = [thing for thing in gc.get_objects() if isinstance(thing, (WebSocket, Stream)) and _belongs(thing, ioloop)]
-    assert not left
-
-
-def _belongs(thing: Any, ioloop: Any) -> bool:
-    return getattr(thing, 'shared', None) is ioloop.shared or getattr(thing, '_ioloop', None) is ioloop
-
-
-@pytest.mark.parametrize('length', [1 << 20, 1 << 30, 1 << 40])
-def test_a_length_in_a_header_takes_no_memory_until_the_bytes_are_there(length):
-    ws = opened(max_websocket_size=1 << 50)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        ws.server_read(b'\x82\xff' + length.to_bytes(8, 'big') + b'\0\0\0\0' + bytes(1000))
-        assert tracemalloc.get_traced_memory()[1] - before < 3_000_000
-    finally:
-        tracemalloc.stop()
+    seen = log(ws, 'binary')
+    for at in range(0, len(wire), step):
+        ws.server_read(wire[at : at + step])
+    assert seen == [('binary', payload)]

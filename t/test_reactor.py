@@ -16,7 +16,7 @@ import pytest
 
 from pyjows import reactor as reactors
 from pyjows.reactor import Handle, Reactor
-from pyjows.reactor.asyncio import AsyncioReactor
+from pyjows.reactor.aio import AsyncioReactor
 from pyjows.reactor.poll import PollReactor
 from pyjows.reactor.timers import Timers
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from pyjows cimport native
+from pyjows.ioloop cimport syscalls
 from pyjows.reactor.base cimport Handle
 
 

@@ -18,9 +18,9 @@ import stat
 import sys
 from collections.abc import Callable
 
-from .. import native
 from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
+from . import syscalls
 
 __all__ = ['Listener', 'listen']
 
@@ -100,7 +100,7 @@ class Listener(Handle):
             if self._fd < 0:
                 break  # the loop had enough, and closed us
             try:
-                fd = native.accept(self.socket, self._fd)
+                fd = syscalls.accept(self.socket, self._fd)
             except OSError as exc:
                 if exc.errno in _NEXT_ONE:
                     continue

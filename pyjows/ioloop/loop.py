@@ -21,11 +21,11 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from ..emitter import EventEmitter
 from ..reactor import Reactor, Timer, choose
+from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
 from .listener import Listener, listen
 from .stream import Shared, Stream
 from .tls import TLSNegotiation, TLSStream
-from .turns import Turns
 
 __all__ = ['IOLoop']
 
@@ -80,7 +80,7 @@ class IOLoop(EventEmitter):
     Attributes:
         reactor: the reactor. What a callback raises is emitted there as ``error``, or logged.
         shared: what the streams share (`Shared`).
-        turns: the lines in which connections to one place wait for each other (`Turns`).
+        dial_queue: limits concurrent dials per host (`DialQueue`).
         max_accepts: how many connections to accept in all, after which the loop stops gracefully; 0 (the default) for
             no end.
         max_connections: how many accepted connections there may be at a time (65536). At the limit accepting pauses:
@@ -103,7 +103,7 @@ class IOLoop(EventEmitter):
         super().__init__()
         self.reactor = choose(reactor)
         self.shared = Shared(self.reactor)
-        self.turns = Turns(self.reactor)
+        self.dial_queue = DialQueue(self.reactor)
         self.max_accepts = 0
         self.multi_accept = _MULTI_ACCEPT
         self._max_connections = _MAX_CONNECTIONS
@@ -584,7 +584,7 @@ class IOLoop(EventEmitter):
         self.reactor.close()
 
     def _drop_all(self) -> None:
-        self.turns.clear()
+        self.dial_queue.clear()
         for id in [*self._acceptors, *self._dialers]:
             self.remove(id)
         for negotiation in list(self._negotiations):

@@ -19,10 +19,10 @@ import socket as _socket
 from collections.abc import Callable
 from typing import Any
 
-from .. import native
 from ..buffers import BufferPool, Receiver, WriteBuffer
 from ..emitter import EventEmitter
 from ..reactor.base import Handle
+from . import syscalls
 
 __all__ = ['Shared', 'Stream', 'StreamCore']
 
@@ -151,7 +151,7 @@ class StreamCore(Handle):
 
     def _receive(self, buffer: bytearray) -> int:
         """How many bytes came into `buffer`: 0 at the end of the stream, -1 for nothing at the moment."""
-        return native.receive(self.socket, self.fd, buffer)
+        return syscalls.receive(self.socket, self.fd, buffer)
 
     def _eof(self) -> None:
         """The peer will send no more."""
@@ -217,8 +217,8 @@ class StreamCore(Handle):
     def _transmit(self, out: WriteBuffer) -> int:
         """How many bytes of `out` the kernel took now; -1 for none."""
         if out.parts is None:
-            return native.transmit(self.socket, self.fd, out.data, out.used)
-        return native.transmit_pieces(self.socket, self.fd, out.pieces())
+            return syscalls.transmit(self.socket, self.fd, out.data, out.used)
+        return syscalls.transmit_pieces(self.socket, self.fd, out.pieces())
 
     def _block(self) -> None:
         """The kernel takes no more: wait until the socket is writable."""

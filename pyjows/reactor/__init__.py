@@ -16,11 +16,11 @@ uvloop     the same, but a new one is uvloop's
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import importlib.util
 import os
-from asyncio import get_running_loop  # not the module: the submodule of that name takes its name here
 from typing import cast
 
 from .base import Handle, Reactor
@@ -35,8 +35,8 @@ GROUP = 'pyjows.reactors'
 _BUILT_IN = {
     'epoll': ('.epoll', 'EpollReactor', None),
     'poll': ('.poll', 'PollReactor', None),
-    'asyncio': ('.asyncio', 'AsyncioReactor', None),
-    'uvloop': ('.asyncio', 'UvloopReactor', 'uvloop'),
+    'asyncio': ('.aio', 'AsyncioReactor', None),
+    'uvloop': ('.aio', 'UvloopReactor', 'uvloop'),
 }
 
 
@@ -76,7 +76,7 @@ def choose(which: str | type[Reactor] | Reactor | None = None) -> Reactor:
 
 def _best() -> str:
     try:
-        get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
         return 'epoll' if _is_there('.epoll') else 'poll'
     return 'asyncio'

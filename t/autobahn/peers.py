@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import pyjows
-from compliance import BUILDS, FACES, REACTORS, SKIPPED
+from t.autobahn import BUILDS, FACES, REACTORS, SKIPPED
 from pyjows.reactor import available
 
 __all__ = ['MAX_SIZE', 'PATIENCE', 'compression', 'echo', 'options', 'require']

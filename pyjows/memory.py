@@ -1,8 +1,9 @@
-"""The few words that C says differently, as plain Python.
+"""Raw memory, as plain Python: the few operations that the compiled build does in C.
 
-The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``native.word(…)``:
-interpreted, that is a function of this file; compiled, it is the C function of the same name in ``native.pxd``. The
-two files are to be read side by side and mean the same. Nothing else belongs here.
+The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``memory.word(…)``:
+interpreted, that is a function of this file; compiled, it is the C function of the same name in ``memory.pxd``. Read
+the two files side by side: they mean the same. `ioloop/syscalls.py` does the same for system calls. Must not know
+what the bytes mean.
 
 A "pointer" is something to index: the bytes-like object itself here, an ``unsigned char *`` in C. A masking key is
 a 32-bit integer whose lowest byte masks the first byte of the payload.
@@ -10,22 +11,27 @@ a 32-bit integer whose lowest byte masks the first byte of the payload.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
-from socket import socket
 from typing import TypeVar
 
-__all__ = ['accept', 'blank', 'copied', 'copy', 'copy_masked', 'fill', 'frozen', 'load_key', 'pointer', 'receive',
-'rotated', 'transmit', 'transmit_pieces', 'unmasked']
+__all__ = [
+    'blank',
+    'copied',
+    'copy',
+    'copy_masked',
+    'fill',
+    'frozen',
+    'load_key',
+    'pointer',
+    'rotated',
+    'unmasked',
+]
 
 Octets = bytes | bytearray | memoryview
 _Octets = TypeVar('_Octets', bound=bytes | bytearray | memoryview)
 
 # From this many bytes on, four translations of every fourth byte beat one operation on a long integer.
 _LONG = 1024
-
-# What sendmsg(2) takes at once on every system.
-_MOST_PIECES = 512
 
 
 def pointer(data: _Octets) -> _Octets:
@@ -89,49 +95,3 @@ def fill(memory: bytearray, to: int, p: Octets, at: int, n: int, key: int) -> No
 def frozen(memory: bytearray) -> bytes:
     """The filled memory as bytes."""
     return bytes(memory)
-
-
-def accept(sock: socket, fd: int) -> int:
-    """Accept a connection; returns its descriptor, which does not block, or -1 when none waits.
-
-    Raises:
-        OSError: there was one and it came to nothing, or the system has no room for it.
-    """
-    try:
-        connection, _ = sock.accept()
-    except (BlockingIOError, InterruptedError):
-        return -1
-    connection.setblocking(False)
-    return connection.detach()
-
-
-def receive(sock: socket, fd: int, buffer: bytearray) -> int:
-    """Receive into a buffer; returns how many bytes, 0 at the end of the stream, -1 for nothing at the moment.
-
-    Raises:
-        OSError: the connection broke.
-    """
-    try:
-        return sock.recv_into(buffer)
-    except (BlockingIOError, InterruptedError):
-        return -1
-
-
-def transmit(sock: socket, fd: int, data: bytearray, n: int) -> int:
-    """Send ``data[:n]``; returns how many bytes the kernel took, -1 for none at the moment.
-
-    Raises:
-        OSError: the connection broke.
-    """
-    try:
-        return sock.send(memoryview(data)[:n])
-    except (BlockingIOError, InterruptedError):
-        return -1
-
-
-def transmit_pieces(sock: socket, fd: int, pieces: Sequence[Octets]) -> int:
-    """`transmit` for several pieces at once."""
-    try:
-        return sock.sendmsg(pieces[:_MOST_PIECES])
-    except (BlockingIOError, InterruptedError):
-        return -1

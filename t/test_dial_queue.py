@@ -1,4 +1,4 @@
-"""`Turns`: lines in which one waits for another, on every reactor; and the dialer that asks before it dials."""
+"""`DialQueue` on every reactor; and the dialer that asks before it dials."""
 
 from __future__ import annotations
 
@@ -6,100 +6,100 @@ from typing import Any
 
 import pytest
 
-from pyjows.ioloop.turns import Turns
+from pyjows.ioloop.dial_queue import DialQueue
 
 
 @pytest.fixture
-def turns(reactor: Any) -> Turns:
-    return Turns(reactor)
+def dial_queue(reactor: Any) -> DialQueue:
+    return DialQueue(reactor)
 
 
 @pytest.fixture
-def wait(turns: Turns, reactor: Any, run_until: Any) -> Any:
-    """``wait(name, lines)`` stands in lines; the names of those whose turn has come are in ``wait.came``."""
+def wait(dial_queue: DialQueue, reactor: Any, run_until: Any) -> Any:
+    """``wait(name, queue=limit)`` asks for a slot; ``wait.settle()`` gives the names of those that were granted."""
 
-    def wait(name: str, **lines: int) -> Any:
-        return turns.wait(lines, lambda: came.append(name))
+    def wait(name: str, **limits: int) -> Any:
+        return dial_queue.acquire(limits, lambda: acquired.append(name))
 
     def settle() -> list[str]:
         over: list[bool] = []
         reactor.timer(lambda reactor: over.append(True), 0.01)
         run_until(reactor, lambda: over)
-        return came
+        return acquired
 
-    came: list[str] = []
+    acquired: list[str] = []
     wait.settle = settle  # type: ignore[attr-defined]
     return wait
 
 
-def test_a_turn_comes_from_the_loop_and_the_next_when_it_is_over(wait, turns):
+def test_a_slot_is_granted_from_the_loop_and_the_next_when_it_is_released(wait, dial_queue):
     first, second, third = wait('1', a=1), wait('2', a=1), wait('3', a=1)
-    assert first.has_come
-    assert not second.has_come
+    assert first.is_acquired
+    assert not second.is_acquired
     assert wait.settle() == ['1']
-    first.leave()
-    first.leave()
+    first.release()
+    first.release()
     assert wait.settle() == ['1', '2']
-    second.leave()
-    third.leave()
-    assert wait.settle() == ['1', '2'], 'the third left before it was told'
-    assert len(turns) == 0
+    second.release()
+    third.release()
+    assert wait.settle() == ['1', '2'], 'the third was released before its callback'
+    assert len(dial_queue) == 0
 
 
-def test_other_lines_need_not_wait(wait):
+def test_other_queues_need_not_wait(wait):
     wait('1', a=1)
     wait('2', b=1)
     wait('3')
     assert sorted(wait.settle()) == ['1', '2', '3']
 
 
-def test_a_turn_in_several_lines_comes_when_it_is_first_in_all(wait):
+def test_slots_in_several_queues_are_granted_when_first_in_all(wait):
     first, second = wait('1', a=1), wait('2', b=1)
     wait('3', a=1, b=1)
     fourth = wait('4', a=1)
     assert wait.settle() == ['1', '2']
-    second.leave()
+    second.release()
     assert wait.settle() == ['1', '2']
-    first.leave()
+    first.release()
     assert wait.settle() == ['1', '2', '3']
-    assert not fourth.has_come, 'it came later'
+    assert not fourth.is_acquired, 'it joined later'
 
 
-def test_a_line_may_have_several_turns_at_a_time(wait):
+def test_a_queue_may_grant_several_slots_at_a_time(wait):
     first, *_ = [wait(str(n), a=3) for n in range(5)]
     assert wait.settle() == ['0', '1', '2']
-    first.leave()
+    first.release()
     assert wait.settle() == ['0', '1', '2', '3']
 
 
-def test_who_leaves_the_middle_of_a_line_is_passed_over(wait):
+def test_a_slot_released_in_the_middle_of_a_queue_is_passed_over(wait):
     first, second, _ = wait('1', a=1), wait('2', a=1), wait('3', a=1)
-    second.leave()
-    first.leave()
+    second.release()
+    first.release()
     assert wait.settle() == ['3']
 
 
-def test_thousands_of_turns_that_end_as_they_come_do_not_pile_up(turns, reactor, run_until):
+def test_thousands_of_slots_released_as_they_are_granted_do_not_nest(dial_queue, reactor, run_until):
     left = []
 
-    def stand() -> None:
-        def came() -> None:
+    def dial() -> None:
+        def on_acquired() -> None:
             left.append(True)
-            turn.leave()
+            slot.release()
 
-        turn = turns.wait({'a': 1}, came)
+        slot = dial_queue.acquire({'a': 1}, on_acquired)
 
     for _ in range(5000):
-        stand()
+        dial()
     run_until(reactor, lambda: len(left) == 5000)
-    assert len(turns) == 0
+    assert len(dial_queue) == 0
 
 
-def test_what_is_cleared_may_still_leave(wait, turns):
+def test_a_cleared_slot_may_still_be_released(wait, dial_queue):
     first, second = wait('1', a=1), wait('2', a=1)
-    turns.clear()
-    first.leave()
-    second.leave()
+    dial_queue.clear()
+    first.release()
+    second.release()
     wait('3', a=1)
     assert wait.settle() == ['3']
 

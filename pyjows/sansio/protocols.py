@@ -11,16 +11,14 @@ fails sets `handshake_exc` and half-closes TCP; the state stays CONNECTING until
 
 from __future__ import annotations
 
-import dataclasses
 import http
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
 
-from . import deflate, handshake
-from .deflate import Parameter
-from .errors import (
+from .. import handshake
+from ..errors import (
     HandshakeError,
     InvalidHeader,
     InvalidMessage,
@@ -29,158 +27,17 @@ from .errors import (
     InvalidUpgrade,
     NegotiationError,
 )
-from .extensions import ExtensionFactory, as_factories, negotiate_client, negotiate_server, offer_header
-from .handshake import ClientHandshake, ServerHandshake, accept_key, parse_subprotocols
-from .protocol import SEND_EOF, Protocol, Side, State
-from .url import URL, parse_url
+from ..extensions import ExtensionFactory, negotiate_client, negotiate_server, offer_header
+from ..handshake import ClientHandshake, ServerHandshake, accept_key, parse_subprotocols
+from ..protocol import Protocol, Side, State
+from ..url import URL, parse_url
+from .extensions import adapted_factories
+from .http import Headers, Request, Response, changeable_headers, changeable_response
 
-__all__ = [
-    'SEND_EOF',
-    'ClientPerMessageDeflateFactory',
-    'ClientProtocol',
-    'Headers',
-    'MultipleValuesError',
-    'Request',
-    'Response',
-    'ServerPerMessageDeflateFactory',
-    'ServerProtocol',
-    'WebSocketURI',
-    'parse_uri',
-]
+__all__ = ['ClientProtocol', 'OpeningProtocol', 'ServerProtocol']
 
 # The same number as in protocol.py; compiled, this is a C integer.
 _CONNECTING = 0
-
-#: What takes a URL apart, and what it gives, under the names that they have in websockets.
-parse_uri, WebSocketURI = parse_url, URL
-
-
-class MultipleValuesError(LookupError):
-    """`Headers` has several values under this name; `Headers.get_all` gives them."""
-
-    def __str__(self) -> str:
-        return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
-
-
-class Headers(MutableMapping[str, str]):
-    """HTTP header fields that can be changed: case-insensitive, in order, repeats kept.
-
-    Setting a name adds a field, and deleting it removes all of that name. Reading a repeated one raises
-    `MultipleValuesError`.
-
-    Args:
-        headers: a mapping or pairs.
-        fields: more of them.
-    """
-
-    def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = (), **fields: str) -> None:
-        self._pairs: list[tuple[str, str]] = []
-        self.update(headers.raw_items() if isinstance(headers, Headers) else headers, **fields)
-
-    def copy(self) -> Headers:
-        """A copy of its own."""
-        return type(self)(self)
-
-    def get_all(self, name: str) -> list[str]:
-        """The values of all fields of that name, in order."""
-        folded = name.lower()
-        return [value for key, value in self._pairs if key.lower() == folded]
-
-    def raw_items(self) -> Iterator[tuple[str, str]]:
-        """All fields in order, as they were given."""
-        return iter(self._pairs)
-
-    def clear(self) -> None:
-        """Remove all fields."""
-        self._pairs = []
-
-    def serialize(self) -> bytes:
-        """The fields as HTTP writes them, and the empty line after them."""
-        return b''.join([f'{name}: {value}\r\n'.encode('latin-1') for name, value in self._pairs]) + b'\r\n'
-
-    def __getitem__(self, name: str) -> str:
-        values = self.get_all(name)
-        if not values:
-            raise KeyError(name)
-        if len(values) > 1:
-            raise MultipleValuesError(name)
-        return values[0]
-
-    def __setitem__(self, name: str, value: str) -> None:
-        if isinstance(value, int):
-            value = str(value)  # a Content-Length
-        handshake.Headers([(name, value)])  # raises ValueError for what must not get onto the wire
-        self._pairs.append((name, value))
-
-    def __delitem__(self, name: str) -> None:
-        if name not in self:
-            raise KeyError(name)
-        self._pairs = [pair for pair in self._pairs if pair[0].lower() != name.lower()]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name.lower() for name, _ in self._pairs))
-
-    def __len__(self) -> int:
-        return len({name.lower() for name, _ in self._pairs})
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Headers):
-            return NotImplemented
-        return {name: self.get_all(name) for name in self} == {name: other.get_all(name) for name in other}
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({self._pairs!r})'
-
-    def __str__(self) -> str:
-        return self.serialize().decode('latin-1')
-
-
-@dataclasses.dataclass
-class Request:
-    """The request of an opening handshake.
-
-    Attributes:
-        path: as it stands in the request line, with its query.
-        headers: the header fields.
-        method: ``GET``, in a valid one.
-        protocol: ``HTTP/1.1``, in a valid one.
-    """
-
-    path: str
-    headers: Headers
-    method: str = 'GET'
-    protocol: str = 'HTTP/1.1'
-
-    def serialize(self) -> bytes:
-        """The request as wire bytes."""
-        return f'{self.method} {self.path} {self.protocol}\r\n'.encode('ascii') + self.headers.serialize()
-
-
-@dataclasses.dataclass
-class Response:
-    """The answer of an opening handshake.
-
-    Attributes:
-        status_code: the HTTP status.
-        reason_phrase: what it means.
-        headers: the header fields.
-        body: the whole body.
-    """
-
-    status_code: int
-    reason_phrase: str
-    headers: Headers
-    body: bytes = b''
-
-    def serialize(self) -> bytes:
-        """The answer as wire bytes."""
-        line = f'HTTP/1.1 {self.status_code} {self.reason_phrase}\r\n'.encode('latin-1')
-        return line + self.headers.serialize() + self.body
 
 
 class OpeningProtocol(Protocol):
@@ -355,7 +212,7 @@ class ServerProtocol(OpeningProtocol):
     def process_extensions(self, headers: Headers) -> tuple[str | None, list[Any]]:
         """The answer to the offered extensions, None for none, and what becomes of it; raises NegotiationError."""
         offers = headers.get_all('Sec-WebSocket-Extensions')
-        return negotiate_server(_factories(self.available_extensions), ', '.join(offers) if offers else None)
+        return negotiate_server(adapted_factories(self.available_extensions), ', '.join(offers) if offers else None)
 
     def process_subprotocol(self, headers: Headers) -> str | None:
         """The subprotocol to use; raises NegotiationError."""
@@ -433,7 +290,7 @@ class ServerProtocol(OpeningProtocol):
             self._give_up(exc)
             return
         if request is not None:
-            headers = _pairs(request.headers)
+            headers = changeable_headers(request.headers)
             self._collect(Request(request.target, headers, request.method, f'HTTP/{request.http_version}'))
 
     def _shake_eof(self) -> None:
@@ -493,7 +350,7 @@ class ClientProtocol(OpeningProtocol):
         self._handshake = ClientHandshake(
             self.uri,
             subprotocols=subprotocols or (),
-            extensions=offer_header(_factories(extensions)),
+            extensions=offer_header(adapted_factories(extensions)),
             origin=origin,
             user_agent=None,
         )
@@ -502,7 +359,7 @@ class ClientProtocol(OpeningProtocol):
     def connect(self) -> Request:
         """The request of the handshake, to which headers may be added; see `send_request`."""
         request = self._handshake.request
-        return Request(request.target, _pairs(request.headers))
+        return Request(request.target, changeable_headers(request.headers))
 
     def send_request(self, request: Request) -> None:
         """Send the request of the handshake.
@@ -523,7 +380,7 @@ class ClientProtocol(OpeningProtocol):
             if answer is None:
                 return
             accepted = answer.headers.get('sec-websocket-extensions')
-            extensions = negotiate_client(_factories(self.available_extensions), accepted)
+            extensions = negotiate_client(adapted_factories(self.available_extensions), accepted)
         except HandshakeError as exc:
             self._refused(exc)
         except NegotiationError as exc:
@@ -533,7 +390,7 @@ class ClientProtocol(OpeningProtocol):
         else:
             self.extensions = extensions
             self.subprotocol = self._handshake.subprotocol
-            self._collect(_response(answer))
+            self._collect(changeable_response(answer))
             self._opened(self._handshake.trailing_data)
 
     def _shake_eof(self) -> None:
@@ -546,129 +403,9 @@ class ClientProtocol(OpeningProtocol):
 
     def _refused(self, exc: HandshakeError) -> None:
         if exc.response is not None:
-            exc.response = _response(exc.response)
+            exc.response = changeable_response(exc.response)
             self._collect(exc.response)
         self._give_up(exc)
 
 
 _OF_THE_BODY = ('content-type', 'content-length')
-
-
-def _pairs(headers: handshake.Headers) -> Headers:
-    """Headers that were read, in the changeable form."""
-    copy = Headers()
-    copy._pairs = [(name.decode('ascii'), value.decode('latin-1')) for name, value in headers.raw]
-    return copy
-
-
-def _response(answer: handshake.Response) -> Response:
-    return Response(answer.status, answer.reason, _pairs(answer.headers), answer.body)
-
-
-def _factories(extensions: Any) -> list[ExtensionFactory]:
-    """The extensions that a program gives; those in websockets' shape, adapted."""
-    given = list(extensions or ())
-    return as_factories([_Adapted(one) if _is_of_websockets(one) else one for one in given])
-
-
-def _is_of_websockets(factory: Any) -> bool:
-    return hasattr(factory, 'get_request_params') or hasattr(factory, 'process_request_params')
-
-
-class _Adapted:
-    """An `ExtensionFactory` that negotiates through one in websockets' shape, of either side.
-
-    Such a one gets no list of those accepted before it: that no two are in conflict is seen to in `extensions`.
-    """
-
-    def __init__(self, factory: Any) -> None:
-        self.name: str = factory.name
-        self._factory = factory
-
-    def offers(self) -> Sequence[Sequence[Parameter]]:
-        return [self._factory.get_request_params()]
-
-    def answer(self, offers: Sequence[Sequence[Parameter]]) -> tuple[Sequence[Parameter], Any] | None:
-        for offer in offers:
-            try:
-                accepted: tuple[Sequence[Parameter], Any] = self._factory.process_request_params(offer, [])
-                return accepted
-            except NegotiationError:
-                pass
-        return None
-
-    def agree(self, answer: Sequence[Parameter]) -> Any:
-        return self._factory.process_response_params(answer, [])
-
-
-# permessage-deflate as websockets configures it
-
-
-class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate):
-    """permessage-deflate for ``ServerProtocol(extensions=…)``, with the arguments that it has in websockets.
-
-    Args:
-        server_no_context_takeover, client_no_context_takeover: no context from message to message.
-        server_max_window_bits, client_max_window_bits: 8 to 15; None for 15.
-        compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
-        require_client_max_window_bits: decline clients that cannot limit their window.
-    """
-
-    def __init__(
-        self,
-        server_no_context_takeover: bool = False,
-        client_no_context_takeover: bool = False,
-        server_max_window_bits: int | None = None,
-        client_max_window_bits: int | None = None,
-        compress_settings: Mapping[str, int] | None = None,
-        require_client_max_window_bits: bool = False,
-    ) -> None:
-        super().__init__(
-            server_no_context_takeover=server_no_context_takeover,
-            client_no_context_takeover=client_no_context_takeover,
-            server_max_window_bits=server_max_window_bits or 15,
-            client_max_window_bits=client_max_window_bits or 15,
-            **_settings(compress_settings),
-        )
-        self.require_client_max_window_bits = require_client_max_window_bits
-
-    def answer(self, offers: Iterable[Sequence[Parameter]]) -> Any:
-        """A server's answer: the first offer that can be accepted."""
-        if self.require_client_max_window_bits:
-            offers = [offer for offer in offers if 'client_max_window_bits' in dict(offer)]
-        return super().answer(offers)
-
-
-class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate):
-    """permessage-deflate for ``ClientProtocol(extensions=…)``, with the arguments that it has in websockets.
-
-    Args:
-        server_no_context_takeover, client_no_context_takeover: no context from message to message.
-        server_max_window_bits: 8 to 15, asked of the server; None leaves it to the server.
-        client_max_window_bits: 8 to 15; True for what the server likes.
-        compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
-    """
-
-    def __init__(
-        self,
-        server_no_context_takeover: bool = False,
-        client_no_context_takeover: bool = False,
-        server_max_window_bits: int | None = None,
-        client_max_window_bits: int | bool | None = True,
-        compress_settings: Mapping[str, int] | None = None,
-    ) -> None:
-        super().__init__(
-            server_no_context_takeover=server_no_context_takeover,
-            client_no_context_takeover=client_no_context_takeover,
-            server_max_window_bits=server_max_window_bits,
-            client_max_window_bits=None if client_max_window_bits is True else client_max_window_bits,
-            **_settings(compress_settings),
-        )
-
-
-def _settings(given: Mapping[str, int] | None) -> dict[str, Any]:
-    settings = dict(given or {})
-    ours = {'level': settings.pop('level', None), 'mem_level': settings.pop('memLevel', 8), 'threshold': 0}
-    if settings:
-        raise ValueError(f'compress_settings has {", ".join(settings)}; it may have level and memLevel')
-    return ours

@@ -1,8 +1,8 @@
 """The command: run the fuzz targets, each for a set time, and say what they found.
 
-    python -m fuzz --seconds 60
-    python -m fuzz --seconds 1200 protocol handshake
-    python -m fuzz --corpus /var/tmp/pyjows-corpus      # keep what was learnt, and go on from there
+    python -m t.fuzz --seconds 60
+    python -m t.fuzz --seconds 1200 protocol handshake
+    python -m t.fuzz --corpus /var/tmp/pyjows-corpus      # keep what was learnt, and go on from there
 
 It needs Atheris (`pip install atheris`), which has wheels for some Pythons on Linux; where it is not installed every
 target is named as skipped. The interpreted form is fuzzed, a copy of it, because Atheris sees where Python code goes.
@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _NAMES = ('frames', 'protocol', 'handshake', 'deflate')
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     if len(sys.argv) > 2 and sys.argv[1] == '--target':
         _fuzz(sys.argv[2], sys.argv[3:])
         return 0
-    parser = argparse.ArgumentParser(prog='python -m fuzz', description='Fuzz pyjows with Atheris.')
+    parser = argparse.ArgumentParser(prog='python -m t.fuzz', description='Fuzz pyjows with Atheris.')
     parser.add_argument('targets', nargs='*', metavar='target', help=f'of {", ".join(_NAMES)}; all by default')
     parser.add_argument('--seconds', type=int, default=60, help='for each target (60)')
     parser.add_argument('--corpus', type=Path, help='a folder to keep what was learnt in; forgotten by default')
@@ -54,7 +54,7 @@ def main() -> int:
     print(f'{"target":10} {"executions":>12} {"a second":>10} {"coverage":>9} {"seconds":>8}  found')
     found = False
     with tempfile.TemporaryDirectory() as folder:
-        for package in ('pyjows', 'fuzz'):
+        for package in ('pyjows', 't/fuzz'):
             # Without the extension modules, which would win. (PYJOWS_PURE would hide the sources from Atheris.)
             ignored = shutil.ignore_patterns('*.so', '*.pyd', '__pycache__')
             shutil.copytree(_ROOT / package, Path(folder) / package, ignore=ignored)
@@ -65,7 +65,7 @@ def main() -> int:
 
 def _run(name: str, seconds: int, corpus: Path, folder: str) -> bool:
     """Run one target and print its row; tells whether it found something."""
-    from fuzz.targets import SEEDS
+    from t.fuzz.targets import SEEDS
 
     corpus.mkdir(parents=True, exist_ok=True)
     for i, seed in enumerate(SEEDS[name]):
@@ -74,7 +74,7 @@ def _run(name: str, seconds: int, corpus: Path, folder: str) -> bool:
     began = time.monotonic()
     ran = subprocess.run(
         [
-            sys.executable, '-m', 'fuzz', '--target', name, f'-max_total_time={seconds}', '-print_final_stats=1',
+            sys.executable, '-m', 't.fuzz', '--target', name, f'-max_total_time={seconds}', '-print_final_stats=1',
             '-max_len=2000', '-timeout=60', '-rss_limit_mb=2048', f'-artifact_prefix={kept}/', str(corpus.absolute()),
         ],
         cwd=folder, capture_output=True, check=False, text=True, errors='replace',
@@ -92,7 +92,7 @@ def _run(name: str, seconds: int, corpus: Path, folder: str) -> bool:
     if broken:
         print('\n'.join(ran.stderr.splitlines()[-40:]))
         for artifact in artifacts:
-            print(f'repeat it: python -m fuzz {name} --repeat {artifact}')
+            print(f'repeat it: python -m t.fuzz {name} --repeat {artifact}')
     else:
         kept.rmdir()
     return broken
@@ -109,13 +109,13 @@ def _fuzz(name: str, arguments: list[str]) -> None:
 
     logging.disable(logging.CRITICAL)
     with atheris.instrument_imports(include=['pyjows', 'h11']):
-        from fuzz.targets import TARGETS
+        from t.fuzz.targets import TARGETS
     atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
     atheris.Fuzz()
 
 
 def _repeat(name: str, data: bytes) -> None:
-    from fuzz.targets import TARGETS
+    from t.fuzz.targets import TARGETS
 
     TARGETS[name](data)
     print('all is well')

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs wstest, the Autobahn test suite, where `python -m compliance` finds it. It runs under Python 2.7 only.
+# Installs wstest, the Autobahn test suite, where `python -m t.autobahn` finds it. It runs under Python 2.7 only.
 #
-#     compliance/install.sh [FOLDER]       FOLDER is ~/.cache/pyjows/autobahn if not given
+#     t/autobahn/install.sh [FOLDER]       FOLDER is ~/.cache/pyjows/autobahn if not given
 #
 # PYTHON2 names the interpreter; without it a python2.7 on the PATH or pyenv's newest one is used. wsaccel, which does the
 # masking and the UTF-8 of the suite in C, needs a C compiler; without one the suite works too, several times slower.

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pyjows
-from compliance.peers import MAX_SIZE, compression, echo, options, require
+from t.autobahn.peers import MAX_SIZE, compression, echo, options, require
 
-_EXAMPLES = Path(__file__).resolve().parent.parent / 'examples'
+_EXAMPLES = Path(__file__).resolve().parents[2] / 'examples'
 
 
 def main() -> None:

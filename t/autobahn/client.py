@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 import pyjows
-from compliance import faces
-from compliance.peers import MAX_SIZE, PATIENCE, compression, echo, options, require
+from t.autobahn import faces
+from t.autobahn.peers import MAX_SIZE, PATIENCE, compression, echo, options, require
 
 
 class Client:

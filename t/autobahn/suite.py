@@ -66,7 +66,7 @@ def find_wstest() -> str | None:
     if named:
         if not _works(named):
             raise SuiteError(
-                f'WSTEST={named} is no wstest that works; unset it, or run compliance/install.sh and name that one'
+                f'WSTEST={named} is no wstest that works; unset it, or run t/autobahn/install.sh and name that one'
             )
         return named
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')

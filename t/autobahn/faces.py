@@ -1,4 +1,4 @@
-"""The client under test without a loop: a blocking socket and a face, frames (`pyjows.sides`) or events.
+"""The client under test without a loop: a blocking socket and a face, frames (`pyjows.sansio`) or events.
 
 Each face is one function: it connects, sends back all that comes if it is to echo, and returns the text that came last
 when the connection has ended. A server under test needs nothing here: those are in `examples/`.
@@ -11,13 +11,13 @@ import json
 import socket
 from collections.abc import Callable
 
-from compliance.peers import MAX_SIZE, PATIENCE
+from t.autobahn.peers import MAX_SIZE, PATIENCE
 from pyjows.connection import ConnectionState, ConnectionType, WSConnection
 from pyjows.events import CloseConnection, Message, Ping, RejectConnection, Request, TextMessage
 from pyjows.extensions import PerMessageDeflate
 from pyjows.frames import Opcode
 from pyjows.protocol import SEND_EOF, State
-from pyjows.sides import ClientPerMessageDeflateFactory, ClientProtocol, Response
+from pyjows.sansio import ClientPerMessageDeflateFactory, ClientProtocol, Response
 from pyjows.url import URL, parse_url
 
 __all__ = ['FACES', 'run']

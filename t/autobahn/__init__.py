@@ -1,7 +1,7 @@
 """pyjows against the Autobahn test suite: 517 cases for a server, the same 517 for a client.
 
-    compliance/install.sh                  # once: wstest, under Python 2.7
-    python -m compliance                   # from the checkout's root: all faces, roles, reactors and builds there are
+    t/autobahn/install.sh                  # once: wstest, under Python 2.7
+    python -m t.autobahn                   # from the checkout's root: all faces, roles, reactors and builds there are
 
 `suite.py` drives `wstest`, `server.py` and `client.py` are what it tests, `__main__.py` is the command and its table.
 The faces without I/O are tested as the programs `examples/sans_io_frames_server.py` and

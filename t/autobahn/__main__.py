@@ -1,11 +1,11 @@
 """The command: each face in both roles, on every reactor and build, against `wstest`; a table; what is not OK.
 
-    python -m compliance
-    python -m compliance --cases '1.*,2.*' --roles server --reactors epoll,poll --builds compiled,interpreted --jobs 2
-    python -m compliance --faces frames,events --builds compiled
+    python -m t.autobahn
+    python -m t.autobahn --cases '1.*,2.*' --roles server --reactors epoll,poll --builds compiled,interpreted --jobs 2
+    python -m t.autobahn --faces frames,events --builds compiled
 
 A face is the shape in which a program uses the protocol: the transaction (`pyjows.serve`, `pyjows.connect`), frames
-(`pyjows.sides`) or events (`pyjows.connection`). The latter two do no I/O: they have no reactor.
+(`pyjows.sansio`) or events (`pyjows.connection`). The latter two do no I/O: they have no reactor.
 
 Exits with 0 when every case of every row is OK or INFORMATIONAL, with 1 when one is not (NON-STRICT is not), with 2
 when the question was wrong. What is not here (`wstest`, a reactor, a build) is named as skipped. A row that was
@@ -31,10 +31,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from compliance import BUILDS, FACES, REACTORS, SKIPPED
-from compliance.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_wstest
+from t.autobahn import BUILDS, FACES, REACTORS, SKIPPED
+from t.autobahn.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_wstest
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 # An installed pyjows goes before that of the checkout, which is the only one where none is installed.
 _RUN = 'import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name="__main__")'
 _ROLES = ('server', 'client')
@@ -95,18 +95,18 @@ def main() -> int:
     try:
         wstest = find_wstest()
     except SuiteError as exc:
-        print(f'compliance: {exc}', file=sys.stderr)
+        print(f'autobahn: {exc}', file=sys.stderr)
         return 2
     if wstest is None:
-        print('compliance: SKIPPED, no wstest here (run compliance/install.sh, or name one: WSTEST=/path/to/wstest)')
+        print('autobahn: SKIPPED, no wstest here (run t/autobahn/install.sh, or name one: WSTEST=/path/to/wstest)')
         return 1 if strict else 0
 
-    folder = Path(options.reports or tempfile.mkdtemp(prefix='pyjows-compliance-')).resolve()
+    folder = Path(options.reports or tempfile.mkdtemp(prefix='pyjows-autobahn-')).resolve()
     suite = Suite(wstest, folder)
     try:
         cases = suite.cases(options.cases)
     except SuiteError as exc:
-        print(f'compliance: {exc}', file=sys.stderr)
+        print(f'autobahn: {exc}', file=sys.stderr)
         return 2
 
     rows = [
@@ -140,7 +140,7 @@ def _options() -> argparse.Namespace:
 
         return split
 
-    parser = argparse.ArgumentParser(prog='python -m compliance', description='pyjows against the Autobahn test suite')
+    parser = argparse.ArgumentParser(prog='python -m t.autobahn', description='pyjows against the Autobahn test suite')
     parser.add_argument(
         '--cases', type=listed(), default=['*'], metavar='LIST', help="such as '1.*,12.1.*,7.9.3' (all)"
     )
@@ -196,8 +196,8 @@ def _testee(row: Row, folder: Path) -> Iterator[Test]:
     arguments = ['--face', row.face, '--build', row.build]
     if row.reactor != '-':
         arguments += ['--reactor', row.reactor]
-    server = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 'compliance.server', *arguments]
-    client = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 'compliance.client', *arguments]
+    server = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 't.autobahn.server', *arguments]
+    client = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 't.autobahn.client', *arguments]
 
     # The server says first what it is, then where it listens. A row of the client asks it the former only.
     log = folder / f'{row.name}.log'

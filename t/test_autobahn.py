@@ -1,4 +1,4 @@
-"""The machinery of `compliance/`, without the suite itself: what counts as passed, and the programs that are tested."""
+"""The machinery of `t/autobahn/`, without the suite itself: what counts as passed, and the programs that are tested."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pyjows.reactor import available
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # at the end: an installed pyjows stays the one that is imported
 
-from compliance import FACES, SKIPPED  # noqa: E402
-from compliance import __main__ as command  # noqa: E402
-from compliance.suite import SuiteError, Verdict, chunks, find_wstest  # noqa: E402
+from t.autobahn import FACES, SKIPPED  # noqa: E402
+from t.autobahn import __main__ as command  # noqa: E402
+from t.autobahn.suite import SuiteError, Verdict, chunks, find_wstest  # noqa: E402
 
 BUILD = 'compiled' if pyjows.__compiled__ else 'interpreted'
 
@@ -99,7 +99,7 @@ def test_a_row_without_a_reactor_is_named_without_one() -> None:
 @pytest.mark.parametrize('testee', TESTEES)
 def test_the_server_echoes_and_ends_with_its_standard_input(testee: list[str], environment: dict[str, str]) -> None:
     server = subprocess.Popen(
-        program('compliance.server', *testee, '--build', BUILD),
+        program('t.autobahn.server', *testee, '--build', BUILD),
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -126,7 +126,7 @@ def test_the_server_echoes_and_ends_with_its_standard_input(testee: list[str], e
 def test_a_process_that_is_not_what_was_asked_for_says_so(environment: dict[str, str]) -> None:
     other = 'interpreted' if BUILD == 'compiled' else 'compiled'
     ended = subprocess.run(
-        program('compliance.server', '--reactor', 'poll', '--build', other),
+        program('t.autobahn.server', '--reactor', 'poll', '--build', other),
         env=environment,
         capture_output=True,
         text=True,
@@ -176,7 +176,7 @@ def test_the_client_goes_through_all_cases_and_has_the_reports_written(
     testee: list[str], environment: dict[str, str], fuzzing_server: FuzzingServer
 ) -> None:
     ended = subprocess.run(
-        program('compliance.client', *testee, '--build', BUILD, fuzzing_server.url),
+        program('t.autobahn.client', *testee, '--build', BUILD, fuzzing_server.url),
         env=environment,
         capture_output=True,
         text=True,

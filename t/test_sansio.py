@@ -34,7 +34,7 @@ from pyjows.errors import (
 )
 from pyjows.frames import OK_CLOSE_CODES, Close, CloseCode, Frame, Opcode
 from pyjows.protocol import Side, State
-from pyjows.sides import (
+from pyjows.sansio import (
     SEND_EOF,
     ClientPerMessageDeflateFactory,
     ClientProtocol,
@@ -75,11 +75,11 @@ def connected(server=None, client=None):
     ('theirs', 'ours', 'names'),
     [
         ('websockets.protocol', 'pyjows.protocol', ['Protocol', 'SEND_EOF', 'Side', 'State']),
-        ('websockets.server', 'pyjows.sides', ['ServerProtocol']),
-        ('websockets.client', 'pyjows.sides', ['ClientProtocol']),
-        ('websockets.http11', 'pyjows.sides', ['Request', 'Response']),
-        ('websockets.datastructures', 'pyjows.sides', ['Headers', 'MultipleValuesError']),
-        ('websockets.uri', 'pyjows.sides', ['WebSocketURI', 'parse_uri']),
+        ('websockets.server', 'pyjows.sansio', ['ServerProtocol']),
+        ('websockets.client', 'pyjows.sansio', ['ClientProtocol']),
+        ('websockets.http11', 'pyjows.sansio', ['Request', 'Response']),
+        ('websockets.datastructures', 'pyjows.sansio', ['Headers', 'MultipleValuesError']),
+        ('websockets.uri', 'pyjows.sansio', ['WebSocketURI', 'parse_uri']),
         ('websockets.frames', 'pyjows.frames', ['OK_CLOSE_CODES', 'Close', 'CloseCode', 'Frame', 'Opcode']),
         (
             'websockets.exceptions',
