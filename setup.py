@@ -20,7 +20,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DIRECTIVES = {'language_level': 3, 'annotation_typing': False}
-NOT_COMPILED = {'__init__', 'memory', 'syscalls'}  # their .pxd mark the package for cimport, and hold inline C instead of Python
+NOT_COMPILED = {
+    '__init__',
+    'memory',
+    'syscalls',
+}  # their .pxd mark the package for cimport, and hold inline C instead of Python
 FLAGS = {'msvc': ['/O2'], 'unix': ['-O3', '-g0']}
 
 
@@ -68,8 +72,9 @@ class BuildAllOrNothing(build_ext):
     def places(self) -> list[Path]:
         """Where the extension modules are, or would be: in the build folder, or (`--inplace`) beside the sources."""
         names = [self.get_ext_fullname(extension.name) for extension in self.extensions]
-        return [Path(self.get_ext_fullpath(name)) for name in names] + \
-               [Path(self.build_lib, self.get_ext_filename(name)) for name in names]
+        return [Path(self.get_ext_fullpath(name)) for name in names] + [
+            Path(self.build_lib, self.get_ext_filename(name)) for name in names
+        ]
 
     def build_extensions(self) -> None:
         self.parallel = self.parallel or os.cpu_count()

@@ -47,9 +47,9 @@ def finish(ws, code, reason):
 
 def read_lines():
     """In a thread of its own: the keyboard makes one wait, the loop must not. Only `call_threadsafe` crosses over."""
-    for line in os.fdopen(0, closefd=False):    # not sys.stdin, which Python could not close while a thread waits in it
+    for line in os.fdopen(0, closefd=False):  # not sys.stdin, which Python could not close while a thread waits in it
         loop.call_threadsafe(lambda loop, line=line: ws.send(text=line.rstrip('\n')))
     loop.call_threadsafe(lambda loop: ws.finish(1000))
 
 
-pyjows.run()        # until the connection, the only thing on the loop, is gone
+pyjows.run()  # until the connection, the only thing on the loop, is gone

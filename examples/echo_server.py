@@ -16,7 +16,7 @@ server = pyjows.serve(url)
 
 
 def echo(ws, message):
-    ws.send(message)        # str as text, bytes as binary
+    ws.send(message)  # str as text, bytes as binary
 
 
 @server.on

@@ -1,7 +1,7 @@
 """HTTP and WebSocket on one port: a page, a health check, a socket that counts, and a polite no to everything else.
 
-    python examples/http_and_ws.py
-    curl -i http://127.0.0.1:3000/health
+python examples/http_and_ws.py
+curl -i http://127.0.0.1:3000/health
 """
 
 import sys

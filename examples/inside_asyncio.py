@@ -19,7 +19,7 @@ async def main():
         @ws.on
         async def json(ws, order):
             await asyncio.sleep(order['minutes'] / 100)
-            ws.send(text=f"{order['dish']} is ready")
+            ws.send(text=f'{order["dish"]} is ready')
 
     dishes = asyncio.Queue()
     ws = pyjows.connect(server.urls[0])

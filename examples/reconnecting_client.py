@@ -17,7 +17,7 @@ client = pyjows.reconnect(url, delays=lambda: pyjows.backoff(first))
 
 
 @client.on
-def websocket(client, ws):      # a new connection: all handlers are registered anew
+def websocket(client, ws):  # a new connection: all handlers are registered anew
 
     @ws.on
     def open(ws):
@@ -34,7 +34,7 @@ def waiting(client, seconds):
 
 
 @client.on
-def error(client, exc):         # not worth another try: a wrong address, a refusal
+def error(client, exc):  # not worth another try: a wrong address, a refusal
     print(exc, file=sys.stderr)
 
 

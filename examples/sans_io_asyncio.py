@@ -1,7 +1,7 @@
 """An echo server on asyncio, with its transports and nothing between them and the protocol.
 
-    python examples/sans_io_asyncio.py
-    python examples/sans_io_asyncio.py 4000
+python examples/sans_io_asyncio.py
+python examples/sans_io_asyncio.py 4000
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data):
         self.protocol.receive_data(data)
-        while events := self.protocol.events_received():    # more than once: frames may come with the request
+        while events := self.protocol.events_received():  # more than once: frames may come with the request
             for event in events:
                 self.react(event)
         self.write()

@@ -1,6 +1,6 @@
 """Sends words, prints what comes back, and closes: a client on a blocking socket, the protocol as typed events.
 
-    python examples/sans_io_events_client.py ws://127.0.0.1:3000/ good morning
+python examples/sans_io_events_client.py ws://127.0.0.1:3000/ good morning
 """
 
 import contextlib
@@ -42,7 +42,7 @@ with socket.create_connection((url.host, url.port)) as sock:
                 print('Closed:', int(event.code))
                 if ws.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
                     sock.sendall(ws.send(event.response()))
-    if ws.connection is not None:           # the server ends TCP first; it has this long
+    if ws.connection is not None:  # the server ends TCP first; it has this long
         sock.settimeout(10)
         with contextlib.suppress(OSError):
             while sock.recv(65536):

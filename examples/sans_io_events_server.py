@@ -1,7 +1,7 @@
 """An echo server on blocking sockets, one thread for each connection: the protocol as typed events.
 
-    python examples/sans_io_events_server.py
-    python examples/sans_io_events_server.py 4000
+python examples/sans_io_events_server.py
+python examples/sans_io_events_server.py 4000
 """
 
 import socket
@@ -21,7 +21,7 @@ def answer(ws, event):
         case Request():
             return ws.send(RejectConnection(404))
         case Message(data, _, finished):
-            return ws.send(Message(data, message_finished=finished))    # every piece goes back as it comes
+            return ws.send(Message(data, message_finished=finished))  # every piece goes back as it comes
         case Ping():
             return ws.send(event.response())
         case CloseConnection() if ws.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
@@ -38,14 +38,14 @@ def serve(sock):
                 ws.receive_data(sock.recv(65536) or None)
                 for event in ws.events():
                     sock.sendall(answer(ws, event))
-            sock.shutdown(socket.SHUT_WR)       # the server ends TCP first
-            sock.settimeout(10)                 # the client has this long to end its half
+            sock.shutdown(socket.SHUT_WR)  # the server ends TCP first
+            sock.settimeout(10)  # the client has this long to end its half
             while sock.recv(65536):
                 pass
-        except RemoteProtocolError as exc:      # no valid handshake
+        except RemoteProtocolError as exc:  # no valid handshake
             sock.sendall(ws.send(exc.event_hint))
         except OSError:
-            pass                                # the client is gone
+            pass  # the client is gone
 
 
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))

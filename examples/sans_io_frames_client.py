@@ -1,6 +1,6 @@
 """Sends words, prints what comes back, and closes: a client on a blocking socket, the protocol as frames.
 
-    python examples/sans_io_frames_client.py ws://127.0.0.1:3000/ good morning
+python examples/sans_io_frames_client.py ws://127.0.0.1:3000/ good morning
 """
 
 import socket

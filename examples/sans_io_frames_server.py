@@ -1,7 +1,7 @@
 """An echo server on blocking sockets, one thread for each connection: the protocol as frames.
 
-    python examples/sans_io_frames_server.py
-    python examples/sans_io_frames_server.py 4000
+python examples/sans_io_frames_server.py
+python examples/sans_io_frames_server.py 4000
 """
 
 import socket
@@ -42,22 +42,22 @@ def serve(sock):
     protocol = ServerProtocol(
         extensions=[ServerPerMessageDeflateFactory()],
         max_size=16 << 20,
-        defer_close=True,                       # what comes right before the end is answered too
+        defer_close=True,  # what comes right before the end is answered too
     )
     with sock:
         try:
             while data := sock.recv(65536):
                 protocol.receive_data(data)
-                while events := protocol.events_received():     # more than once: frames may come with the request
+                while events := protocol.events_received():  # more than once: frames may come with the request
                     for event in events:
                         react(protocol, event)
                 write(sock, protocol)
                 if protocol.close_expected():
-                    sock.settimeout(10)         # the client has this long to end its half
+                    sock.settimeout(10)  # the client has this long to end its half
             protocol.receive_eof()
             write(sock, protocol)
         except OSError:
-            pass                                # the client is gone
+            pass  # the client is gone
 
 
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))

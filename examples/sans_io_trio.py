@@ -1,7 +1,7 @@
 """An echo server on trio (pip install trio), one task for each connection: the protocol as typed events.
 
-    python examples/sans_io_trio.py
-    python examples/sans_io_trio.py 4000
+python examples/sans_io_trio.py
+python examples/sans_io_trio.py 4000
 """
 
 import sys
@@ -28,14 +28,14 @@ async def echo(stream):
                         await stream.send_all(ws.send(event.response()))
                     case CloseConnection() if ws.state is not ConnectionState.CLOSED:
                         await stream.send_all(ws.send(event.response()))
-        await stream.send_eof()             # the server ends TCP first
+        await stream.send_eof()  # the server ends TCP first
         with trio.move_on_after(10):
             async for _ in stream:
                 pass
-    except RemoteProtocolError as exc:      # no valid handshake
+    except RemoteProtocolError as exc:  # no valid handshake
         await stream.send_all(ws.send(exc.event_hint))
     except trio.BrokenResourceError:
-        pass                                # the client is gone
+        pass  # the client is gone
 
 
 async def main():

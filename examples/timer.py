@@ -25,7 +25,7 @@ def tick(loop):
 
 @server.on
 def websocket(server, ws):
-    ws.send(text=f'Here is the time, every {seconds:g} s.')     # waits until the connection is open, and goes first
+    ws.send(text=f'Here is the time, every {seconds:g} s.')  # waits until the connection is open, and goes first
 
 
 print(f'Time: {server.urls[0]}', flush=True)

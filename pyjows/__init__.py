@@ -31,8 +31,8 @@ from .protocol import Protocol, Side, State
 from .reactor import Reactor
 from .reconnect import Reconnector, backoff, reconnect
 from .run import run, stop
-from .server import Server, serve
 from .sansio import ClientProtocol, ServerProtocol
+from .server import Server, serve
 from .transaction import WebSocket
 
 __all__ = [

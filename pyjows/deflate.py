@@ -130,8 +130,15 @@ class PerMessageDeflate:
         self.zlib = _engine(zlib)
 
     def __repr__(self) -> str:
-        options = ('server_no_context_takeover', 'client_no_context_takeover', 'server_max_window_bits',
-                   'client_max_window_bits', 'level', 'mem_level', 'threshold')
+        options = (
+            'server_no_context_takeover',
+            'client_no_context_takeover',
+            'server_max_window_bits',
+            'client_max_window_bits',
+            'level',
+            'mem_level',
+            'threshold',
+        )
         shown = [f'{option}={getattr(self, option)!r}' for option in options]
         return f'{type(self).__name__}({", ".join(shown)}, zlib={self.zlib.__name__!r})'
 

@@ -141,9 +141,7 @@ def offer_header(factories: Iterable[ExtensionFactory]) -> str | None:
     return format_extensions((factory.name, offer) for factory in factories for offer in factory.offers()) or None
 
 
-def negotiate_server(
-    factories: Sequence[ExtensionFactory], header: str | None
-) -> tuple[str | None, list[Extension]]:
+def negotiate_server(factories: Sequence[ExtensionFactory], header: str | None) -> tuple[str | None, list[Extension]]:
     """What a server makes of a client's offers.
 
     The extensions come in the client's order of preference, each name once, and no two that claim the same reserved

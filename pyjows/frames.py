@@ -82,9 +82,7 @@ _EXPLAINED = {
     CloseCode.TLS_HANDSHAKE: 'TLS handshake failure [internal]',
 }
 
-_OPCODES: tuple[int, ...] = tuple(
-    Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16)
-)
+_OPCODES: tuple[int, ...] = tuple(Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16))
 
 
 class Frame(tuple[bool, bool, bool, bool, int, bytes]):
@@ -339,8 +337,14 @@ def make_frame(head: int, payload: bytes) -> Frame:
     """The frame whose first byte is `head`."""
     return tuple.__new__(
         Frame,
-        ((head & 0x80) != 0, (head & 0x40) != 0, (head & 0x20) != 0, (head & 0x10) != 0, _OPCODES[head & 0x0F],
-        payload),
+        (
+            (head & 0x80) != 0,
+            (head & 0x40) != 0,
+            (head & 0x20) != 0,
+            (head & 0x10) != 0,
+            _OPCODES[head & 0x0F],
+            payload,
+        ),
     )
 
 

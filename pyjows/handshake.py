@@ -1236,9 +1236,7 @@ class ClientHandshake:
             raise InvalidMessage(message)
         if answer.status != 101:
             kind = InvalidStatus
-        raise kind(
-            message, status=answer.status, headers=answer.headers, body=answer.body, response=answer
-        ) from cause
+        raise kind(message, status=answer.status, headers=answer.headers, body=answer.body, response=answer) from cause
 
 
 def _offer_subprotocols(names: Sequence[str]) -> str | None:

@@ -282,9 +282,7 @@ class _Incoming(Receiver):
         self.server = server
         self.connection = connection
         self.kept_alive = False
-        self.handshake = ServerHandshake(
-            max_header_size=server._max_header_size, max_body_size=server._max_body_size
-        )
+        self.handshake = ServerHandshake(max_header_size=server._max_header_size, max_body_size=server._max_body_size)
         self._ending = False
         self._busy = False
         self._again = False

@@ -24,9 +24,12 @@ class Program:
     def __init__(self, *args: str | Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, '-u', *map(str, args)],
-            cwd=ROOT / 'examples',      # not the checkout: it would hide the installed, compiled package
+            cwd=ROOT / 'examples',  # not the checkout: it would hide the installed, compiled package
             env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8',
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding='utf-8',
         )
         self.lines: list[str] = []
         self.errors: list[str] = []

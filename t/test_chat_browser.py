@@ -43,7 +43,7 @@ def browser(tmp_path_factory):
     options.binary_location = CHROMIUM
     for argument in [*QUIET, f'--user-data-dir={tmp_path_factory.mktemp("chromium")}']:
         options.add_argument(argument)
-    os.environ['SE_OFFLINE'] = 'true'       # the driver is here: nothing is to be looked up or downloaded
+    os.environ['SE_OFFLINE'] = 'true'  # the driver is here: nothing is to be looked up or downloaded
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
     yield driver
     driver.quit()
@@ -214,7 +214,7 @@ def test_the_page_can_be_read_in_light_and_in_dark(open_page, browser):
         browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': [feature]})
         for selector in ('#people span:last-child', '.said p', '.said time', '#status', '#count', '#say button'):
             ratio = browser.execute_script(CONTRAST, selector)
-            assert ratio >= 4.5, f'{selector} in {scheme}: contrast {ratio:.1f}'     # WCAG 2, level AA
+            assert ratio >= 4.5, f'{selector} in {scheme}: contrast {ratio:.1f}'  # WCAG 2, level AA
 
 
 CONTRAST = """

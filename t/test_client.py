@@ -519,7 +519,10 @@ def test_a_redirect_is_followed(ioloop, server, run_until, status):
 def test_a_redirect_to_the_same_origin_keeps_all_headers(ioloop, server, run_until):
     requests = redirect(server, (307, '/there'))
     ws = pyjows.connect(
-        server.urls[0].replace('//', '//ann:secret@'), ioloop=ioloop, headers=iter([('Cookie', 'a=b')]), origin='https://a'
+        server.urls[0].replace('//', '//ann:secret@'),
+        ioloop=ioloop,
+        headers=iter([('Cookie', 'a=b')]),
+        origin='https://a',
     )
     run_until(ioloop, lambda: ws.established)
     for name in ('authorization', 'cookie', 'origin', 'host'):

@@ -233,9 +233,7 @@ def test_talks_over_an_abstract_unix_socket(ioloop: IOLoop, echo: Any, dial: Any
     run_until(ioloop, lambda: got == b'abstract')
 
 
-def test_a_unix_socket_that_nobody_listens_to_is_replaced(
-    ioloop: IOLoop, echo: Any, dial: Any, tmp_path: Path
-) -> None:
+def test_a_unix_socket_that_nobody_listens_to_is_replaced(ioloop: IOLoop, echo: Any, dial: Any, tmp_path: Path) -> None:
     path = tmp_path / 'socket'
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))

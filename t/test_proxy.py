@@ -383,9 +383,7 @@ def relay(ioloop: IOLoop, server: Any) -> Iterator[Relay]:
     ioloop.remove(relay.id)
 
 
-def test_the_proxy_of_the_environment_is_taken_and_the_host_name_left_to_it(
-    ioloop, relay, run_until, environment
-):
+def test_the_proxy_of_the_environment_is_taken_and_the_host_name_left_to_it(ioloop, relay, run_until, environment):
     environment.setenv('https_proxy', relay.url)
     echoes(ioloop, run_until, pyjows.connect('ws://no-such-host.invalid/', ioloop=ioloop))
     assert relay.targets == ['no-such-host.invalid:80']

@@ -70,9 +70,7 @@ def exchanged(url, wire):
     return [(opcode, payload) for opcode, _, _, payload in read(rest)]
 
 
-@pytest.mark.parametrize(
-    ('end', 'code'), [(close(1001), 1001), (frame(BINARY, rsv=4), 1002)], ids=['close', 'fault']
-)
+@pytest.mark.parametrize(('end', 'code'), [(close(1001), 1001), (frame(BINARY, rsv=4), 1002)], ids=['close', 'fault'])
 def test_what_comes_with_the_end_is_answered_before_it(server, end, code):
     first, second, (opcode, payload) = exchanged(server.url, frame(TEXT, b'hello') + frame(BINARY, b'you') + end)
     assert (first, second) == ((TEXT, b'hello'), (BINARY, b'you'))
@@ -124,7 +122,8 @@ def test_a_client_answers_what_comes_with_the_close(name):
                 key = re.search(rb'Sec-WebSocket-Key: (\S+)', request, re.IGNORECASE)[1].decode()
                 sock.sendall(
                     b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-                    b'Sec-WebSocket-Accept: %s\r\n\r\n' % accept_key(key).encode()
+                    b'Sec-WebSocket-Accept: %s\r\n\r\n'
+                    % accept_key(key).encode()
                     + b''.join(frame(TEXT, word, masked=False) for word in (b'one', b'two'))
                     + close(1001, masked=False)
                 )
@@ -136,5 +135,7 @@ def test_a_client_answers_what_comes_with_the_close(name):
             assert program.lines == ['one', 'two', 'Closed: 1001']
             assert not program.errors
     assert [(opcode, payload) for opcode, _, _, payload in read(data)] == [
-        (TEXT, b'good'), (TEXT, b'morning'), (CLOSE, b'\x03\xe8done'),
+        (TEXT, b'good'),
+        (TEXT, b'morning'),
+        (CLOSE, b'\x03\xe8done'),
     ]

@@ -494,9 +494,7 @@ def test_a_client_asks():
 def test_a_handshake_opens_both_ends():
     server, client, response = connected(
         ServerProtocol(subprotocols=['v1'], extensions=[ServerPerMessageDeflateFactory()]),
-        ClientProtocol(
-            'ws://example.com/', subprotocols=['v2', 'v1'], extensions=[ClientPerMessageDeflateFactory()]
-        ),
+        ClientProtocol('ws://example.com/', subprotocols=['v2', 'v1'], extensions=[ClientPerMessageDeflateFactory()]),
     )
     assert server.state is client.state is State.OPEN
     assert server.subprotocol == client.subprotocol == 'v1'

@@ -361,9 +361,7 @@ class IOLoop(EventEmitter):
                 error.__cause__, exc = exc, error
             self._dialed_to(id, cb, exc, TLSStream(socket, self.shared) if socket is not None else None)
 
-        dialer = Dialer(
-            self.reactor, connected, where=where, timeout=timeout, local_address=local_address, admit=admit
-        )
+        dialer = Dialer(self.reactor, connected, where=where, timeout=timeout, local_address=local_address, admit=admit)
         self._dialers[id] = dialer
         if port is not None:
             dialer.start(address, port)

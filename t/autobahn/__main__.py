@@ -212,6 +212,7 @@ def _testee(row: Row, folder: Path) -> Iterator[Test]:
             if code == SKIPPED:
                 raise Skipped(said)
             raise SuiteError(f'the server ended with {code}:\n{said}')
+
         def test_server(suite: Suite, cases: Sequence[str], name: str) -> list[Verdict]:
             return suite.test_server(url[0], cases, name)
 

@@ -11,7 +11,6 @@ import json
 import socket
 from collections.abc import Callable
 
-from t.autobahn.peers import MAX_SIZE, PATIENCE
 from pyjows.connection import ConnectionState, ConnectionType, WSConnection
 from pyjows.events import CloseConnection, Message, Ping, RejectConnection, Request, TextMessage
 from pyjows.extensions import PerMessageDeflate
@@ -19,6 +18,7 @@ from pyjows.frames import Opcode
 from pyjows.protocol import SEND_EOF, State
 from pyjows.sansio import ClientPerMessageDeflateFactory, ClientProtocol, Response
 from pyjows.url import URL, parse_url
+from t.autobahn.peers import MAX_SIZE, PATIENCE
 
 __all__ = ['FACES', 'run']
 

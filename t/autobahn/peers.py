@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 import pyjows
-from t.autobahn import BUILDS, FACES, REACTORS, SKIPPED
 from pyjows.reactor import available
+from t.autobahn import BUILDS, FACES, REACTORS, SKIPPED
 
 __all__ = ['MAX_SIZE', 'PATIENCE', 'compression', 'echo', 'options', 'require']
 
