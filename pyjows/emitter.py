@@ -215,7 +215,7 @@ class EmitterCore:
     # Coroutines
 
     def _returned(self, result: Any) -> None:
-        """A handler returned something: a coroutine is run, everything else is nobody's business."""
+        """Run what a handler returned if it is a coroutine; ignore any other value."""
         if isinstance(result, CoroutineType):
             self._spawn(self._guard(result))
 
@@ -225,8 +225,15 @@ class EmitterCore:
         except Exception as exc:
             self._handler_failed(exc)
 
+    def _spawner(self) -> Any:
+        """The reactor that runs coroutine handlers; None for the asyncio loop that is running."""
+        return None
+
     def _can_spawn(self) -> bool:
-        """Whether coroutine functions may subscribe; what knows its loop asks it instead."""
+        """Whether coroutine functions may subscribe."""
+        reactor = self._spawner()
+        if reactor is not None:
+            return bool(reactor.can_spawn)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -234,7 +241,11 @@ class EmitterCore:
         return True
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine beside everything else; what knows its loop hands it over instead."""
+        """Run a coroutine beside everything else."""
+        reactor = self._spawner()
+        if reactor is not None:
+            reactor.spawn(coroutine)
+            return
         task = asyncio.get_running_loop().create_task(coroutine)
         _TASKS.add(task)
         task.add_done_callback(_TASKS.discard)

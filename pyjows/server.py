@@ -3,8 +3,8 @@
 Owns the connections of one server from their first byte to their last. Must not know what an upgrade request has to
 contain (`handshake.py`) nor what a WebSocket says (`transaction.py`).
 
-A connection begins as `_Incoming`: HTTP requests, answered through the server's ``request`` event, until one of them
-asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_Incoming` is forgotten.
+A connection begins as `_HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
+them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_HTTPConnection` is forgotten.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Server(LoopEmitter):
         self._max_body_size = max_body_size
         # A dict and no set: a broadcast goes through them in the order they came, which is how they lie in memory.
         self._websockets: dict[WebSocket, None] = {}
-        self._incoming: set[_Incoming] = set()
+        self._incoming: set[_HTTPConnection] = set()
         self._timer: Any = None
         self._urls: list[str] = []
         self._ports: list[int] = []
@@ -220,14 +220,14 @@ class Server(LoopEmitter):
     # Connections
 
     def _accepted(self, ioloop: IOLoop, stream: Stream, connection: str) -> None:
-        incoming = _Incoming(self, stream, connection)
+        incoming = _HTTPConnection(self, stream, connection)
         self._incoming.add(incoming)
         stream.receiver = incoming
         incoming.stream = stream
         stream.paces_reading = True
         stream.start()
 
-    def _upgrade(self, incoming: _Incoming, request: Request) -> None:
+    def _upgrade(self, incoming: _HTTPConnection, request: Request) -> None:
         """An HTTP connection asks for a WebSocket."""
         self._incoming.discard(incoming)
         stream = incoming.stream
@@ -260,7 +260,7 @@ class Server(LoopEmitter):
         self._websockets.pop(ws, None)
         self._check_finished()
 
-    def _lost(self, incoming: _Incoming) -> None:
+    def _lost(self, incoming: _HTTPConnection) -> None:
         self._incoming.discard(incoming)
         self._check_finished()
 
@@ -274,7 +274,7 @@ class Server(LoopEmitter):
             self._tell('finish')
 
 
-class _Incoming(Receiver):
+class _HTTPConnection(Receiver):
     """A connection that speaks HTTP so far."""
 
     def __init__(self, server: Server, stream: Stream, connection: str) -> None:

@@ -910,16 +910,8 @@ class TransactionCore(EmitterCore):
         elif event == 'drain':
             self._protocol.awaits_drain = True
 
-    def _can_spawn(self) -> bool:
-        if self._ioloop is not None:
-            return bool(self._ioloop.reactor.can_spawn)
-        return EmitterCore._can_spawn(self)
-
-    def _spawn(self, coroutine: Any) -> None:
-        if self._ioloop is not None:
-            self._ioloop.reactor.spawn(coroutine)
-        else:
-            EmitterCore._spawn(self, coroutine)
+    def _spawner(self) -> Any:
+        return None if self._ioloop is None else self._ioloop.reactor
 
 
 class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]

@@ -31,11 +31,8 @@ class LoopEmitter(EventEmitter):
         except Exception as exc:
             self._handler_failed(exc)
 
-    def _can_spawn(self) -> bool:
-        return bool(self.ioloop.reactor.can_spawn)
-
-    def _spawn(self, coroutine: Any) -> None:
-        self.ioloop.reactor.spawn(coroutine)
+    def _spawner(self) -> Any:
+        return self.ioloop.reactor
 
     def _handler_failed(self, exc: BaseException) -> None:
         """Emit ``error``, or log where nobody listens."""

@@ -608,11 +608,8 @@ class IOLoop(EventEmitter):
         if isinstance(result, CoroutineType):
             self.reactor.spawn(result)
 
-    def _can_spawn(self) -> bool:
-        return self.reactor.can_spawn
-
-    def _spawn(self, coroutine: Any) -> None:
-        self.reactor.spawn(coroutine)
+    def _spawner(self) -> Reactor:
+        return self.reactor
 
     def _new_id(self) -> str:
         return str(next(self._numbers))

@@ -403,11 +403,8 @@ class StreamCore(Handle):
         self._awaited = self._blocked
         reactor.watch(self.fd, self._reading and not self._held, self._blocked)
 
-    def _can_spawn(self) -> bool:
-        return bool(self.shared.reactor.can_spawn)
-
-    def _spawn(self, coroutine: Any) -> None:
-        self.shared.reactor.spawn(coroutine)
+    def _spawner(self) -> Any:
+        return self.shared.reactor
 
 
 class Stream(StreamCore, EventEmitter):  # type: ignore[misc]

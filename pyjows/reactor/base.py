@@ -462,11 +462,8 @@ class Reactor(EventEmitter):
 
     # What an emitter asks to run coroutine handlers
 
-    def _can_spawn(self) -> bool:
-        return self.can_spawn
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self.spawn(coroutine)
+    def _spawner(self) -> Self:
+        return self
 
     def _handler_failed(self, exc: BaseException) -> None:
         self._failed(exc)
