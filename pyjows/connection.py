@@ -205,9 +205,9 @@ class EventProtocol(Protocol):
             if reason:
                 raise TypeError('a close reason needs a close code before it (RFC 6455 5.5.1)')
             return self.wire(0x80 | _CLOSE, b'')
-        text = (reason or '').encode()[:123].decode('utf-8', 'ignore')
+        sent = CloseCode.NORMAL_CLOSURE if code in _LOCAL_ONLY else code
         try:
-            payload = Close(CloseCode.NORMAL_CLOSURE if code in _LOCAL_ONLY else code, text).serialize()
+            payload = Close.truncated(sent, reason or '').serialize()
         except ProtocolError as exc:
             raise LocalProtocolError(str(exc)) from exc
         return self.wire(0x80 | _CLOSE, payload)

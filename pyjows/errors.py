@@ -1,20 +1,23 @@
-"""The exceptions. Knows nothing of how a connection works: each class says what went wrong and carries the evidence.
+"""Why a connection ends: the close codes, what a close frame says, and the exceptions. The lowest floor of the package.
 
-A peer's faults never raise through the loop; they close the connection and arrive as ``finish``. The exceptions here
-reach the one whose own call made the mistake (`ConnectionClosed`, `InvalidState`, `LocalProtocolError`), or come as
-the argument of ``error`` (`HandshakeError`), or as ``parser_exc`` and the like for those who drive the protocol
-themselves.
+Owns the names of what can go wrong. Must not know how a connection works, nor how a frame looks: each class says what
+went wrong and carries the evidence.
+
+A peer's mistakes never raise through the loop; they close the connection and arrive as ``finish``. The exceptions here
+are raised by the call that made the mistake (`ConnectionClosed`, `InvalidState`, `LocalProtocolError`), or are the
+argument of ``error`` (`HandshakeError`), or are found as ``parser_exc`` by programs that drive the protocol themselves.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .frames import Close
+from typing import Any
 
 __all__ = [
+    'OK_CLOSE_CODES',
+    'Close',
+    'CloseCode',
     'ConnectionClosed',
     'ConnectionClosedError',
     'ConnectionClosedOK',
@@ -36,16 +39,61 @@ __all__ = [
 ]
 
 
+class CloseCode(enum.IntEnum):
+    """Why a connection closes (RFC 6455 7.4.1, and the registry of section 11.7)."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    # 1004 is reserved
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+    # wsproto's names for three of them.
+    INVALID_FRAME_PAYLOAD_DATA = 1007
+    MANDATORY_EXT = 1010
+    TLS_HANDSHAKE_FAILED = 1015
+
+
+#: A connection that closed with these on both sides closed in good order.
+OK_CLOSE_CODES = frozenset((CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD))
+
+# Codes that a program may see, but that never stand in a close frame (RFC 6455 7.4.1).
+_NOT_SENT = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)
+
+_EXPLAINED = {
+    CloseCode.NORMAL_CLOSURE: 'OK',
+    CloseCode.UNSUPPORTED_DATA: 'unsupported data',
+    CloseCode.NO_STATUS_RCVD: 'no status code received [internal]',
+    CloseCode.ABNORMAL_CLOSURE: 'abnormal closure [internal]',
+    CloseCode.INVALID_DATA: 'invalid frame payload data',
+    CloseCode.MESSAGE_TOO_BIG: 'message too big',
+    CloseCode.TLS_HANDSHAKE: 'TLS handshake failure [internal]',
+}
+
+# A control frame holds 125 bytes (RFC 6455 5.5), and the close code takes two of them.
+_MAX_REASON = 123
+
+
 class WebSocketError(Exception):
     """Base of all exceptions that pyjows raises itself."""
 
 
 class ProtocolError(WebSocketError, ValueError):
-    """Something breaks RFC 6455; `code` is the close code that it asks for (section 7.4.1)."""
+    """A violation of RFC 6455; `code` is the close code for it (section 7.4.1)."""
 
-    code = 1002
+    code: int = CloseCode.PROTOCOL_ERROR
 
-    def __init__(self, message: str = '', code: int = 1002) -> None:
+    def __init__(self, message: str = '', code: int = CloseCode.PROTOCOL_ERROR) -> None:
         super().__init__(message)
         self.code = code
 
@@ -53,19 +101,96 @@ class ProtocolError(WebSocketError, ValueError):
 class PayloadTooBig(ProtocolError):
     """A frame or message is larger than the limit: close code 1009."""
 
-    def __init__(self, message: str = '', code: int = 1009) -> None:
+    def __init__(self, message: str = '', code: int = CloseCode.MESSAGE_TOO_BIG) -> None:
         super().__init__(message, code)
 
 
 class NegotiationError(ProtocolError):
     """The server's answer to an extension offer breaks the extension's rules: close code 1010."""
 
-    def __init__(self, message: str = '', code: int = 1010) -> None:
+    def __init__(self, message: str = '', code: int = CloseCode.MANDATORY_EXTENSION) -> None:
         super().__init__(message, code)
 
 
+class Close:
+    """The payload of a close frame: a code and a reason (RFC 6455 5.5.1)."""
+
+    __slots__ = ('code', 'reason')
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+    @classmethod
+    def parse(cls, data: bytes) -> Close:
+        """Parse the payload of a close frame; an empty one reads as code 1005.
+
+        Raises:
+            ProtocolError: the payload is one byte long, or the code is not allowed in a close frame.
+            UnicodeDecodeError: the reason is not valid UTF-8.
+        """
+        if not data:
+            return cls(CloseCode.NO_STATUS_RCVD, '')
+        if len(data) == 1:
+            raise ProtocolError('a close frame with a payload of 1 byte; it is empty or begins with a 2-byte code')
+        close = cls(int.from_bytes(data[:2], 'big'), str(data[2:], 'utf-8'))
+        close.check()
+        return close
+
+    @classmethod
+    def truncated(cls, code: int, reason: str) -> Close:
+        """A close whose reason is cut, at a character, to the 123 bytes of UTF-8 that fit into a close frame."""
+        return cls(code, reason.encode()[:_MAX_REASON].decode('utf-8', 'ignore'))
+
+    def serialize(self) -> bytes:
+        """The payload of the close frame.
+
+        Raises:
+            ProtocolError: the code is not allowed in a close frame, or the reason is longer than 123 bytes.
+        """
+        self.check()
+        reason = self.reason.encode()
+        if len(reason) > _MAX_REASON:
+            raise ProtocolError(
+                f'the close reason has {len(reason)} bytes in UTF-8; at most {_MAX_REASON} fit into a close frame'
+            )
+        return int(self.code).to_bytes(2, 'big') + reason
+
+    def check(self) -> None:
+        """Raise ProtocolError if the code is not allowed in a close frame (RFC 6455 7.4)."""
+        code = self.code
+        if not ((1000 <= code <= 1014 and code != 1004 and code not in _NOT_SENT) or 3000 <= code <= 4999):
+            raise ProtocolError(
+                f'{int(code)} may not be sent as a close code; use 1000 to 1003, 1007 to 1014, or 3000 to 4999'
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Close):
+            return NotImplemented
+        return (self.code, self.reason) == (other.code, other.reason)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.reason))
+
+    def __repr__(self) -> str:
+        return f'Close(code={int(self.code)}, reason={self.reason!r})'
+
+    def __str__(self) -> str:
+        if 3000 <= self.code < 4000:
+            explanation = 'registered'
+        elif 4000 <= self.code < 5000:
+            explanation = 'private use'
+        elif self.code in _EXPLAINED:
+            explanation = _EXPLAINED[CloseCode(self.code)]
+        elif self.code in CloseCode._value2member_map_:
+            explanation = CloseCode(self.code).name.lower().replace('_', ' ')
+        else:
+            explanation = 'unknown'
+        return f'{int(self.code)} ({explanation})' + (f' {self.reason}' if self.reason else '')
+
+
 class InvalidState(WebSocketError):
-    """The connection is in a state in which this cannot be done."""
+    """The state of the connection does not allow this call."""
 
 
 class ConnectionClosed(InvalidState):
@@ -91,7 +216,7 @@ class ConnectionClosed(InvalidState):
     @property
     def code(self) -> int:
         """The peer's close code; 1006 where there was no close frame (RFC 6455 7.1.5)."""
-        return 1006 if self.rcvd is None else self.rcvd.code
+        return CloseCode.ABNORMAL_CLOSURE if self.rcvd is None else self.rcvd.code
 
     @property
     def reason(self) -> str:
@@ -109,7 +234,7 @@ class ConnectionClosed(InvalidState):
 
 
 class ConnectionClosedOK(ConnectionClosed):
-    """Closed in good order: both sides sent 1000, 1001 or no code."""
+    """Closed normally: both sides sent 1000, 1001 or no code."""
 
 
 class ConnectionClosedError(ConnectionClosed):
@@ -120,10 +245,10 @@ class HandshakeError(WebSocketError):
     """The opening handshake failed.
 
     Attributes:
-        status: the HTTP status, answered (client) or to be answered (server); None where there was none.
-        headers: the headers of the answer.
-        body: the body of the answer, as far as it came.
-        response: the answer, the server's own ready-made one too, or None.
+        status: the HTTP status received (client) or to be sent (server); None where there is no response.
+        headers: the headers of the response.
+        body: the body of the response, as much of it as was received.
+        response: the response, received or ready to be sent, or None.
     """
 
     def __init__(
@@ -143,36 +268,36 @@ class HandshakeError(WebSocketError):
 
 
 class InvalidMessage(HandshakeError):
-    """What came is no HTTP, too long, or not all of the message."""
+    """The peer's message is not valid HTTP, too long, or incomplete."""
 
 
 class InvalidHeader(HandshakeError):
-    """A header of the handshake is missing, or not what it has to be."""
+    """A header of the handshake is missing or has a wrong value."""
 
 
 class InvalidUpgrade(InvalidHeader):
-    """No upgrade to this protocol: the ``Upgrade`` or ``Connection`` header, or the client's version, is another."""
+    """Not an upgrade to this protocol: ``Upgrade``, ``Connection`` or the client's version is missing or different."""
 
 
 class InvalidOrigin(InvalidHeader):
-    """The client's ``Origin`` is not one of those allowed."""
+    """The client's ``Origin`` is not an allowed one."""
 
 
 class InvalidStatus(HandshakeError):
-    """The server answered the handshake, but not with a 101: `response` is its answer."""
+    """The server answered the handshake with another status than 101: `response` is its answer."""
 
 
-#: websockets' names for two of them.
+#: websockets' names for two of these.
 InvalidHandshake = HandshakeError
 WebSocketException = WebSocketError
 
 
 class LocalProtocolError(ProtocolError):
-    """We tried what the state or the protocol does not allow."""
+    """This program tried what the state or the protocol does not allow."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol; `event_hint` is the event to send in answer, or None."""
+    """The peer broke the protocol; `event_hint` is the event to send in reply, or None."""
 
     def __init__(self, message: str = '', event_hint: Any = None) -> None:
         super().__init__(message)

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, SupportsIndex
 
 from . import buffers, memory
-from .errors import PayloadTooBig, ProtocolError
+from .errors import OK_CLOSE_CODES, Close, CloseCode, PayloadTooBig, ProtocolError
 
 __all__ = [
     'OK_CLOSE_CODES',
@@ -40,47 +40,6 @@ class Opcode(enum.IntEnum):
     # wsproto's name for CONT.
     CONTINUATION = 0x00
 
-
-class CloseCode(enum.IntEnum):
-    """Why a connection closes (RFC 6455 7.4.1, and the registry of section 11.7)."""
-
-    NORMAL_CLOSURE = 1000
-    GOING_AWAY = 1001
-    PROTOCOL_ERROR = 1002
-    UNSUPPORTED_DATA = 1003
-    # 1004 is reserved
-    NO_STATUS_RCVD = 1005
-    ABNORMAL_CLOSURE = 1006
-    INVALID_DATA = 1007
-    POLICY_VIOLATION = 1008
-    MESSAGE_TOO_BIG = 1009
-    MANDATORY_EXTENSION = 1010
-    INTERNAL_ERROR = 1011
-    SERVICE_RESTART = 1012
-    TRY_AGAIN_LATER = 1013
-    BAD_GATEWAY = 1014
-    TLS_HANDSHAKE = 1015
-    # wsproto's names for three of them.
-    INVALID_FRAME_PAYLOAD_DATA = 1007
-    MANDATORY_EXT = 1010
-    TLS_HANDSHAKE_FAILED = 1015
-
-
-#: A connection that closed with these on both sides closed in good order.
-OK_CLOSE_CODES = frozenset((CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD))
-
-# Those that say something about a connection, but never travel in a close frame.
-_NOT_SENT = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)
-
-_EXPLAINED = {
-    CloseCode.NORMAL_CLOSURE: 'OK',
-    CloseCode.UNSUPPORTED_DATA: 'unsupported data',
-    CloseCode.NO_STATUS_RCVD: 'no status code received [internal]',
-    CloseCode.ABNORMAL_CLOSURE: 'abnormal closure [internal]',
-    CloseCode.INVALID_DATA: 'invalid frame payload data',
-    CloseCode.MESSAGE_TOO_BIG: 'message too big',
-    CloseCode.TLS_HANDSHAKE: 'TLS handshake failure [internal]',
-}
 
 _OPCODES: tuple[int, ...] = tuple(Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16))
 
@@ -134,78 +93,6 @@ class Frame(tuple[bool, bool, bool, bool, int, bytes]):
         shown = repr(data) if len(data) <= 48 else f'{data[:32]!r}… {len(data)} bytes'
         bits = ''.join(f', {bit}=True' for bit in ('rsv1', 'rsv2', 'rsv3') if getattr(self, bit))
         return f'Frame({name}, {shown}, fin={bool(self.fin)}{bits})'
-
-
-class Close:
-    """The payload of a close frame: a code and a reason (RFC 6455 5.5.1)."""
-
-    __slots__ = ('code', 'reason')
-
-    def __init__(self, code: int, reason: str) -> None:
-        self.code = code
-        self.reason = reason
-
-    @classmethod
-    def parse(cls, data: bytes) -> Close:
-        """Understand a close frame's payload; an empty one reads as code 1005.
-
-        Raises:
-            ProtocolError: a payload of one byte, or a code that may not travel.
-            UnicodeDecodeError: the reason is no UTF-8.
-        """
-        if not data:
-            return cls(CloseCode.NO_STATUS_RCVD, '')
-        if len(data) == 1:
-            raise ProtocolError('a close frame of 1 byte; it is empty, or begins with a code of 2 bytes')
-        close = cls(int.from_bytes(data[:2], 'big'), str(data[2:], 'utf-8'))
-        close.check()
-        return close
-
-    def serialize(self) -> bytes:
-        """The payload of the close frame.
-
-        Raises:
-            ProtocolError: the code may not travel, or the reason is longer than 123 bytes.
-        """
-        self.check()
-        reason = self.reason.encode()
-        if len(reason) > 123:
-            raise ProtocolError(
-                f'the close reason has {len(reason)} bytes in UTF-8; at most 123 fit into a close frame'
-            )
-        return int(self.code).to_bytes(2, 'big') + reason
-
-    def check(self) -> None:
-        """Raise ProtocolError if the code may not stand in a close frame (RFC 6455 7.4)."""
-        code = self.code
-        if not ((1000 <= code <= 1014 and code != 1004 and code not in _NOT_SENT) or 3000 <= code <= 4999):
-            raise ProtocolError(
-                f'{int(code)} may not be sent as a close code; use 1000 to 1003, 1007 to 1014, or 3000 to 4999'
-            )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Close):
-            return NotImplemented
-        return (self.code, self.reason) == (other.code, other.reason)
-
-    def __hash__(self) -> int:
-        return hash((self.code, self.reason))
-
-    def __repr__(self) -> str:
-        return f'Close(code={int(self.code)}, reason={self.reason!r})'
-
-    def __str__(self) -> str:
-        if 3000 <= self.code < 4000:
-            explanation = 'registered'
-        elif 4000 <= self.code < 5000:
-            explanation = 'private use'
-        elif self.code in _EXPLAINED:
-            explanation = _EXPLAINED[CloseCode(self.code)]
-        elif self.code in CloseCode._value2member_map_:
-            explanation = CloseCode(self.code).name.lower().replace('_', ' ')
-        else:
-            explanation = 'unknown'
-        return f'{int(self.code)} ({explanation})' + (f' {self.reason}' if self.reason else '')
 
 
 class FrameHeader:

@@ -660,7 +660,7 @@ class Protocol(Receiver):
             ProtocolError: the code may not be sent.
         """
         if self._state == _OPEN and code != CloseCode.ABNORMAL_CLOSURE:
-            close = Close(code, _cut(reason))
+            close = Close.truncated(code, reason)
             self._send(0x80 | _CLOSE, close.serialize())
             self.close_sent = close
             if self.close_rcvd is not None:
@@ -726,8 +726,3 @@ class Protocol(Receiver):
 
 def _no_utf8(exc: UnicodeDecodeError) -> str:
     return f'text that is no UTF-8: {exc.reason} at byte {exc.start}'
-
-
-def _cut(reason: str) -> str:
-    """As much of a reason as fits into a close frame: 123 bytes of UTF-8."""
-    return reason.encode()[:123].decode('utf-8', 'ignore')
