@@ -20,10 +20,10 @@ from typing import IO
 
 from bench.contestants import Contestant
 from bench.scenarios import Scenario
+from t.installed import ROOT, RUN
 
-__all__ = ['PYTHON', 'BenchError', 'Cores', 'Process', 'Suite', 'build_tools', 'environment']
+__all__ = ['PYTHON', 'BenchError', 'Cores', 'Process', 'Suite', 'build_tools']
 
-ROOT = Path(__file__).parent.parent
 SOURCES = Path(__file__).parent / 'load'
 TOOLS = Path(__file__).parent / '.build'
 PYTHON = (sys.executable, '-P')
@@ -31,11 +31,6 @@ START_LIMIT = 30  # seconds for a server to say where it listens
 FLAGS = ('-O3', '-Wall')
 
 Figures = dict[str, float]
-
-
-def environment() -> dict[str, str]:
-    """What the scripts are started with; PYTHONPATH comes before the checkout, so it may name another build."""
-    return os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
 
 
 class BenchError(Exception):
@@ -227,13 +222,13 @@ class Suite:
 
     @contextmanager
     def _running(self, core: int, what: Contestant | Path, *arguments: str) -> Iterator[Process]:
-        env = environment()
+        env = dict(os.environ)
         if isinstance(what, Path):
             command = [str(what), *arguments]
         elif what.is_tool:
             command = [str(TOOLS / what.script), *what.arguments, *arguments]
         else:
-            command = [*PYTHON, '-m', what.script, *what.arguments, *arguments]
+            command = [*PYTHON, '-c', RUN, str(ROOT), what.script, *what.arguments, *arguments]
             env |= what.env
         with self.cores.pinned(core):
             process = Process(command, env)

@@ -8,6 +8,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from t.installed import require
+
+if __name__ == '__main__':
+    require('bench.picture', 'bench', 'rich', 'matplotlib')
+
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.contestants import Contestant
-from bench.measure import PYTHON, environment
+from bench.measure import PYTHON
 from bench.scenarios import SCENARIOS, Scenario
 from bench.targets import TARGETS, Target
+from t.installed import ROOT
 
 __all__ = ['Result', 'load', 'machine', 'print_result', 'print_targets', 'save']
 
@@ -100,8 +101,13 @@ def _cpu() -> str:
 
 def _pyjows() -> str:
     """Which pyjows is measured: asked of a process of its own, so that this one stays without it."""
-    code = 'import pyjows; print(pyjows.__version__, "compiled" if pyjows.__compiled__ else "interpreted")'
-    done = subprocess.run([*PYTHON, '-c', code], env=environment(), capture_output=True, text=True, check=False)
+    code = (
+        'import sys; sys.path.append(sys.argv[1]); import pyjows; '
+        'form = "compiled" if pyjows.__compiled__ else "interpreted"; '
+        'place = "of this clone" if pyjows.__file__.startswith(sys.argv[1]) else "installed"; '
+        'print(pyjows.__version__, f"({form}, {place})")'
+    )
+    done = subprocess.run([*PYTHON, '-c', code, str(ROOT)], capture_output=True, text=True, check=False)
     return done.stdout.strip() or 'not importable: ' + (done.stderr.strip().splitlines() or ['?'])[-1]
 
 

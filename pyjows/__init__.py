@@ -82,3 +82,5 @@ __version__ = '0.1.0'
 
 #: Whether the hot modules are the compiled ones.
 __compiled__ = _build.is_compiled('pyjows.frames')
+
+_build.warn_if_shadowing('pyjows.frames')

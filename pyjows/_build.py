@@ -2,7 +2,8 @@
 
 The hot modules are Python files that may have an extension module beside them, built from the very same text. The
 import system prefers the extension module. This file owns the way to prefer the `.py` files instead (the environment
-variable `PYJOWS_PURE=1`), and the question of what was loaded. It knows nothing of what those modules do.
+variable `PYJOWS_PURE=1`), the question of what was loaded, and the warning where sources hide a compiled install. It
+knows nothing of what those modules do.
 """
 
 from __future__ import annotations
@@ -10,11 +11,19 @@ from __future__ import annotations
 import importlib.abc
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from importlib.machinery import SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from types import ModuleType
 
-__all__ = ['SourceFinder', 'is_compiled', 'prefer_source', 'wants_source']
+__all__ = ['SourceFinder', 'is_compiled', 'prefer_source', 'wants_source', 'warn_if_shadowing']
 
 _PACKAGE = __name__.partition('.')[0] + '.'
 
@@ -53,3 +62,25 @@ def prefer_source() -> None:
 def wants_source() -> bool:
     """Whether the environment variable `PYJOWS_PURE` is set to anything but `0` or the empty string."""
     return os.environ.get('PYJOWS_PURE', '0') not in ('', '0')
+
+
+def warn_if_shadowing(module: str) -> None:
+    """Warn where `module` was imported from a `.py` file although a compiled one follows in `sys.path`.
+
+    That is the current folder when it is a clone: `python -m` and `python -c` put it in front of what is installed.
+    """
+    if is_compiled(module) or wants_source():
+        return
+    *packages, name = module.split('.')
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for entry in sys.path:
+        place = os.path.join(os.path.abspath(entry), *packages, name)
+        if any(os.path.exists(place + suffix) for suffix in EXTENSION_SUFFIXES):
+            warnings.warn(
+                f'{packages[0]} is imported from the sources in {here}, interpreted and slow, although it is installed '
+                f'compiled in {os.path.abspath(entry)}: start Python elsewhere or with -P, or set PYJOWS_PURE=1 if you '
+                'want the sources',
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return

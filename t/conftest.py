@@ -11,11 +11,22 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from installed import prefer_installed
 
+prefer_installed()  # `python -m pytest` in the clone tests what is installed
+
+import pyjows
 from pyjows import reactor as reactors
 from pyjows.reactor import Reactor
 
 REACTORS = reactors.available()
+
+
+def pytest_report_header() -> str:
+    """Which pyjows is tested."""
+    form = 'compiled' if pyjows.__compiled__ else 'interpreted'
+    return f'pyjows: {pyjows.__version__}, {form}, {pyjows.__path__[0]}; reactors: {", ".join(REACTORS)}'
+
 
 # A busy machine is slow at making up examples, and that says nothing about what they are for.
 settings.register_profile('patient', deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,23 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import websockets.sync.client
 import websockets.sync.server
 from background import TIMEOUT, until
+from installed import ROOT, RUN
 
 import pyjows
 from pyjows.reactor import available
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # at the end: an installed pyjows stays the one that is imported
-
-from t.autobahn import FACES, SKIPPED  # noqa: E402
-from t.autobahn import __main__ as command  # noqa: E402
-from t.autobahn.suite import SuiteError, Verdict, chunks, find_wstest  # noqa: E402
+from t.autobahn import FACES, SKIPPED
+from t.autobahn import __main__ as command
+from t.autobahn.suite import SuiteError, Verdict, chunks, find_wstest
 
 BUILD = 'compiled' if pyjows.__compiled__ else 'interpreted'
 
@@ -35,7 +31,7 @@ TESTEES = [
 
 
 def program(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, '-P', '-c', command._RUN, str(ROOT), module, *arguments]
+    return [sys.executable, '-P', '-c', RUN, str(ROOT), module, *arguments]
 
 
 @pytest.fixture
@@ -85,7 +81,7 @@ def test_a_row_of_the_table_counts_each_kind_of_verdict() -> None:
         Verdict('7.1.6', 'INFORMATIONAL', 'INFORMATIONAL'),
     ]
     assert row.cells()[:9] == ['server', 'transaction', 'poll', BUILD, '4', '1', '1', '1', '1']
-    table = command._table([row])
+    table = command.table([row])
     assert '6.4.1: behaviour NON-STRICT' in table
     assert '6.4.2: behaviour FAILED' in table
     assert '1.1.1' not in table

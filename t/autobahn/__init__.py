@@ -9,6 +9,10 @@ The faces without I/O are tested as the programs `examples/sans_io_frames_server
 What is tested is the pyjows that is installed, or, where none is, the one of the checkout.
 """
 
+from t.installed import prefer_installed
+
+prefer_installed()
+
 FACES = ('transaction', 'frames', 'events')
 BUILDS = ('compiled', 'interpreted')
 REACTORS = ('epoll', 'poll', 'asyncio', 'uvloop')

@@ -8,9 +8,9 @@ A face is the shape in which a program uses the protocol: the transaction (`pyjo
 (`pyjows.sansio`) or events (`pyjows.connection`). The latter two do no I/O: they have no reactor.
 
 Exits with 0 when every case of every row is OK or INFORMATIONAL, with 1 when one is not (NON-STRICT is not), with 2
-when the question was wrong. What is not here (`wstest`, a reactor, a build) is named as skipped. A row that was
-skipped is a failure too where `PYJOWS_TEST_ALL=1` says so, or where no other row ran. The native reactor in the
-interpreted build is no row: that build has none.
+when the options are wrong, or when pyjows or `wstest` is not installed. A reactor or a build that is not here is named
+as skipped. A row that was skipped is a failure too with `PYJOWS_TEST_ALL=1`, or where no other row ran. There is no row
+for the native reactor in the interpreted build, which has none.
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ from pathlib import Path
 
 from t.autobahn import BUILDS, FACES, REACTORS, SKIPPED
 from t.autobahn.suite import MISSING, Suite, SuiteError, Verdict, chunks, find_wstest
+from t.installed import ROOT, RUN, require
 
-_ROOT = Path(__file__).resolve().parents[2]
-# An installed pyjows goes before that of the checkout, which is the only one where none is installed.
-_RUN = 'import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name="__main__")'
 _ROLES = ('server', 'client')
 _COLUMNS = ('role', 'face', 'reactor', 'build', 'cases', 'OK', 'info', 'non-strict', 'failed', 'again', 'seconds')
 
@@ -90,6 +88,7 @@ class Row:
 def main() -> int:
     """Run the command; returns its exit code."""
     options = _options()
+    require('autobahn', 'test')
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that everything started is ended
     strict = os.environ.get('PYJOWS_TEST_ALL') == '1'
     try:
@@ -98,8 +97,12 @@ def main() -> int:
         print(f'autobahn: {exc}', file=sys.stderr)
         return 2
     if wstest is None:
-        print('autobahn: SKIPPED, no wstest here (run t/autobahn/install.sh, or name one: WSTEST=/path/to/wstest)')
-        return 1 if strict else 0
+        print(
+            'autobahn: there is no wstest here; install it, or name one (WSTEST=/path/to/wstest):\n'
+            f'    {ROOT}/t/autobahn/install.sh',
+            file=sys.stderr,
+        )
+        return 2
 
     folder = Path(options.reports or tempfile.mkdtemp(prefix='pyjows-autobahn-')).resolve()
     suite = Suite(wstest, folder)
@@ -119,7 +122,7 @@ def main() -> int:
     ]
     for row in rows:
         _run(row, suite, cases, options.jobs)
-    print(_table(rows))
+    print(table(rows))
     skipped = sum(bool(row.skipped) for row in rows)
     good = not any(row.not_ok for row in rows) and skipped < (1 if strict else len(rows))
     if options.reports or any(row.not_ok for row in rows):
@@ -196,8 +199,8 @@ def _testee(row: Row, folder: Path) -> Iterator[Test]:
     arguments = ['--face', row.face, '--build', row.build]
     if row.reactor != '-':
         arguments += ['--reactor', row.reactor]
-    server = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 't.autobahn.server', *arguments]
-    client = [sys.executable, '-P', '-c', _RUN, str(_ROOT), 't.autobahn.client', *arguments]
+    server = [sys.executable, '-P', '-c', RUN, str(ROOT), 't.autobahn.server', *arguments]
+    client = [sys.executable, '-P', '-c', RUN, str(ROOT), 't.autobahn.client', *arguments]
 
     # The server says first what it is, then where it listens. A row of the client asks it the former only.
     log = folder / f'{row.name}.log'
@@ -241,7 +244,8 @@ def _progress(line: str) -> None:
         sys.stderr.flush()
 
 
-def _table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
+    """All rows, with what is not OK and what was skipped below them."""
     ran = [row for row in rows if not row.skipped]
     lines = []
     if ran:

@@ -4,3 +4,7 @@
 AssertionError when something that must hold does not. It needs nothing but pyjows. The command (`__main__`) runs them
 under Atheris, which looks for bytes that reach new code.
 """
+
+from t.installed import prefer_installed
+
+prefer_installed()

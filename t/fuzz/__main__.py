@@ -4,8 +4,8 @@
     python -m t.fuzz --seconds 1200 protocol handshake
     python -m t.fuzz --corpus /var/tmp/pyjows-corpus      # keep what was learnt, and go on from there
 
-It needs Atheris (`pip install atheris`), which has wheels for some Pythons on Linux; where it is not installed every
-target is named as skipped. The interpreted form is fuzzed, a copy of it, because Atheris sees where Python code goes.
+It needs Atheris (`pip install atheris`), which has wheels for some Pythons on Linux; without it, it ends with exit
+status 2. The interpreted form is fuzzed, a copy of it, because Atheris sees where Python code goes.
 Exits with 0 when nothing was found, with 1 when something was: the bytes that did it are kept, and the command that
 repeats it is printed.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[2]
+from t.installed import ROOT, refuse, require
+
 _NAMES = ('frames', 'protocol', 'handshake', 'deflate')
 
 
@@ -42,22 +44,22 @@ def main() -> int:
     for name in targets:
         if name not in _NAMES:
             parser.error(f'there is no target {name!r}; choose from {", ".join(_NAMES)}')
+    require('fuzz', 'test')
     if options.repeat:
         if len(targets) != 1:
             parser.error('--repeat needs exactly one target')
         _repeat(targets[0], options.repeat.read_bytes())
         return 0
     if importlib.util.find_spec('atheris') is None:
-        for name in targets:
-            print(f'{name:10} skipped: atheris is not installed (pip install atheris)')
-        return 0
+        refuse('fuzz', 'atheris is not installed', 'atheris')
     print(f'{"target":10} {"executions":>12} {"a second":>10} {"coverage":>9} {"seconds":>8}  found')
     found = False
     with tempfile.TemporaryDirectory() as folder:
         for package in ('pyjows', 't/fuzz'):
             # Without the extension modules, which would win. (PYJOWS_PURE would hide the sources from Atheris.)
             ignored = shutil.ignore_patterns('*.so', '*.pyd', '__pycache__')
-            shutil.copytree(_ROOT / package, Path(folder) / package, ignore=ignored)
+            shutil.copytree(ROOT / package, Path(folder) / package, ignore=ignored)
+        shutil.copy(ROOT / 't' / 'installed.py', Path(folder) / 't')
         for name in targets:
             found |= _run(name, options.seconds, (options.corpus or Path(folder) / 'corpus') / name, folder)
     return int(found)
@@ -74,10 +76,12 @@ def _run(name: str, seconds: int, corpus: Path, folder: str) -> bool:
     began = time.monotonic()
     ran = subprocess.run(
         [
-            sys.executable, '-m', 't.fuzz', '--target', name, f'-max_total_time={seconds}', '-print_final_stats=1',
-            '-max_len=2000', '-timeout=60', '-rss_limit_mb=2048', f'-artifact_prefix={kept}/', str(corpus.absolute()),
+            sys.executable, '-W', 'ignore::RuntimeWarning', '-m', 't.fuzz', '--target', name,
+            f'-max_total_time={seconds}', '-print_final_stats=1', '-max_len=2000', '-timeout=60', '-rss_limit_mb=2048',
+            f'-artifact_prefix={kept}/', str(corpus.absolute()),
         ],
-        cwd=folder, capture_output=True, check=False, text=True, errors='replace',
+        cwd=folder, env={**os.environ, 'PYTHONPATH': folder},
+        capture_output=True, check=False, text=True, errors='replace',
     )  # fmt: skip
     took = time.monotonic() - began
     executions = int(_last(r'stat::number_of_executed_units:\s*(\d+)', ran.stderr) or 0)
