@@ -1,11 +1,11 @@
-"""`EventEmitter`: pyee's emitter with Mojolicious' manners.
+"""`EventEmitter`: pyee's interface, with the calling conventions of Mojolicious.
 
-Owns who is subscribed to what, and calling them. Must not know what any event means.
+Owns the subscribers of events, and calling them. Must not know what any event means.
 
-Every object of pyjows that has events is an `EventEmitter`. Handlers get the emitter first, so that one function can
-serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when somebody subscribes
-or leaves: emitting walks the tuple that was there when it began, with no copy and no lock, whatever the handlers do
-meanwhile.
+Every object of pyjows that has events is an `EventEmitter`. Handlers get the emitter as their first argument, so that
+one function can serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when one
+is added or removed: emitting iterates over the tuple that was current when it began, with no copy and no lock, whatever
+the handlers change meanwhile.
 
 `EmitterCore` has the behaviour and compiles to a C type; `EventEmitter` is the same with pyee's class as its base, so
 that `isinstance(ws, pyee.EventEmitter)` holds and pyee's own names work.
@@ -37,7 +37,7 @@ _NO_LOOP = (
 
 
 class _Once:
-    """A subscriber that leaves before it is called."""
+    """A subscriber that is removed before it is called."""
 
     __slots__ = ('event', 'f')
 
@@ -46,7 +46,7 @@ class _Once:
         self.f = f
 
     def __call__(self, emitter: EmitterCore, *args: Any, **kwargs: Any) -> Any:
-        # Of two threads, or of an emit inside an emit, only the one that removes it may call it.
+        # With two threads or nested emits, only the one that removes it may call it.
         return self.f(emitter, *args, **kwargs) if emitter._discard(self.event, self) else None
 
 
@@ -73,7 +73,7 @@ class EmitterCore:
         are the same. The handler is called ``f(emitter, *args)``.
 
         Raises:
-            TypeError: the handler cannot be called, or the event is no string.
+            TypeError: the handler is not callable, or the event is not a string.
             RuntimeError: the handler is an ``async def`` function and nothing here can run it.
         """
         return self._subscribe(event, f, False)
@@ -108,13 +108,13 @@ class EmitterCore:
                 return partial(self._subscribe, event, once=once)
             event, f = getattr(event, '__name__', None), event
             if event is None or event == '<lambda>':
-                raise TypeError(f"{f!r} has no name to take the event's from; say on('event', f)")
+                raise TypeError(f"{f!r} has no name that could be the event's: use on('event', f)")
         elif callable(event):
             event, f = f, event
         if not isinstance(event, str):
-            raise TypeError(f'an event is named by a str, not by {event!r}')
+            raise TypeError(f'the name of an event is a str, not {event!r}')
         if not callable(f):
-            raise TypeError(f'a handler is something to call, not {f!r}')
+            raise TypeError(f'a handler must be callable, not {f!r}')
         if _is_coroutine_function(f) and not self._can_spawn():
             raise RuntimeError(_NO_LOOP.format(name=getattr(f, '__name__', f), event=event))
         if 'new_listener' in self._events:
@@ -124,7 +124,7 @@ class EmitterCore:
             self._set(event, (*self._events.get(event, ()), handler))
         return f
 
-    # Leaving
+    # Unsubscribing
 
     def unsubscribe(self, event: Any, f: Any = None) -> Any:
         """Remove one handler of an event, or with no handler given all of them; returns the emitter.
@@ -153,7 +153,7 @@ class EmitterCore:
             return False
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
-        """Replace the subscribers of an event: the one place where that happens."""
+        """Replace the subscribers of an event; all changes go through here."""
         if handlers:
             self._events[event] = handlers
         else:
@@ -173,7 +173,7 @@ class EmitterCore:
             for name in self.event_names():
                 self.unsubscribe(name)
 
-    # Looking
+    # Subscribers
 
     def subscribers(self, event: str) -> list[Callable[..., Any]]:
         """The handlers of an event, in the order they will be called."""
@@ -185,20 +185,20 @@ class EmitterCore:
         return self.subscribers(event)
 
     def has_subscribers(self, event: str) -> bool:
-        """Whether anybody listens to an event."""
+        """Whether an event has subscribers."""
         return event in self._events
 
     def event_names(self) -> set[str]:
-        """The events that somebody listens to (pyee)."""
+        """The events that have subscribers (pyee)."""
         return set(self._events)
 
     # Emitting
 
     def emit(self, event: str, *args: Any, **kwargs: Any) -> bool:
-        """Call every handler of an event, in order; tells whether there was one.
+        """Call every handler of an event, in order; returns whether there was one.
 
-        What a handler raises leaves at once. An ``error`` that nobody listens to raises the exception given with it
-        (`pyee.PyeeError` if it is none).
+        What a handler raises is raised at once. An ``error`` without a subscriber raises the exception given with it
+        (`pyee.PyeeError` if that is not an exception).
         """
         handlers = self._events.get(event)
         if handlers is None:
@@ -251,18 +251,18 @@ class EmitterCore:
         task.add_done_callback(_TASKS.discard)
 
     def _handler_failed(self, exc: BaseException) -> None:
-        """A coroutine handler raised, with no caller left that could catch it."""
+        """A coroutine handler raised; there is no caller that could catch it."""
         self.emit('error', exc)
 
 
 def _is_coroutine_function(f: Callable[..., Any]) -> bool:
-    # Every connection subscribes a few plain functions: the usual answer comes first.
+    # The common case first: every connection subscribes a few plain functions.
     if type(f) is FunctionType:
         return bool(f.__code__.co_flags & inspect.CO_COROUTINE)
     return inspect.iscoroutinefunction(f)
 
 
-# asyncio keeps its tasks weakly.
+# asyncio holds only weak references to tasks.
 _TASKS: set[asyncio.Task[None]] = set()
 
 
@@ -280,13 +280,13 @@ class EventEmitter(EmitterCore, pyee.EventEmitter):  # type: ignore[misc]
         cat.emit('meow', 3)
 
     Events:
-        ``new_listener`` ``(emitter, event, f)``: somebody is about to subscribe.
-        ``error`` ``(emitter, exc)``: raised by `emit` when nobody listens.
+        ``new_listener`` ``(emitter, event, f)``: a handler is about to be subscribed.
+        ``error`` ``(emitter, exc)``: raised by `emit` if it has no subscriber.
 
     Methods: `on`, `once`, `catch`, `emit`, `subscribers`, `has_subscribers`, `unsubscribe`, and pyee's `add_listener`,
     `listens_to`, `listeners`, `event_names`, `remove_listener`, `remove_all_listeners`.
     """
 
     def __init__(self) -> None:
-        # Not pyee's: its dictionaries and its lock, one of each an emitter, are what the tuples here stand for.
+        # pyee's own __init__ is not called: the tuples replace its dictionaries and its lock, one of each an emitter.
         EmitterCore.__init__(self)

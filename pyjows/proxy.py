@@ -1,13 +1,12 @@
-"""Proxies: which one leads to a URL, and the CONNECT that opens the way (RFC 6455 4.1 step 3, RFC 9110 9.3.6).
+"""HTTP proxies: choosing one for a URL, and the CONNECT request (RFC 6455 4.1 step 3, RFC 9110 9.3.6).
 
-Owns the choice (given, from the environment, none) and the conversation with the proxy, as bytes in and bytes out;
-reading HTTP is h11's work. Must not know sockets, nor what is said through the tunnel.
+Owns the choice (given, from the environment, none) and the exchange with the proxy, as bytes in and bytes out, with h11
+for HTTP. Must not know sockets, nor what goes through the tunnel.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import NoReturn
 from urllib.request import getproxies, proxy_bypass
 
@@ -15,33 +14,33 @@ import h11
 
 from .errors import HandshakeError
 from .handshake import USER_AGENT, Headers, Response
-from .url import URL, parse_url
+from .url import URL, format_authority, parse_url, redact
 
 __all__ = ['Tunnel', 'choose_proxy', 'parse_proxy']
 
-# Where to look for a proxy in the environment, WSS_PROXY and so on. RFC 6455 4.1 would rather have the one for https
-# than the one for http: it is the one that can be expected to know CONNECT.
+# The environment variables of proxies, WSS_PROXY and so on. RFC 6455 4.1 prefers the one for https to the one for http,
+# because it is expected to support CONNECT.
 _FROM_ENVIRONMENT = {True: ('wss', 'https', 'all'), False: ('ws', 'https', 'http', 'all')}
 
 
 def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
-    """The proxy that leads to a URL, None for the direct way.
+    """The proxy for a URL, None for a direct connection.
 
     Args:
-        proxy: ``'http://user:password@host:port'``; True for what the environment says (``WSS_PROXY``, ``HTTPS_PROXY``,
-            ``ALL_PROXY``; for ``ws://`` also ``WS_PROXY`` and ``HTTP_PROXY``; not for what ``NO_PROXY`` names; on
-            macOS and Windows the system's settings); None or False for the direct way. What the environment says is not
-            meant for this machine itself: ``localhost`` and loopback addresses are always reached directly.
-        url: where to. A Unix socket has no proxy.
+        proxy: ``'http://user:password@host:port'``; True for the one in the environment (``WSS_PROXY``,
+            ``HTTPS_PROXY``, ``ALL_PROXY``; for ``ws://`` also ``WS_PROXY`` and ``HTTP_PROXY``; not for hosts in
+            ``NO_PROXY``; on macOS and Windows the system's settings); None or False for a direct connection.
+            ``localhost`` and loopback addresses never go through a proxy of the environment.
+        url: the destination. A Unix socket has no proxy.
 
     Raises:
-        ValueError: the proxy is malformed, or of a kind that is not spoken here.
+        ValueError: the proxy is malformed, or of a kind that is not supported.
     """
     if not proxy:
         return None
     if isinstance(proxy, str):
         if url.unix_path is not None:
-            raise ValueError(f'proxy={_shown(proxy)}: a Unix socket is on this machine, no proxy leads to it')
+            raise ValueError(f'proxy={redact(proxy)}: a Unix socket cannot be reached through a proxy')
         return parse_proxy(proxy)
     if proxy is not True:
         raise TypeError(f'proxy is the URL of one, True (from the environment) or None (direct), not {proxy!r}')
@@ -54,7 +53,7 @@ def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
     try:
         return parse_proxy(found)
     except ValueError as exc:
-        raise ValueError(f'{exc} (from the environment; proxy=None goes without)') from None
+        raise ValueError(f'{exc} (from the environment; proxy=None connects directly)') from None
 
 
 def parse_proxy(proxy: str) -> URL:
@@ -68,33 +67,33 @@ def parse_proxy(proxy: str) -> URL:
         scheme, rest = 'http', proxy
     if scheme.lower() != 'http':
         raise ValueError(
-            f'the proxy {_shown(proxy)} is none that pyjows can speak to: it has to be an HTTP proxy with CONNECT, '
-            'http://host:port (SOCKS, and TLS to the proxy itself, are not there)'
+            f'the proxy {redact(proxy)} is not supported: it has to be an HTTP proxy with CONNECT, '
+            'http://host:port (neither SOCKS nor TLS to the proxy itself)'
         )
     try:
         found = parse_url(f'http://{rest}')
         if found.target != '/':
-            raise ValueError(f'there is something behind host and port: {found.target!r}')
+            raise ValueError(f'nothing may follow host and port: {found.target!r}')
         if not found.port:
-            raise ValueError('0 is no port to connect to')
+            raise ValueError('0 is not a valid port to connect to')
         return found
     except ValueError as exc:
-        raise ValueError(f'the proxy {_shown(proxy)} is malformed, it has to be http://host:port: {exc}') from None
+        raise ValueError(f'the proxy {redact(proxy)} is malformed, it has to be http://host:port: {exc}') from None
 
 
 class Tunnel:
-    """The way through a proxy to one host and port.
+    """The tunnel through a proxy to one host and port.
 
     ::
 
         tunnel = Tunnel(parse_proxy('http://127.0.0.1:3128'), parse_url('wss://example.com/'))
         send(tunnel.send())
-        if tunnel.receive(data):                # False: not all here yet
+        if tunnel.receive(data):                # False: the answer is incomplete
             ...                                 # what is sent now reaches the host
 
     Args:
-        proxy: whom one talks to, with the user name and password that it wants.
-        url: where to.
+        proxy: the proxy, with user name and password if it needs them.
+        url: the destination.
         max_header_size: bytes of the answer's status line and headers, 16 KiB by default.
     """
 
@@ -115,7 +114,7 @@ class Tunnel:
         return self._http.send(request) + self._http.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> bool:
-        """Takes bytes as they come from the proxy, b'' for the end; tells whether the way is open.
+        """Takes bytes from the proxy, b'' for the end of the stream; returns whether the tunnel is open.
 
         Raises:
             HandshakeError: the proxy refuses (with `status`, `headers` and `response`, without the body), hangs up, or
@@ -132,7 +131,7 @@ class Tunnel:
                     if not 200 <= event.status_code < 300:
                         self._refused(event)
                     if http.trailing_data[0]:
-                        self._fail('sent something before it was asked, behind its answer to CONNECT')
+                        self._fail('sent data after its answer to CONNECT, before the client sent anything')
                     return True
                 if event is h11.NEED_DATA:
                     self._check_size(0)
@@ -165,9 +164,8 @@ class Tunnel:
 
 
 def _authority(url: URL) -> str:
-    """Host and port, both always there: what CONNECT asks for."""
-    host = f'[{url.host.partition("%")[0]}]' if ':' in url.host else url.host
-    return f'{host}:{url.port}'
+    """Host and port, the port always included, as CONNECT needs it."""
+    return format_authority(url.host.partition('%')[0], url.port)
 
 
 def _is_loopback(host: str) -> bool:
@@ -175,8 +173,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == 'localhost' or host.endswith('.localhost')
-
-
-def _shown(proxy: str) -> str:
-    """A proxy as it is shown in a message: without a password."""
-    return repr(re.sub('(//|^)[^/]*@', r'\1***@', proxy))

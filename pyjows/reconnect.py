@@ -188,7 +188,7 @@ class Reconnector(LoopEmitter):
 
     def _announce(self, reactor: Any = None) -> None:
         if self.ws is not None:
-            self._tell('websocket', self.ws)
+            self._emit_safely('websocket', self.ws)
 
     def _failed(self, ws: WebSocket, exc: BaseException) -> None:
         self._exc = exc
@@ -224,7 +224,7 @@ class Reconnector(LoopEmitter):
             return
         _log.info('%s: %s; again in %.1f s', self._name, exc or f'closed with {self._last[0]}', seconds)
         self._timer = self.ioloop.reactor.timer(self._again, seconds)
-        self._tell('waiting', seconds)
+        self._emit_safely('waiting', seconds)
 
     def _again(self, reactor: Any) -> None:
         self._timer = None
@@ -253,4 +253,4 @@ class Reconnector(LoopEmitter):
         if not self.is_finished:
             self.is_finished = True
             self.ioloop.unsubscribe('finish', self._loop_finishes)
-            self._tell('finish', *self._last)
+            self._emit_safely('finish', *self._last)

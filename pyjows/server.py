@@ -271,7 +271,7 @@ class Server(LoopEmitter):
             self.ioloop.reactor.remove(self._timer)
             self._timer = None
         if self._stopping and not self._incoming:
-            self._tell('finish')
+            self._emit_safely('finish')
 
 
 class _HTTPConnection(Receiver):

@@ -1,6 +1,6 @@
-"""WebSocket URLs: what one says, and where a redirect leads from one (RFC 6455 section 3).
+"""WebSocket URLs: parsing, formatting, and resolving redirects (RFC 6455 section 3).
 
-Owns the schemes, hosts, ports and targets, of TCP and of Unix sockets. Must not know who connects to them.
+Owns schemes, hosts, ports and targets, of TCP and of Unix sockets. Must not know how to connect to them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from binascii import b2a_base64
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
-__all__ = ['URL', 'parse_url', 'redirected_url']
+__all__ = ['URL', 'format_authority', 'parse_url', 'redact', 'redirected_url']
 
 _dial_host = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
 
@@ -30,13 +30,13 @@ _SCHEMES = {
 
 @dataclass(frozen=True, slots=True)
 class URL:
-    """Where a WebSocket is: a parsed URL. `parse_url` makes it.
+    """A parsed WebSocket URL. `parse_url` makes it.
 
     Attributes:
         scheme: ``'ws'``, ``'wss'``, ``'ws+unix'`` or ``'wss+unix'``.
         host: lower-case, IDNA-encoded, IPv6 addresses without brackets; ``'localhost'`` for a Unix socket.
         port: 80 or 443 by default.
-        target: path and query as they stand in the request line, at least ``'/'``.
+        target: path and query as written in the request line, at least ``'/'``.
         unix_path: the path of the Unix socket, else None.
         username, password: decoded; None where the URL has none.
     """
@@ -55,8 +55,13 @@ class URL:
         return self.scheme.startswith('wss')
 
     @property
+    def has_default_port(self) -> bool:
+        """Whether the port is the scheme's: 80, or 443 with TLS."""
+        return self.port == (443 if self.secure else 80)
+
+    @property
     def origin(self) -> tuple[str, str, int, str | None]:
-        """Whom one talks to there: two URLs with the same may share what is meant for that one alone."""
+        """What identifies the server: credentials for a URL may be sent to another URL with the same origin."""
         return self.scheme, self.host, self.port, self.unix_path
 
     @property
@@ -82,8 +87,7 @@ class URL:
     @property
     def host_header(self) -> str:
         """The ``Host`` header: IPv6 addresses in brackets and without zone, the port unless it is the default one."""
-        host = f'[{self.host.partition("%")[0]}]' if ':' in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f'{host}:{self.port}'
+        return format_authority(self.host.partition('%')[0], None if self.has_default_port else self.port)
 
     @property
     def authorization(self) -> str | None:
@@ -97,9 +101,20 @@ class URL:
         """The URL, without its user info."""
         if self.unix_path is not None:
             return f'{self.scheme}://{quote(self.unix_path)}:{self.target}'
-        host = f'[{self.host.replace("%", "%25")}]' if ':' in self.host else self.host
-        port = '' if self.port == (443 if self.secure else 80) else f':{self.port}'
-        return f'{self.scheme}://{host}{port}{self.target}'
+        authority = format_authority(self.host.replace('%', '%25'), None if self.has_default_port else self.port)
+        return f'{self.scheme}://{authority}{self.target}'
+
+
+def format_authority(host: str, port: int | None) -> str:
+    """``host:port`` with an IPv6 address in brackets; without the port for None (RFC 3986 3.2)."""
+    if ':' in host:
+        host = f'[{host}]'
+    return host if port is None else f'{host}:{port}'
+
+
+def redact(url: str) -> str:
+    """The repr of a URL, without its user info, for messages."""
+    return repr(re.sub('(//|^)[^/?]*@', r'\1***@', url))
 
 
 def parse_url(url: str) -> URL:
@@ -119,31 +134,31 @@ def parse_url(url: str) -> URL:
     """
     if any(char <= ' ' or char == '\x7f' for char in url):
         raise ValueError(
-            f'{_shown(url)} has white space or control characters in it: percent-encode them (a blank is %20)'
+            f'{redact(url)} has white space or control characters in it: percent-encode them (a blank is %20)'
         )
     if '#' in url:
         raise ValueError(
-            f'{_shown(url)} has a fragment: WebSocket URLs have none, and a # in them is written %23 (RFC 6455 3)'
+            f'{redact(url)} has a fragment: WebSocket URLs have none, and a # in them is written %23 (RFC 6455 3)'
         )
     given, colon, rest = url.partition(':')
     scheme = _SCHEMES.get(given.lower())
     if not colon or scheme is None:
         raise ValueError(
-            f'{_shown(url)} is no WebSocket URL: it has to begin with ws://, wss://, ws+unix:// or wss+unix://'
+            f'{redact(url)} is not a valid WebSocket URL: it has to begin with ws://, wss://, ws+unix:// or wss+unix://'
         )
     if scheme.endswith('+unix'):
         return _parse_unix_url(url, scheme, rest)
     if not rest.startswith('//'):
-        raise ValueError(f'{_shown(url)} is no WebSocket URL: after {given}: come two slashes and the host')
+        raise ValueError(f'{redact(url)} is not a valid WebSocket URL: after {given}: come two slashes and the host')
     try:
         parts = urlsplit(f'{scheme}:{rest}')
         port = parts.port
     except ValueError as exc:
-        raise ValueError(f'{_shown(url)} is no valid URL: {exc}') from None
+        raise ValueError(f'{redact(url)} is not a valid URL: {exc}') from None
     username = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
     if username is not None and ':' in username:
-        raise ValueError(f"{_shown(url)} has a colon in its user name: HTTP Basic can't say that (RFC 7617)")
+        raise ValueError(f'{redact(url)} has a colon in its user name: HTTP Basic does not allow it (RFC 7617)')
     return URL(
         scheme,
         _parse_host(url, parts.hostname or '', '[' in parts.netloc),
@@ -156,7 +171,7 @@ def parse_url(url: str) -> URL:
 
 
 def redirected_url(url: URL, location: str) -> URL:
-    """Where the ``Location`` of a redirect leads from a URL (RFC 9110 section 10.2.2).
+    """The URL that the ``Location`` of a redirect leads to (RFC 9110 section 10.2.2).
 
     ::
 
@@ -166,20 +181,20 @@ def redirected_url(url: URL, location: str) -> URL:
     A fragment is dropped. On the same host, port and scheme a user name and password are kept.
 
     Raises:
-        ValueError: it is malformed, or leads where a server may not send a client: from TLS to no TLS, to a Unix
-            socket, or away from one.
+        ValueError: it is malformed, or not allowed: it leads from TLS to no TLS, to a Unix socket, or away from one.
     """
     scheme = 'wss' if url.secure else 'ws'
     base = f'{scheme}://localhost{url.target}' if url.unix_path is not None else str(url)
-    location = _quote_target(location.encode('latin-1')).partition('#')[0]  # as bytes: most are UTF-8, none need be
+    # As bytes: they are usually UTF-8, but need not be.
+    location = _quote_target(location.encode('latin-1')).partition('#')[0]
     found = parse_url(urljoin(base, location))
     if found.unix_path is not None:
-        raise ValueError(f'{_shown(location)} is a Unix socket: a server may not send a client to one')
+        raise ValueError(f'{redact(location)} is a Unix socket: a redirect may not lead to one')
     if url.secure and not found.secure:
-        raise ValueError(f'{_shown(location)} is without TLS: from wss:// nobody is sent to ws://')
+        raise ValueError(f'{redact(location)} is without TLS: a redirect may not lead from wss:// to ws://')
     if url.unix_path is not None:
         if (found.scheme, found.host_header) != (scheme, 'localhost'):
-            raise ValueError(f'{_shown(location)} leads away from the Unix socket {url.unix_path}')
+            raise ValueError(f'{redact(location)} leads away from the Unix socket {url.unix_path}')
         return replace(url, target=found.target)
     if found.origin == url.origin and found.username is None:
         return replace(found, username=url.username, password=url.password)
@@ -189,38 +204,38 @@ def redirected_url(url: URL, location: str) -> URL:
 def _parse_host(url: str, host: str, bracketed: bool) -> str:
     if not host:
         raise ValueError(
-            f'{_shown(url)} has no host: write one between // and the port or path, such as ws://127.0.0.1:3000/'
+            f'{redact(url)} has no host: write one between // and the port or path, such as ws://127.0.0.1:3000/'
         )
     if bracketed:
         host = host.replace('%25', '%', 1)  # the zone of a link-local address (RFC 6874)
         try:
             ipaddress.IPv6Address(host)
         except ValueError as exc:
-            raise ValueError(f'{_shown(url)} has no IPv6 address in its brackets: {exc}') from None
+            raise ValueError(f'{redact(url)} has something other than an IPv6 address in its brackets: {exc}') from None
         return host
     if not host.isascii():
         try:
             host = host.encode('idna').decode('ascii')
         except UnicodeError as exc:
-            raise ValueError(f"{_shown(url)} has a host name that IDNA can't encode: {exc}") from None
+            raise ValueError(f"{redact(url)} has a host name that IDNA can't encode: {exc}") from None
     if not _dial_host(host):
-        raise ValueError(f'{_shown(url)} has a host name with characters that host names have not: {host!r}')
+        raise ValueError(f'{redact(url)} has a host name with characters that are not allowed there: {host!r}')
     return host
 
 
 def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
-    """The socket's path ends at the first colon, or where a query begins; what is left is the target."""
+    """The path of the socket ends at the first colon, or where a query begins; the rest is the target."""
     rest = rest.removeprefix('//')
     path, colon, target = rest.partition(':')
     if not colon:
         path, mark, query = rest.partition('?')
         target = mark + query
     if not path:
-        raise ValueError(f'{_shown(url)} names no socket: write its path, such as {scheme}:///run/chat.sock:/chat')
+        raise ValueError(f'{redact(url)} names no socket: write its path, such as {scheme}:///run/chat.sock:/chat')
     if not target.startswith('/'):
         if target and not target.startswith('?'):
             raise ValueError(
-                f'{_shown(url)} has a target that begins without slash: {target!r}; a colon in the path is written %3A'
+                f'{redact(url)} has a target that begins without slash: {target!r}; a colon in the path is written %3A'
             )
         target = '/' + target
     return URL(
@@ -233,12 +248,7 @@ def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
 
 
 def _quote_target(target: str | bytes) -> str:
-    """Percent-encodes what is not ASCII, and leaves all that is, percent signs too, as it was written."""
+    """Percent-encodes what is not ASCII, and leaves ASCII as it is, percent signs included."""
     if isinstance(target, str) and target.isascii():
         return target
     return quote(target, safe='!"#$%&\'()*+,/:;<=>?@[\\]^`{|}~')
-
-
-def _shown(url: str) -> str:
-    """A URL as it is shown in a message: without a password."""
-    return repr(re.sub('//[^/?]*@', '//***@', url))

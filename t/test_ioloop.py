@@ -155,7 +155,7 @@ def test_a_name_is_looked_up_without_blocking_the_loop(
         return real(host, *args, **options)
 
     echo(ioloop, address='127.0.0.1')
-    monkeypatch.setattr(dialing._socket, 'getaddrinfo', slow)
+    monkeypatch.setattr(socket, 'getaddrinfo', slow)
     ticker = ioloop.recurring(lambda loop: turning.set(), 0.001)
     stream = dial(ioloop, address='localhost', port=ioloop.ports[0])
     ioloop.remove(ticker)
@@ -176,7 +176,7 @@ def test_the_next_address_of_a_name_is_tried_when_one_refuses(
             return real(host, *args, **options)
         return real('127.0.0.9', port, type=socket.SOCK_STREAM) + real('127.0.0.1', port, type=socket.SOCK_STREAM)
 
-    monkeypatch.setattr(dialing._socket, 'getaddrinfo', two)
+    monkeypatch.setattr(socket, 'getaddrinfo', two)
     stream = dial(ioloop, address='two.test', port=port)
     assert stream.socket.getpeername() == ('127.0.0.1', port)
 
@@ -191,17 +191,15 @@ def test_a_slow_address_is_overtaken_by_the_next(
             (socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', silent)),
             (socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port)),
         ]
-        monkeypatch.setattr(dialing._socket, 'getaddrinfo', lambda *args, **options: found)
+        monkeypatch.setattr(socket, 'getaddrinfo', lambda *args, **options: found)
         stream = dial(ioloop, address='slow.test', port=port)
         assert stream.socket.getpeername() == ('127.0.0.1', port)
 
 
-def test_the_kinds_of_address_take_turns(ioloop: IOLoop) -> None:
-    dialer = dialing.Dialer(ioloop.reactor, lambda exc, sock: None, where='', timeout=10)
+def test_address_families_alternate() -> None:
     six, four = (socket.AF_INET6, socket.SOCK_STREAM, 0, ''), (socket.AF_INET, socket.SOCK_STREAM, 0, '')
     found: Any = [(*six, 'a'), (*six, 'b'), (*six, 'c'), (*four, 'd')]
-    assert [info[4] for info in dialer._in_turn(found)] == ['a', 'd', 'b', 'c']
-    dialer.cancel()
+    assert [info[4] for info in dialing.interleave(found)] == ['a', 'd', 'b', 'c']
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='no Unix sockets')
@@ -244,7 +242,7 @@ def test_a_unix_socket_that_nobody_listens_to_is_replaced(ioloop: IOLoop, echo: 
 def test_a_unix_socket_in_use_is_left_alone(ioloop: IOLoop, echo: Any, dial: Any, tmp_path: Path) -> None:
     path = tmp_path / 'socket'
     echo(ioloop, path=path)
-    with pytest.raises(OSError, match=f"cannot listen to '{path}': somebody listens there already"):
+    with pytest.raises(OSError, match=f"cannot listen to '{path}': another socket listens there"):
         echo(ioloop, path=path)
     assert isinstance(dial(ioloop, path=path), Stream)
 
@@ -252,7 +250,7 @@ def test_a_unix_socket_in_use_is_left_alone(ioloop: IOLoop, echo: Any, dial: Any
 def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(ioloop: IOLoop, echo: Any, tmp_path: Path) -> None:
     path = tmp_path / 'precious'
     path.write_text('data')
-    with pytest.raises(OSError, match='there is a file that is no socket'):
+    with pytest.raises(OSError, match='the path exists and is not a socket'):
         echo(ioloop, path=path)
     assert path.read_text() == 'data'
 
@@ -295,7 +293,7 @@ def test_a_port_in_use_is_named_in_the_error(ioloop: IOLoop, echo: Any) -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'port': 65536}, 'no TCP port'),
+        ({'port': 65536}, 'not a valid TCP port'),
         ({'port': 1, 'path': 'x'}, 'one of these'),
         ({'fd': 1, 'path': 'x'}, 'one of these'),
     ],
@@ -311,7 +309,7 @@ def test_a_server_with_contradictory_options_is_refused(
     ('options', 'message'),
     [
         ({}, 'one of these'),
-        ({'port': 0}, 'no TCP port'),
+        ({'port': 0}, 'not a valid TCP port'),
         ({'port': 80, 'path': 'x'}, 'one of these'),
         ({'port': 80, 'timeout': 0}, 'more than 0'),
         ({'path': 'x', 'tls': True}, 'server_hostname'),
@@ -334,7 +332,7 @@ def test_a_client_can_say_which_address_to_connect_from(ioloop: IOLoop, echo: An
     stream = dial(ioloop, port=ioloop.ports[0], local_address='127.0.0.7')
     assert stream.socket.getsockname()[0] == '127.0.0.7'
     err = dial(ioloop, port=ioloop.ports[0], local_address='::1')
-    assert 'no address of the kind of ::1' in str(err)
+    assert 'no address of the family of ::1' in str(err)
 
 
 def test_a_connected_socket_can_be_taken_on(ioloop: IOLoop, dial: Any, run_until: Until) -> None:
@@ -484,7 +482,7 @@ def test_the_peers_closing_is_noticed(ioloop: IOLoop, peers: tuple[Stream, Strea
 def test_a_stream_made_by_hand_can_be_taken_on(ioloop: IOLoop, run_until: Until) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(ours, ioloop.shared)
+    stream = Stream(ours, ioloop.loop_data)
     got = collect(stream)
     id = ioloop.stream(stream)
     assert ioloop.stream(id) is stream
@@ -836,9 +834,9 @@ def test_every_method_with_a_callback_is_a_decorator(ioloop: IOLoop) -> None:
 def test_a_timer_without_a_time_or_a_callback_is_refused(ioloop: IOLoop) -> None:
     with pytest.raises(TypeError, match='how many seconds'):
         ioloop.timer(lambda loop: None)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match='something to call'):
+    with pytest.raises(TypeError, match='must be callable'):
         ioloop.timer('x', 1)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match='something to call'):
+    with pytest.raises(TypeError, match='must be callable'):
         ioloop.next_tick('x')  # type: ignore[type-var]
 
 
@@ -911,7 +909,7 @@ def test_inside_asyncio_the_singleton_rides_on_the_running_loop(no_leaks: None) 
         answer = await reader.readexactly(5)
         writer.close()
         await writer.wait_closed()
-        with pytest.raises(RuntimeError, match='has no place here'):
+        with pytest.raises(RuntimeError, match='cannot run it'):
             loop.start()
         loop.close()
         return answer
@@ -1021,7 +1019,7 @@ def test_an_untrusted_certificate_is_refused_and_named(
     server = echo(ioloop, address='127.0.0.1', tls=server_tls)
     err = dial(ioloop, port=ioloop.ports[0], tls=True)
     assert isinstance(err, ssl.SSLCertVerificationError)
-    assert f'could not connect to 127.0.0.1:{ioloop.ports[0]}: no TLS with it: ' in str(err)
+    assert f'could not connect to 127.0.0.1:{ioloop.ports[0]}: the TLS handshake failed: ' in str(err)
     assert 'certificate verify failed' in str(err)
     ioloop.remove(server)
     run_until(ioloop, lambda: not ioloop._negotiations)
@@ -1043,7 +1041,7 @@ def test_a_server_without_tls_is_an_error_for_a_tls_client(
     ioloop.server(lambda loop, stream, id: stream.write(b'HTTP/1.1 400 Bad Request\r\n\r\n'), address='127.0.0.1')
     err = dial(ioloop, port=ioloop.ports[0], tls=client_tls)
     assert isinstance(err, ssl.SSLError)
-    assert 'no TLS with it' in str(err)
+    assert 'the TLS handshake failed' in str(err)
 
 
 def test_a_peer_that_hangs_up_in_the_tls_handshake_is_an_error(

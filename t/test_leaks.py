@@ -128,7 +128,7 @@ def test_connections_leave_nothing_behind(ioloop, run_until, assert_idle):
 
 
 def _belongs(thing: Any, ioloop: Any) -> bool:
-    return getattr(thing, 'shared', None) is ioloop.shared or getattr(thing, '_ioloop', None) is ioloop
+    return getattr(thing, 'loop_data', None) is ioloop.loop_data or getattr(thing, '_ioloop', None) is ioloop
 
 
 @pytest.mark.parametrize('length', [1 << 20, 1 << 30, 1 << 40])

@@ -48,7 +48,7 @@ def test_a_proxy_is_given_by_its_url(proxy, host, port, authorization):
         ('ftp://a', 'http://host:port'),
         ('http://', 'no host'),
         ('http://a:99999', 'malformed'),
-        ('http://a:0', '0 is no port'),
+        ('http://a:0', '0 is not a valid port'),
         ('http://a/path', "'/path'"),
         ('http://ann:secret@a b', 'malformed'),
     ],
@@ -169,7 +169,7 @@ def test_any_2xx_opens_the_way(answer, size):
         (b'HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n', 407, 'user:password@127.0.0.1:3128'),
         (b'HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n', 302, '302 Found'),
         (b'HTTP/1.1 503\r\n\r\n', 503, 'answered 503 to CONNECT example.com:80'),
-        (b'HTTP/1.1 200 OK\r\n\r\nmore', None, 'before it was asked'),
+        (b'HTTP/1.1 200 OK\r\n\r\nmore', None, 'after its answer to CONNECT'),
         (b'SSH-2.0-OpenSSH\r\n\r\n', None, 'HTTP/1.1'),
         (b'HTTP/1.1 200 OK\r\nX: ' + b'x' * 20000, None, '16384 bytes'),
         (b'HTTP/1.1 200 OK\r\nX: ' + b'x' * 20000 + b'\r\n\r\n', None, '16384 bytes'),
@@ -261,7 +261,7 @@ def refusal(ioloop: IOLoop, run_until: Any, url: str, **options: Any) -> BaseExc
     run_until(ioloop, lambda: ws.is_finished and not ioloop._dialed)
     (_, exc), (_, code, _) = seen
     assert code == 1006
-    assert not len(ioloop.turns)
+    assert not len(ioloop.dial_queue)
     return exc
 
 

@@ -31,7 +31,7 @@ class Line:
         ours, self.peer = socket.socketpair(socket.AF_UNIX, kind)
         self.peer.setblocking(False)
         ours.setblocking(False)
-        self.stream = Stream(ours, ioloop.shared)
+        self.stream = Stream(ours, ioloop.loop_data)
         ioloop.stream(self.stream)
         self.ws = WebSocket(established=True, masked=side == 'client', **options)
         self.ws.drive(self.stream, ioloop, 'line')
@@ -230,7 +230,7 @@ def test_a_client_masks_into_the_buffer_and_leaves_the_message_alone(ioloop, lin
 def test_a_stream_of_ones_own_is_corked_too(ioloop, line, run_until):
     ours, peer = socket.socketpair(socket.AF_UNIX, PACKETS)
     ours.setblocking(False)
-    stream = Stream(ours, ioloop.shared)
+    stream = Stream(ours, ioloop.loop_data)
     ioloop.stream(stream)
     stream.on('read', lambda stream, data: stream.write(data).write(b'!'))
     peer.send(b'hello')
@@ -544,7 +544,7 @@ def test_a_handler_may_end_another_stream_that_is_ready_in_the_same_turn(ioloop,
 def test_a_read_handler_that_raises_leaves_the_stream_as_it_was(ioloop, run_until):
     ours, peer = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(ours, ioloop.shared)
+    stream = Stream(ours, ioloop.loop_data)
     ioloop.stream(stream)
     failed = log(ioloop.reactor, 'error')
     got = []
@@ -622,7 +622,7 @@ def test_a_peer_that_vanishes_while_much_waits_is_1006(ioloop, line, run_until):
 def test_an_inactive_stream_times_out_and_closes(ioloop, run_until, assert_idle):
     ours, peer = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(ours, ioloop.shared)
+    stream = Stream(ours, ioloop.loop_data)
     ioloop.stream(stream)
     seen = log(stream, 'timeout', 'close')
     stream.timeout = 0.05
@@ -636,7 +636,7 @@ def test_an_inactive_stream_times_out_and_closes(ioloop, run_until, assert_idle)
 def test_what_is_read_or_written_sets_the_inactivity_timeout_back(ioloop, run_until):
     ours, peer = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(ours, ioloop.shared)
+    stream = Stream(ours, ioloop.loop_data)
     ioloop.stream(stream)
     deadlines = []
     stream.on('read', lambda stream, data: None)
@@ -658,7 +658,7 @@ def test_what_is_read_or_written_sets_the_inactivity_timeout_back(ioloop, run_un
 def test_a_stream_without_a_receiver_half_closes_as_the_peer_does(ioloop, run_until):
     ours, peer = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(ours, ioloop.shared)
+    stream = Stream(ours, ioloop.loop_data)
     ioloop.stream(stream)
     stream.on('read', lambda stream, data: stream.write(data * 100_000))
     peer.send(b'0123456789')

@@ -38,7 +38,7 @@ def test_a_redirect_leads_to_its_location(url, location, found):
         ('ws://a.example/', 'ws+unix:///run/sock', 'Unix socket'),
         ('ws+unix:///run/sock', 'ws://b.example/', 'Unix socket'),
         ('ws+unix:///run/sock', '//localhost:81/', 'Unix socket'),
-        ('ws://a.example/', 'mailto:ann@a.example', 'no WebSocket URL'),
+        ('ws://a.example/', 'mailto:ann@a.example', 'not a valid WebSocket URL'),
     ],
 )
 def test_a_redirect_does_not_lead_where_a_server_may_not_send_a_client(url, location, reason):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .emitter import LoopEmitter
 from .listener import Listener
 from .loop import IOLoop
-from .stream import Shared, Stream
+from .stream import LoopData, Stream
 from .tls import TLSStream
 
-__all__ = ['IOLoop', 'Listener', 'LoopEmitter', 'Shared', 'Stream', 'TLSStream']
+__all__ = ['IOLoop', 'Listener', 'LoopData', 'LoopEmitter', 'Stream', 'TLSStream']

@@ -1,9 +1,9 @@
 """Dialing: from a host name to a connected socket, without blocking the loop.
 
-Owns looking names up (in a few threads of its own, because `getaddrinfo` blocks) and the race of the addresses that are
-found, in the manner of RFC 8305 ("happy eyeballs"): the kinds of address take turns, and where one has not answered
-within a quarter of a second, the next is tried beside it; the first that connects wins. Who wants to hold a connection
-back until something else is done is asked between the two (`admit`). Must not know streams or TLS.
+Owns name resolution (in threads of its own, because `getaddrinfo` blocks) and the race between the addresses that are
+found (RFC 8305, "Happy Eyeballs"): IPv6 and IPv4 addresses are tried alternately; where one has not answered within a
+quarter of a second, the next is tried beside it; the first that connects wins. Between the two steps, the caller may
+hold the connection back (`admit`). Must not know streams or TLS.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 
 from ..reactor import Handle, Reactor, Timer
 
-__all__ = ['Admit', 'Dialer', 'Resolver']
+__all__ = ['Admit', 'Dialer', 'Resolver', 'interleave']
 
 AddressInfo = tuple[int, int, int, str, Any]
 Found = Sequence[AddressInfo] | BaseException
 
 Admit = Callable[[list[str], Callable[[], object]], object]
-"""``admit(addresses, begin)``: told the IP addresses that are about to be dialed, it calls `begin` when they may be."""
+"""``admit(addresses, begin)``: called with the IP addresses to be dialed; ``begin()`` lets the dial go on."""
 
 # Seconds (RFC 8305 5: "Connection Attempt Delay").
 _STAGGER = 0.25
@@ -38,9 +38,9 @@ _THREADS = 4
 
 
 class Resolver:
-    """Looks names up, in at most four threads at a time; they end when there is nothing left to look up.
+    """Resolves host names, in at most four threads at a time; they end when there is nothing left to resolve.
 
-    The threads are daemons: a name server that does not answer must not keep a program from ending.
+    The threads are daemons: a name server that does not answer does not keep a program from ending.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Resolver:
             try:
                 done(found)
             except RuntimeError:
-                pass  # the loop that asked is closed
+                pass  # the loop of the caller is closed
 
 
 _resolver = Resolver()
@@ -91,7 +91,7 @@ class Attempt(Handle):
         self.timer: Timer | None = None
 
     def begin(self) -> None:
-        """Begin to connect; raises OSError when that fails at once."""
+        """Start to connect; raises OSError if that fails at once."""
         family, place = self.info[0], self.info[4]
         self.socket.setblocking(False)
         if family in (_socket.AF_INET, _socket.AF_INET6):
@@ -101,7 +101,7 @@ class Attempt(Handle):
         code = self.socket.connect_ex(place)
         reactor = self.dialer.reactor
         if code == errno.EAGAIN and family not in (_socket.AF_INET, _socket.AF_INET6):
-            # Unix sockets do not connect in the background: it works at once, or the backlog is full.
+            # A Unix socket connects at once, or not at all: the backlog is full, and it does not become writable.
             self.timer = reactor.timer(self.retry, _BACKLOG_FULL)
         elif code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
             reactor.io(self.fd, self).watch(self.fd, False, True)
@@ -116,7 +116,7 @@ class Attempt(Handle):
 
     def ready(self, readable: bool, writable: bool) -> None:
         code = self.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if not code and self._met_itself():
+        if not code and self._is_self_connect():
             code = errno.ECONNREFUSED
         if code:
             self.dialer.failed(self, OSError(code, os.strerror(code)))
@@ -124,8 +124,8 @@ class Attempt(Handle):
             self.dialer.reactor.remove(self.fd)
             self.dialer.connected(self)
 
-    def _met_itself(self) -> bool:
-        """Whether the system gave us the very port that we dial: on one machine, that connects with nobody there."""
+    def _is_self_connect(self) -> bool:
+        """TCP self-connect: the ephemeral source port equals the destination."""
         try:
             return bool(self.socket.getsockname() == self.socket.getpeername() != '')
         except OSError:
@@ -145,11 +145,11 @@ class Dialer:
         reactor: what waits.
         done: called once, ``done(exc, socket)``: with an OSError and None, or with None and a connected socket that
             does not block. Never before `start` returned, and not after `cancel`.
-        where: what is dialed, for messages.
+        where: the destination, for messages.
         timeout: seconds for all of it.
         local_address: the IP address to dial from.
-        admit: asked, when the addresses of a host are known, before the first is dialed; the time until it lets them
-            through is not counted. All of them are tried for one connection.
+        admit: called when the addresses of a host are known, before the first is dialed; the time until it calls
+            ``begin()`` is not counted.
     """
 
     def __init__(
@@ -166,15 +166,15 @@ class Dialer:
         self.where = where
         self.local_address = local_address
         self._admit = admit
-        self._until = monotonic() + timeout
-        self._deadline = reactor.timer(self._timed_out, timeout)
+        self._deadline_at = monotonic() + timeout
+        self._deadline_timer = reactor.timer(self._timed_out, timeout)
         self._done: Callable[[OSError | None, _socket.socket | None], object] | None = done
         self._timeout = timeout
-        self._waiting: deque[AddressInfo] = deque()
+        self._untried: deque[AddressInfo] = deque()
         self._attempts: list[Attempt] = []
-        self._stagger: Timer | None = None
-        self._given: _socket.socket | None = None
-        self._causes: list[tuple[str, OSError]] = []
+        self._stagger_timer: Timer | None = None
+        self._connected_socket: _socket.socket | None = None
+        self._failures: list[tuple[str, OSError]] = []
 
     def start(self, host: str, port: int) -> None:
         """Dial a host, given by name or address."""
@@ -182,144 +182,149 @@ class Dialer:
         try:
             found = _socket.getaddrinfo(host, port, type=_socket.SOCK_STREAM, flags=_socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
-            _resolver.lookup(host, port, lambda found: reactor.call_threadsafe(lambda reactor: self._looked_up(found)))
-        else:  # it is an address: nobody needs to be asked
-            reactor.next_tick(lambda reactor: self._looked_up(found))
+            _resolver.lookup(host, port, lambda found: reactor.call_threadsafe(lambda reactor: self._resolved(found)))
+        else:  # an IP address: no lookup
+            reactor.next_tick(lambda reactor: self._resolved(found))
 
     def start_unix(self, path: str) -> None:
         """Dial a Unix socket."""
         found: list[AddressInfo] = [(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, '', path)]
-        self.reactor.next_tick(lambda reactor: self._looked_up(found))
+        self.reactor.next_tick(lambda reactor: self._resolved(found))
 
     def start_connected(self, socket: _socket.socket) -> None:
-        """Nothing is left to dial: the socket is connected."""
+        """Report a socket that is connected already."""
         socket.setblocking(False)
-        self._given = socket
-        self.reactor.next_tick(lambda reactor: self._end(None, socket))
+        self._connected_socket = socket
+        self.reactor.next_tick(lambda reactor: self._report(None, socket))
 
     @property
     def time_left(self) -> float:
         """The seconds of the timeout that are left, at least a millisecond."""
-        return max(0.001, self._until - monotonic())
+        return max(0.001, self._deadline_at - monotonic())
 
     def cancel(self) -> None:
-        """Give up, quietly."""
-        if self._given is not None and self._done is not None:
-            self._given.close()
+        """Give up; `done` is not called."""
+        if self._connected_socket is not None and self._done is not None:
+            self._connected_socket.close()
         self._done = None
-        self._clean()
+        self._cancel_attempts()
 
-    def _looked_up(self, found: Found) -> None:
+    def _resolved(self, found: Found) -> None:
         if self._done is None:
             return
         if isinstance(found, BaseException):
             code = found.errno if isinstance(found, OSError) else None
-            self._end(_socket.gaierror(code, f'{self._failure()}: no such host: {_cause(found)}'), None)
+            self._report(_socket.gaierror(code, f'{self._prefix()}: no such host: {_message(found)}'), None)
             return
-        self._waiting.extend(self._in_turn(found))
-        if self._admit is None or not self._waiting or self._waiting[0][0] not in (_socket.AF_INET, _socket.AF_INET6):
-            self._next()
+        self._untried.extend(self._usable(found))
+        if self._admit is None or not self._untried or self._untried[0][0] not in (_socket.AF_INET, _socket.AF_INET6):
+            self._try_next()
             return
         time_left = self.time_left
-        self.reactor.remove(self._deadline)
+        self.reactor.remove(self._deadline_timer)
 
         def begin() -> None:
             if self._done is not None:
-                self._until = monotonic() + time_left
-                self._deadline = self.reactor.timer(self._timed_out, time_left)
-                self._next()
+                self._deadline_at = monotonic() + time_left
+                self._deadline_timer = self.reactor.timer(self._timed_out, time_left)
+                self._try_next()
 
-        self._admit(list(dict.fromkeys(map(_place, self._waiting))), begin)
+        self._admit(list(dict.fromkeys(map(_host_of, self._untried))), begin)
 
-    def _in_turn(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
-        """In the order to try them: the kinds of address take turns, first comes the system's choice (RFC 8305 4)."""
+    def _usable(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
+        """The addresses that can be dialed from `local_address`, in the order to try them."""
         if self.local_address is not None:
             kind = _socket.AF_INET6 if ':' in self.local_address else _socket.AF_INET
             found = [info for info in found if info[0] == kind]
             if not found:
-                cause = f'it has no address of the kind of {self.local_address}'
-                self._causes.append(('', OSError(errno.EADDRNOTAVAIL, cause)))
-        first = [info for info in found if info[0] == found[0][0]]
-        others = [info for info in found if info[0] != found[0][0]]
-        return [info for info in chain.from_iterable(zip_longest(first, others)) if info is not None]
+                cause = f'it has no address of the family of {self.local_address}'
+                self._failures.append(('', OSError(errno.EADDRNOTAVAIL, cause)))
+        return interleave(found)
 
-    def _next(self, reactor: Reactor | None = None) -> None:
-        """Begin with the next address, and when there is none and nothing is under way, end."""
-        if self._stagger is not None:
-            self.reactor.remove(self._stagger)
-            self._stagger = None
-        while self._waiting:
-            info = self._waiting.popleft()
+    def _try_next(self, reactor: Reactor | None = None) -> None:
+        """Try the next address; report the failure when none is left and no attempt is under way."""
+        if self._stagger_timer is not None:
+            self.reactor.remove(self._stagger_timer)
+            self._stagger_timer = None
+        while self._untried:
+            info = self._untried.popleft()
             try:
                 attempt = Attempt(self, info)
-            except OSError as exc:  # no descriptor left, or no such kind of address here
-                self._causes.append((_place(info), exc))
+            except OSError as exc:  # no descriptor left, or the address family is not supported
+                self._failures.append((_host_of(info), exc))
                 continue
             self._attempts.append(attempt)
             try:
                 attempt.begin()
             except OSError as exc:
-                self._dropped(attempt, exc)
+                self._attempt_failed(attempt, exc)
                 continue
-            if self._waiting:
-                self._stagger = self.reactor.timer(self._next, _STAGGER)
+            if self._untried:
+                self._stagger_timer = self.reactor.timer(self._try_next, _STAGGER)
             return
         if not self._attempts:
-            self._end(self._verdict(), None)
+            self._report(self._combined_error(), None)
 
     def failed(self, attempt: Attempt, exc: OSError) -> None:
-        """An attempt came to nothing."""
-        self._dropped(attempt, exc)
-        self._next()
+        """An attempt failed."""
+        self._attempt_failed(attempt, exc)
+        self._try_next()
 
     def connected(self, attempt: Attempt) -> None:
-        """An attempt made it."""
+        """An attempt connected."""
         self._attempts.remove(attempt)
-        self._end(None, attempt.socket)
+        self._report(None, attempt.socket)
 
-    def _dropped(self, attempt: Attempt, exc: OSError) -> None:
+    def _attempt_failed(self, attempt: Attempt, exc: OSError) -> None:
         self._attempts.remove(attempt)
         attempt.close()
-        self._causes.append((_place(attempt.info), exc))
+        self._failures.append((_host_of(attempt.info), exc))
 
     def _timed_out(self, reactor: Reactor) -> None:
-        self._end(
+        self._report(
             TimeoutError(
-                errno.ETIMEDOUT, f'{self._failure()}: no answer within {self._timeout:g} s; timeout= sets the limit'
+                errno.ETIMEDOUT, f'{self._prefix()}: no answer within {self._timeout:g} s; timeout= sets the limit'
             ),
             None,
         )
 
-    def _failure(self) -> str:
+    def _prefix(self) -> str:
         return f'could not connect to {self.where}'
 
-    def _verdict(self) -> OSError:
-        """What all the failed attempts amount to: the first one's kind of error, every one's cause."""
-        code = self._causes[0][1].errno
-        if len(self._causes) == 1:
-            return OSError(code, f'{self._failure()}: {_cause(self._causes[0][1])}')
-        causes = '; '.join(f'{place}: {_cause(exc)}' for place, exc in self._causes)
-        return OSError(code, f'{self._failure()}: {causes}')
+    def _combined_error(self) -> OSError:
+        """One error for all failed attempts: the errno of the first, the messages of all."""
+        code = self._failures[0][1].errno
+        if len(self._failures) == 1:
+            return OSError(code, f'{self._prefix()}: {_message(self._failures[0][1])}')
+        causes = '; '.join(f'{place}: {_message(exc)}' for place, exc in self._failures)
+        return OSError(code, f'{self._prefix()}: {causes}')
 
-    def _end(self, exc: OSError | None, socket: _socket.socket | None) -> None:
+    def _report(self, exc: OSError | None, socket: _socket.socket | None) -> None:
         done, self._done = self._done, None
-        self._clean()
+        self._cancel_attempts()
         if done is not None:
             done(exc, socket)
 
-    def _clean(self) -> None:
+    def _cancel_attempts(self) -> None:
         for attempt in self._attempts:
             attempt.close()
         self._attempts.clear()
-        self._waiting.clear()
-        self.reactor.remove(self._deadline)
-        if self._stagger is not None:
-            self.reactor.remove(self._stagger)
+        self._untried.clear()
+        self.reactor.remove(self._deadline_timer)
+        if self._stagger_timer is not None:
+            self.reactor.remove(self._stagger_timer)
 
 
-def _cause(exc: BaseException) -> str:
+def interleave(found: Sequence[AddressInfo]) -> list[AddressInfo]:
+    """Addresses in the order to try them: families alternate, beginning with the system's first choice (RFC 8305 4)."""
+    first = [info for info in found if info[0] == found[0][0]]
+    others = [info for info in found if info[0] != found[0][0]]
+    return [info for info in chain.from_iterable(zip_longest(first, others)) if info is not None]
+
+
+def _message(exc: BaseException) -> str:
     return getattr(exc, 'strerror', None) or str(exc) or type(exc).__name__
 
 
-def _place(info: AddressInfo) -> str:
+def _host_of(info: AddressInfo) -> str:
     return str(info[4][0] if isinstance(info[4], tuple) else info[4])

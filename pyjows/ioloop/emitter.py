@@ -1,6 +1,7 @@
-"""`LoopEmitter`: an emitter that lives on a loop.
+"""`LoopEmitter`: an emitter with a loop.
 
-Owns where its coroutine handlers run, and where what a handler raises ends. Must not know what its events mean.
+Owns running its coroutine handlers on that loop, and handling what a handler raises. Must not know what its events
+mean.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class LoopEmitter(EventEmitter):
 
     ioloop: Any
 
-    def _tell(self, event: str, *args: Any) -> None:
-        """Emit an event; what its handlers raise ends here."""
+    def _emit_safely(self, event: str, *args: Any) -> None:
+        """Emit an event; what its handlers raise becomes ``error``."""
         try:
             self.emit(event, *args)
         except Exception as exc:
@@ -35,7 +36,7 @@ class LoopEmitter(EventEmitter):
         return self.ioloop.reactor
 
     def _handler_failed(self, exc: BaseException) -> None:
-        """Emit ``error``, or log where nobody listens."""
+        """Emit ``error``, or log the exception if ``error`` has no subscriber."""
         if self.has_subscribers('error'):
             try:
                 self.emit('error', exc)

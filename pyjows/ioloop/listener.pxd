@@ -10,16 +10,16 @@ cdef class Listener(Handle):
     cdef readonly object port
     cdef readonly object path
     cdef object _reactor
-    cdef object _accepted
+    cdef object _on_accepted
     cdef object _room
-    cdef object _retry
+    cdef object _retry_timer
     cdef object _owner
     cdef object _inode
     cdef int _fd
     cdef int _family
-    cdef int _kind
+    cdef int _type
     cdef bint _is_tcp
-    cdef bint _is_short
+    cdef bint _is_exhausted
 
     @cython.locals(fd=int)
     cpdef object ready(self, bint readable, bint writable)

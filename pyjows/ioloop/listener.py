@@ -1,11 +1,11 @@
-"""Listening sockets: opening one, and accepting what comes.
+"""Listening sockets: opening one, and accepting connections.
 
-Owns the options of a listening socket, the pace of accepting, and what becomes of a Unix socket's path. Must not know
-streams or TLS: each accepted socket is handed to the loop as it is.
+Owns the options of a listening socket, the rate of accepting, and the path of a Unix socket. Must not know streams or
+TLS: each accepted socket is handed to the loop as it is.
 
-Accepting is level triggered and bounded: at most so many connections a turn, so that a storm of them does not starve
-those that are there. It pauses while the loop has as many connections as it may have, and for a moment when the system
-has no descriptor left; the connections wait in the kernel's backlog meanwhile.
+Accepting is level triggered and bounded: a limited number of connections a turn, so that many new ones do not starve
+the others. It pauses while the loop has `max_connections`, and for half a second when the system has no descriptor
+left; new connections wait in the kernel's backlog meanwhile.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _log = logging.getLogger('pyjows')
 
 _BACKLOG = 4096
 
-# Seconds until the next try when there is no descriptor or no memory for one more connection.
-_RECOVERY = 0.5
+# Seconds until the next accept(2) after one that failed for lack of descriptors or memory.
+_RETRY_DELAY = 0.5
 
-# What says that this one connection came to nothing (accept(2), "Error handling").
-_NEXT_ONE = {
+# Errors of one connection, not of the listening socket (accept(2), "Error handling").
+_TRANSIENT = {
     getattr(errno, name)
     for name in (
         'ECONNABORTED', 'EHOSTDOWN', 'EHOSTUNREACH', 'EINTR', 'ENETDOWN', 'ENETUNREACH', 'ENONET', 'ENOPROTOOPT',
@@ -72,14 +72,14 @@ class Listener(Handle):
         else:
             self.path = os.fsdecode(name)
         self._family = int(socket.family)
-        self._kind = int(socket.type) | getattr(_socket, 'SOCK_NONBLOCK', 0)
+        self._type = int(socket.type) | getattr(_socket, 'SOCK_NONBLOCK', 0)
         self._is_tcp = self.port is not None
         self._reactor = reactor
         self._fd = socket.fileno()
-        self._accepted = accepted
+        self._on_accepted = accepted
         self._room = room
-        self._retry: Timer | None = None
-        self._is_short = False
+        self._retry_timer: Timer | None = None
+        self._is_exhausted = False
         self._owner = os.getpid()
         self._inode = _inode(self.path) if self.path and not self.path.startswith('\0') else None
         reactor.io(self._fd, self)
@@ -92,68 +92,68 @@ class Listener(Handle):
         return self._fd
 
     def ready(self, readable: bool, writable: bool) -> None:
-        """Accept what has come, as much of it as there is room for."""
+        """Accept connections, as many as there is room for."""
         room = self._room()
         if room <= 0:
             self.pause()
         for _ in range(room):
             if self._fd < 0:
-                break  # the loop had enough, and closed us
+                break  # the callback of the last one closed this listener
             try:
                 fd = syscalls.accept(self.socket, self._fd)
             except OSError as exc:
-                if exc.errno in _NEXT_ONE:
+                if exc.errno in _TRANSIENT:
                     continue
-                self._recover(exc)
+                self._pause_and_retry(exc)
                 break
             if fd < 0:
                 break
-            self._is_short = False
-            socket = _socket.socket(self._family, self._kind, 0, fd)
-            if sys.platform != 'linux':  # where an accepted socket inherits less
+            self._is_exhausted = False
+            socket = _socket.socket(self._family, self._type, 0, fd)
+            if sys.platform != 'linux':  # on Linux it inherits both from the listening socket and accept4(2)
                 socket.setblocking(False)
                 if self._is_tcp:
                     socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            self._accepted(socket)
+            self._on_accepted(socket)
 
     def pause(self) -> None:
-        """Accept nothing for now."""
+        """Stop accepting for now."""
         if self._fd >= 0:
             self._reactor.watch(self._fd, False, False)
 
     def resume(self) -> None:
         """Accept again."""
-        if self._fd >= 0 and self._retry is None:
+        if self._fd >= 0 and self._retry_timer is None:
             self._reactor.watch(self._fd, True, False)
 
     def close(self) -> None:
-        """Listen no more; a Unix socket's path is removed if it is still this one. Doing it again does nothing."""
+        """Stop listening; a Unix socket's path is removed if it still leads here. Calling it again does nothing."""
         if self._fd < 0:
             return
         self._reactor.remove(self._fd)
-        if self._retry is not None:
-            self._reactor.remove(self._retry)
-            self._retry = None
+        if self._retry_timer is not None:
+            self._reactor.remove(self._retry_timer)
+            self._retry_timer = None
         self._fd = -1
         self.socket.close()
-        # A forked child that closes its copy leaves the parent's path alone.
+        # The path belongs to the process that bound it, not to its forked children.
         if self._inode is not None and self._owner == os.getpid() and self.path and _inode(self.path) == self._inode:
             os.unlink(self.path)
 
-    def _recover(self, exc: OSError) -> None:
-        """The system is out of something: the backlog keeps what comes until we try again."""
-        if not self._is_short:
-            self._is_short = True
+    def _pause_and_retry(self, exc: OSError) -> None:
+        """The system lacks descriptors or memory: pause, and try again later."""
+        if not self._is_exhausted:
+            self._is_exhausted = True
             _log.warning(
                 '%r cannot accept: %s; trying again every %g s. Raise the limit of open files (ulimit -n), '
                 'or lower max_connections below it',
-                self, exc, _RECOVERY,
+                self, exc, _RETRY_DELAY,
             )  # fmt: skip
         self.pause()
-        self._retry = self._reactor.timer(self._recovered, _RECOVERY)
+        self._retry_timer = self._reactor.timer(self._accept_again, _RETRY_DELAY)
 
-    def _recovered(self, reactor: Reactor) -> None:
-        self._retry = None
+    def _accept_again(self, reactor: Reactor) -> None:
+        self._retry_timer = None
         self.resume()
 
 
@@ -172,15 +172,15 @@ def listen(
     Args:
         address: an IP address (an IPv6 one takes IPv6 only), or a name that has one; by default all of IPv4.
         port: 0 for one that is free.
-        path: of a Unix socket, instead. A socket file that nobody listens to any more is replaced. One that begins
-            with a zero byte is an abstract name (Linux).
-        fd: of a socket that is open already, instead (the caller gives it away).
+        path: of a Unix socket, instead. A socket file without a listener is replaced. A path that begins with a zero
+            byte is an abstract name (Linux).
+        fd: of an open socket, instead; it is closed with the listener.
         socket: the same as an object.
-        backlog: how many connections may wait to be accepted; the system has a limit of its own.
-        reuse_port: let several processes listen to one port; the kernel spreads the connections.
+        backlog: how many connections may wait to be accepted; the system may limit it further.
+        reuse_port: let several processes listen to one port; the kernel distributes the connections.
 
     Raises:
-        OSError: the system refuses; the message names the place.
+        OSError: the system refuses; the message names the address.
         ValueError: the arguments contradict each other.
     """
     if sum(what is not None for what in (path, fd, socket)) + (address is not None or port != 0) > 1:
@@ -189,7 +189,7 @@ def listen(
         socket = _socket.socket(fileno=fd)
     if socket is not None:
         if socket.type != _socket.SOCK_STREAM:
-            raise ValueError(f'cannot listen to {socket}: it is no stream socket')
+            raise ValueError(f'cannot listen to {socket}: it is not a stream socket')
     elif path is not None:
         socket = _bind_unix(os.fsdecode(path))
     else:
@@ -208,12 +208,12 @@ def listen(
 
 def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
     if not 0 <= port <= 65535:
-        raise ValueError(f'{port!r} is no TCP port: give one from 0 (any that is free) to 65535')
+        raise ValueError(f'{port!r} is not a valid TCP port: give one from 0 (any that is free) to 65535')
     try:
         found = _socket.getaddrinfo(address, port, type=_socket.SOCK_STREAM, flags=_socket.AI_PASSIVE)
     except (OSError, UnicodeError) as exc:
         raise OSError(getattr(exc, 'errno', None), f'cannot listen to {address!r}: no such address: {exc}') from exc
-    # One socket, one address: a name that has both kinds stands for its IPv4 address.
+    # One socket, one address: a name with addresses of both families stands for its IPv4 address.
     family, kind, proto, _, place = min(found, key=lambda info: info[0] != _socket.AF_INET)
     socket = _socket.socket(family, kind, proto)
     try:
@@ -251,13 +251,13 @@ def _bind_unix(path: str) -> _socket.socket:
         socket.close()
         cause = exc.strerror or str(exc)
         if exc.errno == errno.EADDRINUSE:
-            cause = 'somebody listens there already' if _inode(path) else 'there is a file that is no socket'
+            cause = 'another socket listens there' if _inode(path) else 'the path exists and is not a socket'
         raise OSError(exc.errno, f'cannot listen to {path!r}: {cause}') from exc
     return socket
 
 
 def _is_stale(path: str) -> bool:
-    """Whether a path is a socket that nobody listens to any more."""
+    """Whether a path is a socket without a listener."""
     if _inode(path) is None:
         return False
     with _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
@@ -266,7 +266,7 @@ def _is_stale(path: str) -> bool:
 
 
 def _inode(path: str) -> tuple[int, int] | None:
-    """What identifies the socket file at a path; None when there is no socket."""
+    """Device and inode of the socket file at a path; None if there is none."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,7 +1,7 @@
 """`IOLoop`: servers, clients, connections and timers on one reactor.
 
-Owns the names (ids) of everything on the loop, how many connections there may be, and how a loop comes to its end.
-Must not know what the connections carry, nor how a reactor waits.
+Owns the ids of everything on the loop, the limit of connections, and the graceful stop. Must not know what the
+connections carry, nor how a reactor waits.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from ..emitter import EventEmitter
 from ..reactor import Reactor, Timer, choose
+from ..url import format_authority
 from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
 from .listener import Listener, listen
-from .stream import Shared, Stream
+from .stream import LoopData, Stream
 from .tls import TLSNegotiation, TLSStream
 
 __all__ = ['IOLoop']
@@ -45,8 +46,8 @@ _MAX_CONNECTIONS = 65536
 # Connections accepted from one listening socket in one turn.
 _MULTI_ACCEPT = 64
 
-# Where an asyncio loop keeps the IOLoop that rides on it: they live and die together.
-_RIDER = '_pyjows_ioloop'
+# The attribute of an asyncio loop that refers to its IOLoop: both have the same lifetime.
+_IOLOOP_ATTRIBUTE = '_pyjows_ioloop'
 
 
 class IOLoop(EventEmitter):
@@ -70,21 +71,21 @@ class IOLoop(EventEmitter):
         loop.start()
 
     Args:
-        reactor: what waits: a name, a class, an instance, or None for the best here and now (`pyjows.reactor.choose`).
+        reactor: a name, a class, an instance, or None for the best one available (`pyjows.reactor.choose`).
 
     Events:
-        ``finish`` ``(loop)``: a graceful stop began: no new connections are accepted, and the loop waits until those
-            that are there have gone. The place to close them.
+        ``finish`` ``(loop)``: a graceful stop began: no new connections are accepted, and the loop waits until all
+            connections are closed. Handlers should close theirs.
         ``reset`` ``(loop)``: `reset` was called, nothing is removed yet.
 
     Attributes:
         reactor: the reactor. What a callback raises is emitted there as ``error``, or logged.
-        shared: what the streams share (`Shared`).
+        loop_data: what the streams share (`LoopData`).
         dial_queue: limits concurrent dials per host (`DialQueue`).
-        max_accepts: how many connections to accept in all, after which the loop stops gracefully; 0 (the default) for
-            no end.
+        max_accepts: the total number of connections to accept before the loop stops gracefully; 0 (the default) for no
+            limit.
         max_connections: how many accepted connections there may be at a time (65536). At the limit accepting pauses:
-            further ones wait in the kernel's backlog until one goes.
+            further ones wait in the kernel's backlog until one closes.
         multi_accept: how many connections are accepted in one turn of the loop from one socket (64).
         connections, acceptors, ports, is_running: see there.
 
@@ -92,8 +93,7 @@ class IOLoop(EventEmitter):
     `start`, `stop`, `stop_gracefully`, `one_tick`, `reset`, `close`, `singleton`.
 
     Each that takes a callback also works as a decorator, and the decorated name then stands for what the method
-    returns: the id of a server or client, the `Timer`. ``async def`` callbacks are welcome on a reactor that runs
-    coroutines.
+    returns: the id of a server or client, the `Timer`. ``async def`` callbacks need a reactor that runs coroutines.
     """
 
     _singleton: ClassVar[IOLoop | None] = None
@@ -102,7 +102,7 @@ class IOLoop(EventEmitter):
     def __init__(self, reactor: str | type[Reactor] | Reactor | None = None) -> None:
         super().__init__()
         self.reactor = choose(reactor)
-        self.shared = Shared(self.reactor)
+        self.loop_data = LoopData(self.reactor)
         self.dial_queue = DialQueue(self.reactor)
         self.max_accepts = 0
         self.multi_accept = _MULTI_ACCEPT
@@ -115,10 +115,10 @@ class IOLoop(EventEmitter):
         self._dialers: dict[str, Dialer | TLSNegotiation] = {}
         self._negotiations: set[TLSNegotiation] = set()
         self._ids: dict[Stream, str] = {}
-        self._is_full = False
+        self._is_accepting_paused = False
         self._is_stopping = False
         self._stop_timer: Timer | None = None
-        self.shared.gone = self._stream_closed
+        self.loop_data.on_closed = self._stream_closed
 
     def __repr__(self) -> str:
         return (
@@ -128,7 +128,7 @@ class IOLoop(EventEmitter):
 
     @classmethod
     def singleton(cls) -> IOLoop:
-        """The default loop: inside a running asyncio loop the one that rides on it, else one for the whole process."""
+        """The default loop: one for each running asyncio loop; outside of asyncio, one for the process."""
         try:
             host = asyncio.get_running_loop()
         except RuntimeError:
@@ -136,11 +136,11 @@ class IOLoop(EventEmitter):
                 if IOLoop._singleton is None:
                     IOLoop._singleton = cls()
                 return IOLoop._singleton
-        rider = getattr(host, _RIDER, None)
-        if not isinstance(rider, IOLoop):
-            rider = cls('asyncio')
-            setattr(host, _RIDER, rider)
-        return rider
+        ioloop = getattr(host, _IOLOOP_ATTRIBUTE, None)
+        if not isinstance(ioloop, IOLoop):
+            ioloop = cls('asyncio')
+            setattr(host, _IOLOOP_ATTRIBUTE, ioloop)
+        return ioloop
 
     # Looking
 
@@ -176,7 +176,7 @@ class IOLoop(EventEmitter):
     @max_connections.setter
     def max_connections(self, limit: int) -> None:
         self._max_connections = limit
-        self._pace()
+        self._resume_accepting()
 
     # Servers
 
@@ -193,24 +193,24 @@ class IOLoop(EventEmitter):
                 only.
             port: the TCP port; 0 (the default) for a free one: `ports` and `acceptor` tell which.
             path: of a Unix socket, instead.
-            fd, socket: a stream socket that is there already, instead; the loop will close it.
+            fd, socket: an open stream socket, instead; the loop will close it.
             backlog: how many connections may wait to be accepted (4096, if the system allows).
             reuse_port: whether several processes may listen to the port.
-            tls: an `ssl.SSLContext` to speak TLS with.
+            tls: an `ssl.SSLContext`, for TLS.
             tls_timeout: seconds that a TLS handshake may take (10).
 
         Returns:
             The id of the server, for `remove` and `acceptor`.
 
         Raises:
-            OSError: the system refuses; the message names the place.
-            ValueError, TypeError: the arguments make no sense.
+            OSError: the system refuses; the message names the address.
+            ValueError, TypeError: an argument is not valid.
         """
         if cb is None:
             return partial(self.server, **options)
-        return self._server(self._checked(cb), **options)
+        return self._listen(self._check_callback(cb), **options)
 
-    def _server(
+    def _listen(
         self,
         cb: ServerCall,
         *,
@@ -240,21 +240,21 @@ class IOLoop(EventEmitter):
         if self.max_accepts:
             room = min(room, self.max_accepts - self._accepts)
         if room <= 0:
-            self._is_full = True
+            self._is_accepting_paused = True
         return min(room, self.multi_accept)
 
     def _accept(self, cb: ServerCall, socket: _socket.socket) -> None:
         self._count_accept()
-        self._serve(cb, Stream(socket, self.shared))
+        self._call_server(cb, Stream(socket, self.loop_data))
 
     def _accept_tls(self, cb: ServerCall, tls: ssl.SSLContext, timeout: float, socket: _socket.socket) -> None:
         def done(exc: OSError | None, secured: ssl.SSLSocket | None) -> None:
             self._negotiations.discard(negotiation)
             if secured is not None:
-                self._serve(cb, TLSStream(secured, self.shared))
+                self._call_server(cb, TLSStream(secured, self.loop_data))
             else:
                 _log.info('a TLS handshake with a client failed: %s', exc)
-                self._one_gone()
+                self._connection_ended()
 
         self._count_accept()
         negotiation = TLSNegotiation(self.reactor, socket, tls, done, server_side=True, timeout=timeout)
@@ -265,12 +265,12 @@ class IOLoop(EventEmitter):
         if self.max_accepts and self._accepts >= self.max_accepts:
             self.reactor.next_tick(lambda reactor: self.stop_gracefully())
 
-    def _serve(self, cb: ServerCall, stream: Stream) -> None:
-        id = self._enter(stream, self._accepted, self._new_id())
+    def _call_server(self, cb: ServerCall, stream: Stream) -> None:
+        id = self._register(stream, self._accepted, self._new_id())
         try:
             self._call(cb, stream, id)
         except BaseException:
-            stream.close()  # nobody looks after it
+            stream.close()  # the callback did not take charge of it
             raise
 
     # Clients
@@ -287,27 +287,26 @@ class IOLoop(EventEmitter):
             address: a host name or IP address (``127.0.0.1``). All addresses of a name are tried, staggered (RFC 8305).
             port: the TCP port.
             path: of a Unix socket, instead.
-            socket: a connected socket, instead: to speak TLS on it, or to have it on this loop.
+            socket: a connected socket, instead: for TLS on it, or to drive it by this loop.
             local_address: the IP address to connect from.
-            timeout: seconds until it must be connected, TLS included (10).
-            tls: an `ssl.SSLContext` to speak TLS with, or True for the standard library's default.
-            server_hostname: whose certificate to expect (`address`).
+            timeout: seconds for connecting, TLS included (10).
+            tls: an `ssl.SSLContext`, or True for the standard library's default.
+            server_hostname: the name that the certificate is checked for (`address`).
             admit: called ``admit(addresses, begin)`` with the IP addresses that were found, before the first is dialed:
                 dialing goes on when it calls ``begin()``, and only then does the time run on.
 
         Returns:
-            The id of the connection; `remove` cancels a connection that is not there yet, then the callback is not
-            called.
+            The id of the connection; `remove` cancels one that is still being made, then the callback is not called.
 
         Raises:
-            ValueError, TypeError: the arguments make no sense. What goes wrong later comes as ``err``: its message
-                names the place and the cause.
+            ValueError, TypeError: an argument is not valid. Later failures arrive as ``err``, whose message names the
+                address and the cause.
         """
         if cb is None:
             return partial(self.client, **options)
-        return self._client(self._checked(cb), **options)
+        return self._dial(self._check_callback(cb), **options)
 
-    def _client(
+    def _dial(
         self,
         cb: ClientCall,
         *,
@@ -324,7 +323,7 @@ class IOLoop(EventEmitter):
         if sum(what is not None for what in (port, path, socket)) != 1:
             raise ValueError('a client connects to one of these: port (and address), path, socket')
         if port is not None and not 0 < port < 65536:
-            raise ValueError(f'{port!r} is no TCP port to connect to: give one from 1 to 65535')
+            raise ValueError(f'{port!r} is not a valid TCP port to connect to: give one from 1 to 65535')
         if not timeout > 0:
             raise ValueError(f'timeout={timeout!r}: give the seconds that connecting may take, more than 0')
         if tls is True:
@@ -336,13 +335,13 @@ class IOLoop(EventEmitter):
 
         id = self._new_id()
         if port is not None:
-            where = f'[{address}]:{port}' if ':' in address else f'{address}:{port}'
+            where = format_authority(address, port)
         else:
             where = os.fsdecode(path) if path is not None else server_hostname or 'the peer of the given socket'
 
         def connected(exc: OSError | None, socket: _socket.socket | None) -> None:
             if socket is None or not tls:
-                self._dialed_to(id, cb, exc, Stream(socket, self.shared) if socket is not None else None)
+                self._dial_done(id, cb, exc, Stream(socket, self.loop_data) if socket is not None else None)
             else:
                 self._dialers[id] = TLSNegotiation(
                     self.reactor,
@@ -357,9 +356,9 @@ class IOLoop(EventEmitter):
         def secured(exc: OSError | None, socket: ssl.SSLSocket | None) -> None:
             if exc is not None:
                 cause = exc.strerror or str(exc)
-                error = type(exc)(exc.errno, f'could not connect to {where}: no TLS with it: {cause}')
+                error = type(exc)(exc.errno, f'could not connect to {where}: the TLS handshake failed: {cause}')
                 error.__cause__, exc = exc, error
-            self._dialed_to(id, cb, exc, TLSStream(socket, self.shared) if socket is not None else None)
+            self._dial_done(id, cb, exc, TLSStream(socket, self.loop_data) if socket is not None else None)
 
         dialer = Dialer(self.reactor, connected, where=where, timeout=timeout, local_address=local_address, admit=admit)
         self._dialers[id] = dialer
@@ -371,19 +370,19 @@ class IOLoop(EventEmitter):
             dialer.start_connected(socket)
         return id
 
-    def _dialed_to(self, id: str, cb: ClientCall, exc: OSError | None, stream: Stream | None) -> None:
+    def _dial_done(self, id: str, cb: ClientCall, exc: OSError | None, stream: Stream | None) -> None:
         self._dialers.pop(id, None)
         if stream is None:
             try:
                 self._call(cb, exc, None)
             finally:
-                self._one_gone()
+                self._connection_ended()
             return
-        self._enter(stream, self._dialed, id)
+        self._register(stream, self._dialed, id)
         try:
             self._call(cb, None, stream)
         except BaseException:
-            stream.close()  # nobody looks after it
+            stream.close()  # the callback did not take charge of it
             raise
 
     # Connections
@@ -393,14 +392,14 @@ class IOLoop(EventEmitter):
     @overload
     def stream(self, what: str) -> Stream | None: ...
     def stream(self, what: Stream | str) -> str | Stream | None:
-        """The stream of an id, or None if it is not there; given a stream, take it on this loop and return its id."""
+        """The stream of an id, or None; given a stream, let this loop drive it and return its id."""
         if isinstance(what, str):
             return self._accepted.get(what) or self._dialed.get(what)
         if not isinstance(what, Stream):
             raise TypeError(f'stream() takes an id or a Stream, not {what!r}')
-        return self._ids.get(what) or self._enter(what, self._dialed, self._new_id())
+        return self._ids.get(what) or self._register(what, self._dialed, self._new_id())
 
-    def _enter(self, stream: Stream, where: dict[str, Stream], id: str) -> str:
+    def _register(self, stream: Stream, where: dict[str, Stream], id: str) -> str:
         where[id] = stream
         self._ids[stream] = id
         stream.start()
@@ -411,18 +410,18 @@ class IOLoop(EventEmitter):
         if id is not None:
             self._accepted.pop(id, None)
             self._dialed.pop(id, None)
-            self._one_gone()
+            self._connection_ended()
 
-    def _one_gone(self) -> None:
-        """There is one connection less, made or in the making."""
-        if self._is_full:
-            self._pace()
+    def _connection_ended(self) -> None:
+        """A connection is closed, or an attempt to make one has ended."""
+        if self._is_accepting_paused:
+            self._resume_accepting()
         if self._is_stopping:
-            self._stop_soon()
+            self._schedule_stop_check()
 
-    def _pace(self) -> None:
-        """Accept again where that had paused, if there is room now."""
-        self._is_full = False
+    def _resume_accepting(self) -> None:
+        """Accept again, if there is room now."""
+        self._is_accepting_paused = False
         if self._room() > 0:
             for acceptor in self._acceptors.values():
                 acceptor.resume()
@@ -438,15 +437,15 @@ class IOLoop(EventEmitter):
     @overload
     def timer(self, *, after: float) -> Callable[[Call], Timer]: ...
     def timer(self, cb: Any = None, after: Any = None) -> Any:
-        """Call ``cb(loop)`` once, `after` seconds from now; in either order, or as a decorator: ``@loop.timer(3)``.
+        """Call ``cb(loop)`` once, `after` seconds from now; arguments in either order, or ``@loop.timer(3)``.
 
         Returns:
             The `Timer`, for `remove`.
 
         Raises:
-            TypeError, ValueError: there is nothing to call, or `after` is not 0 or a positive number.
+            TypeError, ValueError: there is no callback, or `after` is not 0 or a positive number.
         """
-        return self._time(self.reactor.timer, cb, after)
+        return self._add_timer(self.reactor.timer, cb, after)
 
     @overload
     def recurring(self, cb: Call, after: float) -> Timer: ...
@@ -458,34 +457,34 @@ class IOLoop(EventEmitter):
     def recurring(self, *, after: float) -> Callable[[Call], Timer]: ...
     def recurring(self, cb: Any = None, after: Any = None) -> Any:
         """Call ``cb(loop)`` every `after` seconds; otherwise as `timer`."""
-        return self._time(self.reactor.recurring, cb, after)
+        return self._add_timer(self.reactor.recurring, cb, after)
 
-    def _time(self, method: Callable[[Callable[[Any], object], float], Timer], cb: Any, after: Any) -> Any:
+    def _add_timer(self, method: Callable[[Callable[[Any], object], float], Timer], cb: Any, after: Any) -> Any:
         if callable(after) or (after is None and not callable(cb)):
             cb, after = after, cb
         if after is None:
             raise TypeError(f'after how many seconds is {cb!r} to be called?')
         if cb is None:
-            return partial(self._time, method, after=after)
-        cb = self._checked(cb)
+            return partial(self._add_timer, method, after=after)
+        cb = self._check_callback(cb)
         return method(lambda reactor: self._call(cb), after)
 
     def next_tick(self, cb: AnyCall) -> AnyCall:
         """Call ``cb(loop)`` when the current callbacks are done, before the loop waits again; returns the callback."""
-        self._checked(cb)
+        self._check_callback(cb)
         self.reactor.next_tick(lambda reactor: self._call(cb))
         return cb
 
     def call_threadsafe(self, cb: AnyCall) -> AnyCall:
-        """`next_tick` for other threads and for signal handlers: the only method that they may use."""
-        self._checked(cb)
+        """`next_tick` for other threads and for signal handlers; it is the only method that they may call."""
+        self._check_callback(cb)
         self.reactor.call_threadsafe(lambda reactor: self._call(cb))
         return cb
 
     # Removing
 
     def remove(self, what: str | Timer) -> bool:
-        """Remove what an id or a timer stands for; tells whether it was there.
+        """Remove the object of an id, or a timer; returns whether it was there.
 
         A server stops listening (its connections stay), a client that is not connected yet gives up, a connection
         closes when it has written all that waits.
@@ -496,7 +495,7 @@ class IOLoop(EventEmitter):
             acceptor.close()
         elif (dialer := self._dialers.pop(what, None)) is not None:
             dialer.cancel()
-            self._one_gone()
+            self._connection_ended()
         elif (stream := self.stream(what)) is not None:
             stream.close_gracefully()
         else:
@@ -509,7 +508,7 @@ class IOLoop(EventEmitter):
         """Run until `stop`, or until there is nothing left to wait for.
 
         Raises:
-            RuntimeError: it is running already, or a host runs it.
+            RuntimeError: it is running already, or a host runs the asyncio loop.
         """
         self.reactor.start()
 
@@ -517,37 +516,37 @@ class IOLoop(EventEmitter):
         """Run until at least one event was handled, or there is nothing left to wait for.
 
         Raises:
-            RuntimeError: a host runs the loop.
+            RuntimeError: a host runs the asyncio loop.
         """
         self.reactor.one_tick()
 
     def stop(self) -> None:
-        """Have `start` return at the end of this turn; everything stays, and `start` can be called again.
+        """Have `start` return at the end of this turn; nothing is closed, and `start` can be called again.
 
-        On an asyncio loop that a host runs, this does nothing: the host stops it.
+        On an asyncio loop that a host runs, this does nothing.
         """
         self.reactor.stop()
 
     def stop_gracefully(self, timeout: float | None = None) -> None:
-        """Accept no new connections, emit ``finish``, and stop when all connections have gone.
+        """Accept no new connections, emit ``finish``, and stop when all connections are closed.
 
         Args:
-            timeout: seconds after which those that are still there are closed; by default the loop waits for them.
+            timeout: seconds after which open connections are closed; by default the loop waits for them.
         """
         if not self._is_stopping:
             self._is_stopping = True
             for id in list(self._acceptors):
                 self.remove(id)
             if timeout is not None:
-                self._stop_timer = self.reactor.timer(self._stop_now, timeout)
+                self._stop_timer = self.reactor.timer(self._stop_timed_out, timeout)
             try:
                 self.emit('finish')
             finally:
-                self._stop_soon()
+                self._schedule_stop_check()
 
-    def _stop_soon(self) -> None:
-        # Not before the callbacks that run now, and the ticks they ask for, are done: one of them may just be making a
-        # connection, another has yet to tell that one is gone.
+    def _schedule_stop_check(self) -> None:
+        # After the callbacks that run now and their ticks: one may be making a connection, another may have to emit
+        # the end of one.
         self.reactor.next_tick(self._check_stopped)
 
     def _check_stopped(self, reactor: Reactor) -> None:
@@ -559,29 +558,29 @@ class IOLoop(EventEmitter):
                 self._stop_timer = None
             self.stop()
 
-    def _stop_now(self, reactor: Reactor) -> None:
+    def _stop_timed_out(self, reactor: Reactor) -> None:
         self._stop_timer = None
-        self._drop_all()
-        self._stop_soon()
+        self._close_all()
+        self._schedule_stop_check()
 
     def reset(self) -> None:
-        """Remove everything, at once, and stop; what a forked child does first, to share nothing with its parent."""
+        """Remove everything at once, and stop. A forked child calls it first, to share nothing with its parent."""
         self.emit('reset')
-        # The reactor first: in a child, it must not take the parent's descriptors out of the parent's kernel object.
+        # The reactor first: a forked child must not remove the parent's descriptors from the kernel object they share.
         self.reactor.reset()
-        self._drop_all()
-        self.shared.flush()  # what was to be flushed by a tick that is gone: it would wait for it for ever
+        self._close_all()
+        self.loop_data.flush()  # its tick was removed
         self._is_stopping = False
         self._stop_timer = None
         self._accepts = 0
         self.stop()
 
     def close(self) -> None:
-        """`reset`, and give back what the loop itself has open; it cannot be used any more."""
+        """`reset`, and close what the loop itself has open; it cannot be used any more."""
         self.reset()
         self.reactor.close()
 
-    def _drop_all(self) -> None:
+    def _close_all(self) -> None:
         self.dial_queue.clear()
         for id in [*self._acceptors, *self._dialers]:
             self.remove(id)
@@ -593,9 +592,9 @@ class IOLoop(EventEmitter):
 
     # Callbacks
 
-    def _checked(self, cb: AnyCall) -> AnyCall:
+    def _check_callback(self, cb: AnyCall) -> AnyCall:
         if not callable(cb):
-            raise TypeError(f'a callback is something to call, not {cb!r}')
+            raise TypeError(f'a callback must be callable, not {cb!r}')
         if inspect.iscoroutinefunction(cb) and not self.reactor.can_spawn:
             raise RuntimeError(
                 f'cannot call the coroutine function {getattr(cb, "__name__", cb)!r}: the {self.reactor.name} reactor '

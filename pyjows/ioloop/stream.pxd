@@ -5,24 +5,25 @@ from pyjows.buffers cimport BufferPool, Receiver, WriteBuffer
 from pyjows.reactor.base cimport Handle
 
 cdef Py_ssize_t _READ_SIZE
+cdef int _NOT_ENDING, _SHUTDOWN_PENDING, _CLOSE_PENDING, _WRITE_SHUT_DOWN
 
 
-cdef class Shared:
+cdef class LoopData:
     cdef readonly object reactor
     cdef readonly BufferPool pool
     cdef public bytearray read_buffer
-    cdef list waiting
-    cdef public object gone
+    cdef list unflushed
+    cdef public object on_closed
 
-    @cython.locals(stream=StreamCore, waiting=list)
+    @cython.locals(stream=StreamCore, unflushed=list)
     cpdef object flush(self, object reactor=*)
-    cpdef object later(self, StreamCore stream)
+    cpdef object flush_later(self, StreamCore stream)
 
 
 cdef class StreamCore(Handle):
     cdef readonly object socket
     cdef readonly int fd
-    cdef readonly Shared shared
+    cdef readonly LoopData loop_data
     cdef public Receiver receiver
     cdef public Py_ssize_t high_water_mark
     cdef public bint paces_reading
@@ -32,16 +33,16 @@ cdef class StreamCore(Handle):
     cdef list _callbacks
     cdef int _ending
     cdef bint _reading
-    cdef bint _held
+    cdef bint _read_paused
     cdef bint _corked
-    cdef bint _blocked
+    cdef bint _write_blocked
     cdef bint _closed
-    cdef bint _watched
-    cdef bint _awaited
+    cdef bint _is_registered
+    cdef bint _write_watched
 
     cpdef object ready(self, bint readable, bint writable)
     cdef object dispatch(self, bint readable, bint writable)
-    @cython.locals(shared=Shared, n=Py_ssize_t, buffer=bytearray, receiver=Receiver)
+    @cython.locals(loop_data=LoopData, n=Py_ssize_t, buffer=bytearray, receiver=Receiver)
     cdef object _read(self)
     cdef Py_ssize_t _receive(self, bytearray buffer) except? -2
     @cython.locals(receiver=Receiver)
@@ -51,18 +52,19 @@ cdef class StreamCore(Handle):
     @cython.locals(out=WriteBuffer, n=Py_ssize_t)
     cdef object _flush(self)
     cdef Py_ssize_t _transmit(self, WriteBuffer out) except? -2
-    cdef object _block(self)
-    cdef object _hold(self)
+    cdef object _await_writable(self)
+    @cython.locals(out=WriteBuffer)
+    cdef object _pause_above_mark(self)
     @cython.locals(out=WriteBuffer)
     cdef object _release(self)
     @cython.locals(receiver=Receiver)
     cdef object _drained(self)
-    cdef object _end(self, int how)
-    cdef object _finish_ending(self)
-    cdef object _shut(self)
-    cdef object _fault(self, object exc)
+    cdef object _end_after_flush(self, int how)
+    cdef object _end_now(self)
+    cdef object _shutdown_write(self)
+    cdef object _connection_broke(self, object exc)
     @cython.locals(receiver=Receiver)
-    cdef object _lose(self, object exc)
+    cdef object _close(self, object exc)
     cdef object _close_socket(self)
-    cdef object _leave(self)
-    cdef object _watch(self)
+    cdef object _notify_loop(self)
+    cdef object _update_watch(self)

@@ -1,16 +1,15 @@
 """`Stream`: one non-blocking socket on a loop. Owns the reading and writing of its bytes; must not know what they mean.
 
-The way in: the reactor calls `ready`, one ``recv`` fills the loop's read buffer, and the `Receiver` is fed straight
-from there. One ``recv`` a turn, however much more waits: no connection can starve the others.
+Reading: the reactor calls `ready`, one ``recv`` fills the loop's read buffer, and the `Receiver` is fed straight from
+there. One ``recv`` a turn, however much more waits: no connection can starve the others.
 
-The way out is corked. What is written waits in a buffer from the loop's pool. What is written while a read is handled
-leaves in one system call when that read is done; what is written at any other time (by a timer, for another
-connection's message) leaves at the end of the loop's turn, as a next tick; `flush` does not wait. Where the kernel
-takes only a part, the rest waits until the socket is writable, and ``drain`` comes when the kernel has taken
-everything.
+Writing is corked. What is written waits in a buffer from the loop's pool. What is written while a read is handled is
+sent in one system call when that read is done; what is written at any other time (by a timer, for another connection's
+message) is sent at the end of the loop's turn, by a next tick; `flush` sends at once. Where the kernel takes only a
+part, the rest waits until the socket is writable, and ``drain`` is emitted when the kernel has taken everything.
 
-`Shared` is what all streams of one loop have together: that read buffer, the pool, and the list of those with
-something to flush. A stream without half a message or unsent bytes owns no buffer at all.
+`LoopData` is what all streams of one loop share: the read buffer, the pool, and the list of streams to flush. A stream
+without half a message or unsent bytes owns no buffer at all.
 """
 
 from __future__ import annotations
@@ -24,50 +23,53 @@ from ..emitter import EventEmitter
 from ..reactor.base import Handle
 from . import syscalls
 
-__all__ = ['Shared', 'Stream', 'StreamCore']
+__all__ = ['LoopData', 'Stream', 'StreamCore']
 
 # As much as one recv(2) may bring: what Linux keeps for a TCP socket by default is about this.
 _READ_SIZE = 262144
 
+# The states of the writing half. A pending one takes effect when all that waits is written.
+_NOT_ENDING, _SHUTDOWN_PENDING, _CLOSE_PENDING, _WRITE_SHUT_DOWN = range(4)
 
-class Shared:
+
+class LoopData:
     """What the streams of one loop share.
 
     Attributes:
-        reactor: who calls them.
-        pool: the write buffers that nobody uses.
+        reactor: the reactor that calls them.
+        pool: write buffers that are not in use.
         read_buffer: what a ``recv`` fills; None while a read is being handled.
-        gone: called ``gone(stream)`` when a stream was closed or detached.
+        on_closed: called ``on_closed(stream)`` when a stream was closed or detached.
     """
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self.pool = BufferPool()
         self.read_buffer: bytearray | None = bytearray(_READ_SIZE)
-        self.waiting: list[StreamCore] = []
-        self.gone: Callable[[Any], object] | None = None
+        self.unflushed: list[StreamCore] = []
+        self.on_closed: Callable[[Any], object] | None = None
 
-    def later(self, stream: StreamCore) -> None:
+    def flush_later(self, stream: StreamCore) -> None:
         """Flush a stream at the end of the turn."""
-        if not self.waiting:
+        if not self.unflushed:
             self.reactor.next_tick(self.flush)
-        self.waiting.append(stream)
+        self.unflushed.append(stream)
 
     def flush(self, reactor: Any = None) -> None:
-        """Flush all that have something to flush."""
-        waiting, self.waiting = self.waiting, []
-        for stream in waiting:
+        """Flush all streams of `flush_later`."""
+        unflushed, self.unflushed = self.unflushed, []
+        for stream in unflushed:
             stream._flush()
 
 
 class StreamCore(Handle):
     """The behaviour of `Stream`."""
 
-    def __init__(self, socket: _socket.socket, shared: Shared) -> None:
+    def __init__(self, socket: _socket.socket, loop_data: LoopData) -> None:
         Handle.__init__(self)
         self.socket: Any = socket
         self.fd = socket.fileno()
-        self.shared = shared
+        self.loop_data = loop_data
         self.receiver: Receiver | None = None
         self.out: WriteBuffer | None = None
         self.high_water_mark = 1048576
@@ -76,27 +78,27 @@ class StreamCore(Handle):
         self._timer: Any = None
         self._callbacks: list[Callable[[Any], object]] | None = None
         self._reading = False
-        self._held = False
+        self._read_paused = False
         self._corked = False
-        self._blocked = False
-        self._ending = 0
+        self._write_blocked = False
+        self._ending = _NOT_ENDING
         self._closed = False
-        self._watched = False
-        self._awaited = False
+        self._is_registered = False
+        self._write_watched = False
 
     # Reading
 
     def start(self) -> None:
-        """Begin to read, or go on."""
+        """Begin to read, or resume reading."""
         if not self._closed and not self._reading:
             self._reading = True
-            self._watch()
+            self._update_watch()
 
     def stop(self) -> None:
-        """Read no more for now: what comes stays with the kernel, and slows the sender down in the end."""
+        """Stop reading: what comes stays in the kernel's buffer, which slows the sender down when it is full."""
         if not self._closed and self._reading:
             self._reading = False
-            self._watch()
+            self._update_watch()
 
     def ready(self, readable: bool, writable: bool) -> None:
         """The socket is ready."""
@@ -105,35 +107,35 @@ class StreamCore(Handle):
     def dispatch(self, readable: bool, writable: bool) -> None:
         """The socket is ready."""
         if writable and not self._closed:
-            self._blocked = False
+            self._write_blocked = False
             self._flush()
         if readable and self._reading and not self._closed:
             if self._corked:
-                # A handler of what is being read runs a loop inside the loop: what comes after that has to wait.
-                self._held = True
-                self._watch()
+                # A handler of what is being read runs a nested loop: the next bytes have to wait until it returns.
+                self._read_paused = True
+                self._update_watch()
             else:
                 self._read()
 
     def _read(self) -> None:
-        shared = self.shared
-        buffer = shared.read_buffer
+        loop_data = self.loop_data
+        buffer = loop_data.read_buffer
         if buffer is None:
-            # A handler runs a loop inside the loop, and what it is being fed lies in the shared buffer.
+            # A handler runs a nested loop, and what it is being fed lies in the shared buffer.
             buffer = bytearray(_READ_SIZE)
         try:
             n = self._receive(buffer)
         except OSError as exc:
-            self._fault(exc)
+            self._connection_broke(exc)
             return
         if n == 0:
             self._eof()
         elif n > 0:
             if self._timer is not None:
-                shared.reactor.again(self._timer)
-            shared.read_buffer = None
+                loop_data.reactor.again(self._timer)
+            loop_data.read_buffer = None
             self._corked = True
-            # A local name: compiled, it is what keeps the receiver alive when it is let go of during the call.
+            # Compiled, the local name keeps the receiver alive if `self.receiver` is cleared during the call.
             receiver = self.receiver
             try:
                 if receiver is not None:
@@ -142,19 +144,19 @@ class StreamCore(Handle):
                     self.emit('read', bytes(buffer[:n]))
             finally:
                 self._corked = False
-                shared.read_buffer = buffer
-                if self._held and not self._blocked:
-                    self._held = False
-                    self._watch()
+                loop_data.read_buffer = buffer
+                if self._read_paused and not self._write_blocked:
+                    self._read_paused = False
+                    self._update_watch()
             if self.out is not None:
                 self._flush()
 
     def _receive(self, buffer: bytearray) -> int:
-        """How many bytes came into `buffer`: 0 at the end of the stream, -1 for nothing at the moment."""
+        """Receive into `buffer`; returns how many bytes, 0 at the end of the stream, -1 if none are there now."""
         return syscalls.receive(self.socket, self.fd, buffer)
 
     def _eof(self) -> None:
-        """The peer will send no more."""
+        """The peer has ended its half of the connection."""
         if self._closed:
             return
         self.stop()
@@ -167,16 +169,16 @@ class StreamCore(Handle):
     # Writing
 
     def acquire(self) -> WriteBuffer:
-        """The buffer in which what is written waits."""
+        """The buffer for what is to be written."""
         out = self.out
         if out is None:
-            if self._closed or self._ending == 3:
-                return WriteBuffer()  # nobody will ever read it
-            out = self.out = self.shared.pool.acquire()
+            if self._closed or self._ending == _WRITE_SHUT_DOWN:
+                return WriteBuffer()  # discarded: nothing can be written any more
+            out = self.out = self.loop_data.pool.acquire()
             if self.receiver is not None:
                 self.receiver.out = out
             if not self._corked:
-                self.shared.later(self)
+                self.loop_data.flush_later(self)
         return out
 
     def write(self, data: bytes | bytearray | memoryview, cb: Callable[[Any], object] | None = None) -> Any:
@@ -189,48 +191,49 @@ class StreamCore(Handle):
         return self
 
     def flush(self) -> None:
-        """Write what waits now, as far as the kernel takes it."""
+        """Write what waits now, as much of it as the kernel takes."""
         self._flush()
 
     def _flush(self) -> None:
         out = self.out
         if out is None or self._closed:
             return
-        if self._blocked:
-            self._hold()
+        if self._write_blocked:
+            self._pause_above_mark()
             return
         try:
             while out.size:
                 n = self._transmit(out)
                 if n < 0:
-                    self._block()
+                    self._await_writable()
                     return
                 out.consume(n)
         except OSError as exc:
-            self._fault(exc)
+            self._connection_broke(exc)
             return
         if self._timer is not None:
-            self.shared.reactor.again(self._timer)
+            self.loop_data.reactor.again(self._timer)
         self._release()
         self._drained()
 
     def _transmit(self, out: WriteBuffer) -> int:
-        """How many bytes of `out` the kernel took now; -1 for none."""
+        """Send from `out`; returns how many bytes the kernel took, -1 for none."""
         if out.parts is None:
             return syscalls.transmit(self.socket, self.fd, out.data, out.used)
         return syscalls.transmit_pieces(self.socket, self.fd, out.pieces())
 
-    def _block(self) -> None:
-        """The kernel takes no more: wait until the socket is writable."""
-        self._blocked = True
-        self._hold()
-        self._watch()
+    def _await_writable(self) -> None:
+        """The kernel's buffer is full: wait until the socket is writable."""
+        self._write_blocked = True
+        self._pause_above_mark()
+        self._update_watch()
 
-    def _hold(self) -> None:
-        """Do not read from a peer that does not read: what waits for it would grow without end."""
-        if self.paces_reading and not self._held and self.out is not None and self.out.size > self.high_water_mark:
-            self._held = True
-            self._watch()
+    def _pause_above_mark(self) -> None:
+        """Pause reading above the high water mark: answers to a peer that does not read would grow without limit."""
+        out = self.out
+        if self.paces_reading and not self._read_paused and out is not None and out.size > self.high_water_mark:
+            self._read_paused = True
+            self._update_watch()
 
     def _release(self) -> None:
         """Give the empty buffer back."""
@@ -239,15 +242,15 @@ class StreamCore(Handle):
         if self.receiver is not None:
             self.receiver.out = None
         if out is not None:
-            self.shared.pool.release(out)
+            self.loop_data.pool.release(out)
 
     def _drained(self) -> None:
         """All that waited is written."""
-        if self._awaited:
-            self._held = False
-            self._watch()
+        if self._write_watched:
+            self._read_paused = False
+            self._update_watch()
         if self._ending:
-            self._finish_ending()
+            self._end_now()
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for cb in callbacks:
@@ -262,85 +265,86 @@ class StreamCore(Handle):
     # Ending
 
     def shutdown(self) -> None:
-        """Half-close: the peer is told that no more comes, when all that waits is written."""
-        self._end(1)
+        """Half-close: when all that waits is written, shut down the writing half."""
+        self._end_after_flush(_SHUTDOWN_PENDING)
 
     def close_gracefully(self) -> None:
         """Close when all that waits is written."""
-        self._end(2)
+        self._end_after_flush(_CLOSE_PENDING)
 
-    def _end(self, how: int) -> None:
-        if self._closed or (self._ending == 3 and how == 1):
+    def _end_after_flush(self, how: int) -> None:
+        """Half-close or close as soon as nothing waits to be written."""
+        if self._closed or (self._ending == _WRITE_SHUT_DOWN and how == _SHUTDOWN_PENDING):
             return
         self._ending = how
         if self.out is None:
-            self._finish_ending()
+            self._end_now()
 
-    def _finish_ending(self) -> None:
-        if self._ending == 2:
+    def _end_now(self) -> None:
+        if self._ending == _CLOSE_PENDING:
             self.close()
-        elif self._ending == 1:
-            self._ending = 3
+        elif self._ending == _SHUTDOWN_PENDING:
+            self._ending = _WRITE_SHUT_DOWN
             try:
-                self._shut()
+                self._shutdown_write()
             except OSError as exc:
-                self._fault(exc)
+                self._connection_broke(exc)
 
-    def _shut(self) -> None:
-        """Tell the peer that no more comes."""
+    def _shutdown_write(self) -> None:
+        """Shut down the writing half."""
         self.socket.shutdown(_socket.SHUT_WR)
 
     def close(self) -> None:
         """Close at once; what still waits is lost. Doing it again does nothing."""
-        self._lose(None)
+        self._close(None)
 
-    def _fault(self, exc: OSError) -> None:
+    def _connection_broke(self, exc: OSError) -> None:
         """The connection broke."""
         if self._closed:
             return
         if self.has_subscribers('error'):
             self.emit('error', exc)
-        self._lose(exc)
+        self._close(exc)
 
-    def _lose(self, exc: BaseException | None) -> None:
+    def _close(self, exc: BaseException | None) -> None:
         if self._closed:
             return
         self._closed = True
-        self.shared.reactor.remove(self.fd)
+        self.loop_data.reactor.remove(self.fd)
         if self._timer is not None:
-            self.shared.reactor.remove(self._timer)
+            self.loop_data.reactor.remove(self._timer)
             self._timer = None
         self._callbacks = None
         self._release()
         receiver, self.receiver = self.receiver, None
         try:
             if receiver is not None:
-                receiver.lost(exc)  # while the socket is there to be asked for its addresses
+                receiver.lost(exc)  # before the socket is closed: it may be asked for its addresses
                 receiver.stream = None
         finally:
             self._close_socket()
-            self._leave()
+            self._notify_loop()
         if self._events:
             self.emit('close')
 
-    def _leave(self) -> None:
-        if self.shared.gone is not None:
-            self.shared.gone(self)
+    def _notify_loop(self) -> None:
+        if self.loop_data.on_closed is not None:
+            self.loop_data.on_closed(self)
 
     def _close_socket(self) -> None:
         self.socket.close()
 
     def detach(self) -> Any:
-        """Let go of the socket, open, and return it; nothing is read or written here any more."""
+        """Give up the socket without closing it, and return it; the stream reads and writes no more."""
         self._flush()
         self._reading = False
-        self.shared.reactor.remove(self.fd)
+        self.loop_data.reactor.remove(self.fd)
         self.receiver = None
         self._closed = True
-        self._leave()
+        self._notify_loop()
         return self.socket
 
-    # What is known
+    # Properties
 
     def fileno(self) -> int:
         """The file descriptor."""
@@ -348,7 +352,7 @@ class StreamCore(Handle):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether it is closed."""
         return self._closed
 
     @property
@@ -380,10 +384,10 @@ class StreamCore(Handle):
     def timeout(self, seconds: float) -> None:
         self._timeout = seconds
         if self._timer is not None:
-            self.shared.reactor.remove(self._timer)
+            self.loop_data.reactor.remove(self._timer)
             self._timer = None
         if seconds and not self._closed:
-            self._timer = self.shared.reactor.timer(self._timed_out, seconds)
+            self._timer = self.loop_data.reactor.timer(self._timed_out, seconds)
 
     def _timed_out(self, reactor: Any) -> None:
         self._timer = None
@@ -392,19 +396,19 @@ class StreamCore(Handle):
 
     # Watching
 
-    def _watch(self) -> None:
-        """Tell the reactor what is wanted now."""
+    def _update_watch(self) -> None:
+        """Tell the reactor which readiness is wanted now."""
         if self._closed:
             return
-        reactor = self.shared.reactor
-        if not self._watched:
-            self._watched = True
+        reactor = self.loop_data.reactor
+        if not self._is_registered:
+            self._is_registered = True
             reactor.io(self.fd, self)
-        self._awaited = self._blocked
-        reactor.watch(self.fd, self._reading and not self._held, self._blocked)
+        self._write_watched = self._write_blocked
+        reactor.watch(self.fd, self._reading and not self._read_paused, self._write_blocked)
 
     def _spawner(self) -> Any:
-        return self.shared.reactor
+        return self.loop_data.reactor
 
 
 class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
@@ -419,7 +423,7 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
                 stream.write(data)
 
     Events:
-        ``read`` ``(stream, data)``: bytes came; not emitted while a `receiver` takes them.
+        ``read`` ``(stream, data)``: bytes came; not emitted while there is a `receiver`.
         ``drain`` ``(stream)``: all that waited is written.
         ``timeout`` ``(stream)``: nothing was read or written for `timeout` seconds; it closes.
         ``error`` ``(stream, exc)``: the connection broke (OSError); it closes.
@@ -428,12 +432,12 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
     Attributes:
         receiver: the `Receiver` that is fed, or None.
         socket: the socket.
-        high_water_mark: the bytes waiting above which `can_write` is false (1048576).
+        high_water_mark: the bytes unflushed above which `can_write` is false (1048576).
         paces_reading: whether reading pauses while more than that waits.
         timeout, is_closed, is_readable, is_writing, buffered_amount, can_write.
 
     Methods: `start`, `stop`, `write`, `flush`, `shutdown`, `close`, `close_gracefully`, `detach`, `fileno`.
     """
 
-    def __init__(self, socket: _socket.socket, shared: Shared) -> None:
-        StreamCore.__init__(self, socket, shared)
+    def __init__(self, socket: _socket.socket, loop_data: LoopData) -> None:
+        StreamCore.__init__(self, socket, loop_data)

@@ -1,9 +1,9 @@
 from pyjows.buffers cimport WriteBuffer
-from pyjows.ioloop.stream cimport Shared, StreamCore
+from pyjows.ioloop.stream cimport LoopData, StreamCore
 
 
 cdef class TLSStreamCore(StreamCore):
     cdef bint _read_waits_for_writing
     cdef bint _write_waits_for_reading
-    cdef object _late
-    cdef bint _over
+    cdef object _deferred_error
+    cdef bint _eof_received

@@ -1,8 +1,8 @@
-"""TLS: negotiating it on a connected socket, and the stream that speaks it afterwards.
+"""TLS: the handshake on a connected socket, and the stream that uses it afterwards.
 
-Owns what TLS makes different from a bare socket: that reading may have to wait for writing and the other way round,
-and that saying goodbye (``close_notify``) is a message of its own. Must not know certificates: they are the business
-of the `ssl.SSLContext` that comes in ready.
+Owns what differs from a plain socket: a read may have to wait until the socket is writable and a write until it is
+readable, and the end of the stream is a record of its own (``close_notify``). Must not know certificates: the caller
+configures the `ssl.SSLContext`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from ..buffers import WriteBuffer
 from ..reactor import Handle, Reactor
-from .stream import Shared, Stream, StreamCore
+from .stream import LoopData, Stream, StreamCore
 
 __all__ = ['TLSNegotiation', 'TLSStream']
 
-# The most that one TLS record carries (RFC 8446 5.1): with room for that, nothing stays behind in the TLS library.
+# The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384
 
 
@@ -27,13 +27,13 @@ class TLSNegotiation(Handle):
 
     Args:
         reactor: what waits.
-        socket: a connected socket that does not block; it belongs to the negotiation from now on.
-        context: what to speak.
+        socket: a connected non-blocking socket; the negotiation closes it if it fails.
+        context: the TLS configuration.
         done: called once, ``done(exc, socket)``: with an OSError (as `ssl.SSLError` is) and None, or with None and the
             `ssl.SSLSocket`. Not after `cancel`.
         server_side: whether we are the server.
-        server_hostname: whose certificate a client wants to see.
-        timeout: seconds for all of it; 0 for as long as it takes.
+        server_hostname: the name in the certificate that a client expects.
+        timeout: seconds for the whole handshake; 0 for no limit.
     """
 
     def __init__(
@@ -55,14 +55,15 @@ class TLSNegotiation(Handle):
         self._socket: _socket.socket = socket
         self._fd = socket.fileno()
         self._context = context
-        self._side = (server_side, server_hostname)
+        self._server_side = server_side
+        self._server_hostname = server_hostname
         reactor.io(self._fd, self)
-        reactor.next_tick(self._begin)
+        reactor.next_tick(self._start)
 
     def cancel(self) -> None:
-        """Give up, quietly."""
+        """Give up; `done` is not called."""
         self._done = None
-        self._clean()
+        self._unregister()
         self._socket.close()
 
     def ready(self, readable: bool, writable: bool) -> None:
@@ -74,31 +75,30 @@ class TLSNegotiation(Handle):
         except ssl.SSLWantWriteError:
             self._reactor.watch(self._fd, False, True)
         except (OSError, ValueError) as exc:
-            self._end(exc)
+            self._complete(exc)
         else:
-            self._end(None)
+            self._complete(None)
 
-    def _begin(self, reactor: Reactor) -> None:
+    def _start(self, reactor: Reactor) -> None:
         if self._done is None:
             return
-        server_side, server_hostname = self._side
         try:
             self._socket = self._context.wrap_socket(
                 self._socket,
-                server_side=server_side,
-                server_hostname=server_hostname,
+                server_side=self._server_side,
+                server_hostname=self._server_hostname,
                 do_handshake_on_connect=False,
             )
         except (OSError, ValueError) as exc:
-            self._end(exc)
+            self._complete(exc)
         else:
             self.ready(False, False)
 
     def _timed_out(self, reactor: Reactor) -> None:
-        self._end(TimeoutError(f'the TLS handshake was not done within {self._timeout:g} s'))
+        self._complete(TimeoutError(f'the TLS handshake did not complete within {self._timeout:g} s'))
 
-    def _end(self, exc: OSError | ValueError | None) -> None:
-        self._clean()
+    def _complete(self, exc: OSError | ValueError | None) -> None:
+        self._unregister()
         done, self._done = self._done, None
         if exc is not None:
             self._socket.close()
@@ -110,7 +110,7 @@ class TLSNegotiation(Handle):
             assert isinstance(self._socket, ssl.SSLSocket)
             done(None, self._socket)
 
-    def _clean(self) -> None:
+    def _unregister(self) -> None:
         self._reactor.remove(self._fd)
         if self._timer is not None:
             self._reactor.remove(self._timer)
@@ -120,15 +120,15 @@ class TLSNegotiation(Handle):
 class TLSStreamCore(StreamCore):
     """The behaviour of `TLSStream`."""
 
-    def __init__(self, socket: ssl.SSLSocket, shared: Shared) -> None:
-        StreamCore.__init__(self, socket, shared)
+    def __init__(self, socket: ssl.SSLSocket, loop_data: LoopData) -> None:
+        StreamCore.__init__(self, socket, loop_data)
         self._read_waits_for_writing = False
         self._write_waits_for_reading = False
-        self._late: OSError | None = None
-        self._over = False
+        self._deferred_error: OSError | None = None
+        self._eof_received = False
 
     def dispatch(self, readable: bool, writable: bool) -> None:
-        """The socket is ready, perhaps for the half that was asked for only because of the other one."""
+        """The socket is ready; a read may have waited for it to be writable, or a write for it to be readable."""
         crossed = self._read_waits_for_writing or self._write_waits_for_reading
         if crossed:
             readable, writable = (
@@ -141,13 +141,13 @@ class TLSStreamCore(StreamCore):
                 self._write_waits_for_reading = False
         StreamCore.dispatch(self, readable, writable)
         if crossed or self._read_waits_for_writing or self._write_waits_for_reading:
-            self._watch()
+            self._update_watch()
 
     def _receive(self, buffer: bytearray) -> int:
-        """As many records as there are and fit whole: what does not fit stays with the kernel, which tells again."""
-        if self._late is not None:
-            raise self._late
-        if self._over:
+        """Receive whole records, as many as fit; the rest stays with the kernel, which reports it again."""
+        if self._deferred_error is not None:
+            raise self._deferred_error
+        if self._eof_received:
             return 0
         n = 0
         room = memoryview(buffer)
@@ -162,14 +162,14 @@ class TLSStreamCore(StreamCore):
             except OSError as exc:
                 if not n:
                     raise
-                # What came before the fault is handed on first.
-                self._late = exc
-                self.shared.reactor.next_tick(self._read_again)
+                # What came before the error is delivered first.
+                self._deferred_error = exc
+                self.loop_data.reactor.next_tick(self._read_again)
                 return n
             if not got:
                 if n:
-                    self.shared.reactor.next_tick(self._read_again)
-                self._over = True
+                    self.loop_data.reactor.next_tick(self._read_again)
+                self._eof_received = True
                 return n
             n += got
         return n
@@ -186,41 +186,41 @@ class TLSStreamCore(StreamCore):
             self._write_waits_for_reading = True
             return -1
 
-    def _shut(self) -> None:
-        """Say goodbye, which ends our half of the connection and leaves the peer's open."""
-        self._say_goodbye()
-        # Not SSLSocket's: that would go on without TLS.
+    def _shutdown_write(self) -> None:
+        """Send close_notify, which ends our half of the connection and leaves the peer's open."""
+        self._send_close_notify()
+        # Not SSLSocket.shutdown: it drops the TLS state, and what still comes would be read unencrypted.
         _socket.socket.shutdown(self.socket, _socket.SHUT_WR)
 
     def _close_socket(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self.socket.close()
 
-    def _say_goodbye(self) -> None:
+    def _send_close_notify(self) -> None:
         try:
             self.socket.unwrap()
-            self._over = True  # the peer said it too: what may still come is not encrypted, and nobody's business
+            self._eof_received = True  # both sent it: what may still come is not encrypted, and is discarded
         except (OSError, ValueError):
-            pass  # said, and the answer is not here yet; or there is nobody to say it to
+            pass  # close_notify sent, the peer's is pending; or the transport is gone
 
-    def _watch(self) -> None:
+    def _update_watch(self) -> None:
         """Tell the reactor what is wanted now."""
         if self._closed:
             return
-        reactor = self.shared.reactor
-        if not self._watched:
-            self._watched = True
+        reactor = self.loop_data.reactor
+        if not self._is_registered:
+            self._is_registered = True
             reactor.io(self.fd, self)
-        reads = self._reading and not self._held
+        reads = self._reading and not self._read_paused
         reactor.watch(
             self.fd,
-            (reads and not self._read_waits_for_writing) or (self._blocked and self._write_waits_for_reading),
-            (self._blocked and not self._write_waits_for_reading) or (reads and self._read_waits_for_writing),
+            (reads and not self._read_waits_for_writing) or (self._write_blocked and self._write_waits_for_reading),
+            (self._write_blocked and not self._write_waits_for_reading) or (reads and self._read_waits_for_writing),
         )
 
 
 class TLSStream(TLSStreamCore, Stream):  # type: ignore[misc]
-    """A `Stream` that speaks TLS; `socket` is an `ssl.SSLSocket` that has its handshake behind it."""
+    """A `Stream` over TLS; `socket` is an `ssl.SSLSocket` after its handshake."""
 
-    def __init__(self, socket: ssl.SSLSocket, shared: Shared) -> None:
-        TLSStreamCore.__init__(self, socket, shared)
+    def __init__(self, socket: ssl.SSLSocket, loop_data: LoopData) -> None:
+        TLSStreamCore.__init__(self, socket, loop_data)

@@ -1,7 +1,7 @@
 """The reactors, and choosing one.
 
-Owns the names. A reactor is chosen by name, by class or by instance, by the environment variable `PYJOWS_REACTOR`,
-or found: the best that this machine and this moment can run.
+Owns the names. A reactor is chosen by name, by class, by instance or by the environment variable `PYJOWS_REACTOR`;
+without any of these, it is the fastest that works here.
 
 =========  =================================================================================================
 name       waits with
@@ -31,7 +31,7 @@ __all__ = ['GROUP', 'Handle', 'Reactor', 'Timer', 'available', 'choose']
 #: The entry point group in which other packages register reactors.
 GROUP = 'pyjows.reactors'
 
-# The best first; what else each needs to be there.
+# The best first: name to module, class, and the package that it needs.
 _BUILT_IN = {
     'epoll': ('.epoll', 'EpollReactor', None),
     'poll': ('.poll', 'PollReactor', None),
@@ -45,7 +45,7 @@ def available() -> list[str]:
     names = [
         name
         for name, (module, _, needed) in _BUILT_IN.items()
-        if _is_there(module) and (needed is None or importlib.util.find_spec(needed) is not None)
+        if _is_importable(module) and (needed is None or importlib.util.find_spec(needed) is not None)
     ]
     return names + sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)} - set(_BUILT_IN))
 
@@ -54,8 +54,8 @@ def choose(which: str | type[Reactor] | Reactor | None = None) -> Reactor:
     """A reactor.
 
     Args:
-        which: a name (see `available`), a class, or an instance, which is returned as it is. Without it the environment
-            variable ``PYJOWS_REACTOR`` says the name; without that too it is ``asyncio`` inside a running asyncio loop,
+        which: a name (see `available`), a class, or an instance, which is returned as it is. By default the name is the
+            environment variable ``PYJOWS_REACTOR``; without that too it is ``asyncio`` inside a running asyncio loop,
             else ``epoll`` where it was compiled, else ``poll``.
 
     Raises:
@@ -78,14 +78,14 @@ def _best() -> str:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return 'epoll' if _is_there('.epoll') else 'poll'
+        return 'epoll' if _is_importable('.epoll') else 'poll'
     return 'asyncio'
 
 
 def _by_name(name: str) -> type[Reactor]:
     if name in _BUILT_IN:
         module, attribute, _ = _BUILT_IN[name]
-        if _is_there(module):
+        if _is_importable(module):
             return cast('type[Reactor]', getattr(importlib.import_module(module, __name__), attribute))
     else:
         for point in importlib.metadata.entry_points(group=GROUP, name=name):
@@ -93,8 +93,8 @@ def _by_name(name: str) -> type[Reactor]:
     raise ValueError(f'there is no reactor {name!r} here: choose one of {", ".join(available())}')
 
 
-def _is_there(module: str) -> bool:
+def _is_importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module, __name__) is not None
     except ModuleNotFoundError:
-        return False  # it was not compiled, or the interpreted form was asked for
+        return False  # not compiled, or PYJOWS_PURE is set

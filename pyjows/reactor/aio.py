@@ -1,13 +1,13 @@
-"""The reactor that rides on an asyncio loop: asyncio's own, uvloop's, or any other with ``add_reader``.
+"""The reactor on an asyncio loop: asyncio's own, uvloop's, or any other with ``add_reader``.
 
-Owns the translation. All file descriptors are watched by one that the system makes for it (epoll, kqueue), as in the
-reactor without asyncio, and that one is what the asyncio loop watches: one call of the host's a turn, however many
-connections have something to say. (And a reset is heard of: a reader of uvloop's is dropped in silence where one
-comes.) The earliest deadline becomes one ``call_later``, ticks become one ``call_soon``. The heap of timers stays
-ours, so that setting a timer back costs no more here than elsewhere.
+Owns the translation. All file descriptors are registered with the system's poller (epoll, kqueue), as in the reactor
+without asyncio, and the asyncio loop watches that poller's own descriptor: one callback of the host's a turn, however
+many connections are ready. (It also makes connection resets visible: uvloop drops a reader silently when one comes.)
+The earliest deadline becomes one ``call_later``, ticks become one ``call_soon``. The heap of timers stays ours, so that
+setting a timer back costs no more here than elsewhere.
 
-Whose loop it is makes the difference. A loop that is running already when the reactor is made belongs to a host: the
-host runs it, and `start`, `one_tick` say so. A loop that the reactor made itself it also runs and closes.
+A loop that is running when the reactor is made belongs to a host, which runs and closes it: `start` and `one_tick`
+raise RuntimeError. A loop that the reactor made itself is run and closed by the reactor.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from .base import Watcher
 from .timers import Timer
 
 if TYPE_CHECKING:
-    from .poll import PollReactor as Waiting
+    from .poll import PollReactor as PollingReactor
 else:
     try:
-        from .epoll import EpollReactor as Waiting
+        from .epoll import EpollReactor as PollingReactor
     except ImportError:  # not compiled
-        from .poll import PollReactor as Waiting
+        from .poll import PollReactor as PollingReactor
 
 __all__ = ['AsyncioReactor', 'UvloopReactor']
 
 _HOST_RUNS = (
-    'the asyncio loop is running already, and whoever runs it is who stops it: {method} has no place here. '
+    'the asyncio loop is running already, so {method} cannot run it. '
     'Inside a coroutine, await what you wait for: the loop serves pyjows meanwhile'
 )
 
 
-class AsyncioReactor(Waiting):
-    """A `Reactor` that rides on an asyncio loop, and runs coroutines.
+class AsyncioReactor(PollingReactor):
+    """A `Reactor` on an asyncio loop; it runs coroutines.
 
     Args:
-        loop: the asyncio loop to ride on; by default the one that is running, else a new one.
+        loop: the asyncio loop; by default the one that is running, else a new one.
 
     Attributes:
         loop: the asyncio loop.
@@ -65,30 +65,30 @@ class AsyncioReactor(Waiting):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
-        self._ticking = False
-        self._stepping = False
+        self._ticks_scheduled = False
+        self._until_event = False
         super().__init__()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
-        # Windows' default loop waits for operations, not for descriptors.
+        # Windows' default loop (a proactor) has no add_reader.
         return asyncio.SelectorEventLoop() if sys.platform == 'win32' else asyncio.new_event_loop()
 
     @property
     def is_running(self) -> bool:
-        """Whether the asyncio loop is running, whoever runs it."""
+        """Whether the asyncio loop is running, run by the reactor or by a host."""
         return self.loop.is_running()
 
     # File descriptors
 
     def _open(self) -> None:
-        # Nothing is opened before there is something to watch, and it is closed when there is no more.
-        self._riding = False
+        # The poller is open only while there is something to watch.
+        self._is_attached = False
 
     def _add(self, watcher: Watcher) -> None:
-        if not self._riding:
+        if not self._is_attached:
             super()._open()
-            self._riding = True
-            self.loop.add_reader(self._fileno(), self._readied)
+            self._is_attached = True
+            self.loop.add_reader(self._fileno(), self._on_readable)
         super()._add(watcher)
 
     def _drop(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
@@ -97,18 +97,18 @@ class AsyncioReactor(Waiting):
             self._shut()
 
     def _shut(self) -> None:
-        if self._riding:
-            self._riding = False
+        if self._is_attached:
+            self._is_attached = False
             if not self.loop.is_closed():
                 self.loop.remove_reader(self._fileno())
             super()._shut()
 
-    def _readied(self) -> None:
-        self._settle(self._wait(0.0))
+    def _on_readable(self) -> None:
+        self._stop_if_done(self._wait(0.0))
 
     def remove(self, what: int | Timer) -> bool:
         removed = super().remove(what)
-        self._settle(0)
+        self._stop_if_done(0)
         return removed
 
     # Time
@@ -133,32 +133,32 @@ class AsyncioReactor(Waiting):
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm_at = deadline
-            self._alarm = self.loop.call_later(max(0.0, deadline - monotonic()), self._rang)
+            self._alarm = self.loop.call_later(max(0.0, deadline - monotonic()), self._on_alarm)
 
-    def _rang(self) -> None:
+    def _on_alarm(self) -> None:
         self._alarm = None
         self._alarm_at = math.inf
         try:
             handled = self._run_timers()
         finally:
             self._set_alarm(self._timers.next())
-        self._settle(handled)
+        self._stop_if_done(handled)
 
     def next_tick(self, cb: Callable[[Any], object]) -> None:
         self._ticks.append(cb)
-        if not self._ticking:
-            self._ticking = True
-            self.loop.call_soon(self._ticked)
+        if not self._ticks_scheduled:
+            self._ticks_scheduled = True
+            self.loop.call_soon(self._on_ticks)
 
-    def _ticked(self) -> None:
-        self._ticking = False
-        self._settle(self._run_ticks())
+    def _on_ticks(self) -> None:
+        self._ticks_scheduled = False
+        self._stop_if_done(self._run_ticks())
 
     # Other threads, coroutines
 
     def wakeup(self) -> None:
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._ticked)
+            self.loop.call_soon_threadsafe(self._on_ticks)
 
     @contextmanager
     def signals(self, cb: Callable[[int], object], *numbers: int) -> Iterator[None]:
@@ -181,7 +181,7 @@ class AsyncioReactor(Waiting):
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)
-        self._settle(1)
+        self._stop_if_done(1)
 
     # Running
 
@@ -192,11 +192,11 @@ class AsyncioReactor(Waiting):
             RuntimeError: the asyncio loop is running already.
         """
         self._check_host('one_tick()')
-        self._stepping = True
+        self._until_event = True
         try:
             self._run()
         finally:
-            self._stepping = False
+            self._until_event = False
 
     def start(self) -> None:
         """Run until `stop`, or until there is nothing left to wait for.
@@ -208,7 +208,7 @@ class AsyncioReactor(Waiting):
         self._run()
 
     def stop(self) -> None:
-        """Have `start` return when the current turn is done. A loop that its host runs goes on: it is the host's."""
+        """Have `start` return when the current turn is done. A loop that a host runs goes on."""
         if self._running:
             self._running = False
             self.loop.call_soon_threadsafe(self.loop.stop)
@@ -254,18 +254,18 @@ class AsyncioReactor(Waiting):
     def _has_work(self) -> bool:
         return bool(self._tasks) or super()._has_work()
 
-    def _settle(self, handled: int) -> None:
-        """Something was done: see whether that is the end of `one_tick`, or of all work."""
+    def _stop_if_done(self, handled: int) -> None:
+        """Callbacks ran: end `one_tick` if one was handled, and `start` if nothing is left to wait for."""
         if self._running:
-            if self._stepping and handled:
+            if self._until_event and handled:
                 self._running = False
                 self.loop.stop()
             elif not self._watchers and not self._has_work():
-                self.loop.stop()  # `_run` looks again: there may be work by the end of this turn
+                self.loop.stop()  # `_run` checks again: there may be work by the end of this turn
 
 
 class UvloopReactor(AsyncioReactor):
-    """An `AsyncioReactor` that makes a uvloop loop where it has to make one."""
+    """An `AsyncioReactor` whose own loop is uvloop's."""
 
     name = 'uvloop'
 

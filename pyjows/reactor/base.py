@@ -1,8 +1,8 @@
-"""`Reactor`: the plug between pyjows and whatever waits for file descriptors and time.
+"""`Reactor`: waits for file descriptors and for time, and calls back.
 
-Owns the shared half of every reactor: who watches which file descriptor, the timers, the next ticks, the order of
-things in a turn, and what becomes of an exception. Must not know sockets or streams, nor how the waiting is done:
-that is one small subclass a file (`poll`, `epoll`, `asyncio`).
+Owns what all reactors share: the watchers, the timers, the next ticks, the order of callbacks in a turn, and the
+handling of exceptions. Must not know sockets or streams, nor how the waiting is done: that is one small subclass a file
+(`poll`, `epoll`, `aio`).
 
 One turn of the loop is
 
@@ -12,13 +12,13 @@ One turn of the loop is
 4. the ticks queued so far; those queued by them belong to the next turn.
 
 What a callback raises never leaves the loop, except KeyboardInterrupt and SystemExit: it is emitted as ``error``, or
-logged where nobody listens, and the loop goes on.
+logged where ``error`` has no subscriber, and the loop goes on.
 
 A `Watcher` is the registration of one file descriptor. It goes dead (it wants neither reading nor writing) at the
 moment of removal. Readiness that the kernel had reported before is delivered to the watcher, never to a bare
 descriptor number, so that it cannot reach a later watcher of a descriptor that got the same number in the same turn.
-Watchers stay alive as long as something of a turn under way may refer to them: a native reactor may leave bare pointers
-with the kernel. It keeps those that are dropped one by one; `reset` buries the others.
+A native reactor may leave bare pointers to watchers with the kernel. It keeps the watchers that are removed (`_drop`,
+`_shut`) alive until the wait that may still refer to them has returned.
 
 To write a reactor, subclass `Reactor` and override `_wait`, `_add`, `_modify` and `_drop`; override `_open` and
 `_shut` when there is something to open. Name it in the entry point group ``pyjows.reactors`` to have it chosen by
@@ -45,8 +45,8 @@ __all__ = ['Handle', 'Reactor', 'Watcher']
 
 _log = logging.getLogger('pyjows')
 
-# Kernels take the time to wait in 32 bits of milliseconds; waking once an hour for nothing is cheap.
-_LONGEST = 3600.0
+# Kernels take the time to wait in 32 bits of milliseconds; waking up once an hour is cheap.
+_MAX_WAIT = 3600.0
 
 
 class Handle(EmitterCore):
@@ -55,13 +55,13 @@ class Handle(EmitterCore):
     def ready(self, readable: bool, writable: bool) -> None:
         """The file descriptor is ready for what the flags say, and it was wanted (`Reactor.watch`).
 
-        At most one call a turn, except where the host tells of reading and writing apart (asyncio). An error or hang-up
-        counts as readiness for whatever is wanted: the next system call tells.
+        At most one call a turn. An error or hang-up counts as readiness for all that is wanted: the next system call
+        reports it.
         """
         raise NotImplementedError
 
     def dispatch(self, readable: bool, writable: bool) -> None:
-        """`ready` for a native reactor: compiled, a handle overrides this one to be called as C."""
+        """What a native reactor calls: a compiled handle overrides it to be called as a C method."""
         self.ready(readable, writable)
 
 
@@ -77,19 +77,19 @@ class Callback(Handle):
     def ready(self, readable: bool, writable: bool) -> None:
         if readable:
             self.f(self.reactor, False)
-        # The first call may have ended the watch, or its interest in writing.
+        # The first call may have removed the watcher, or its interest in writing.
         if writable and self.watcher is not None and self.watcher.write:
             self.f(self.reactor, True)
 
 
 class Watcher:
-    """One watched file descriptor: what is wanted of it, and whom to call.
+    """The registration of one file descriptor.
 
     Attributes:
         fd: the file descriptor.
         handle: what is called.
         read, write: which readiness is wanted; both False once it is removed.
-        data: the reactor's own.
+        data: for the reactor's own use.
     """
 
     __slots__ = ('data', 'fd', 'handle', 'read', 'write')
@@ -103,7 +103,7 @@ class Watcher:
 
 
 class Waker(Handle):
-    """A pair of sockets: what another thread or a signal writes to one end wakes a reactor that waits for the other."""
+    """A socket pair: a byte written to one end (by a thread or a signal) wakes a reactor that waits for the other."""
 
     def __init__(self) -> None:
         Handle.__init__(self)
@@ -122,7 +122,7 @@ class Waker(Handle):
         try:
             self.writer.send(b'\0')
         except BlockingIOError:
-            pass  # full: as awake as it can be
+            pass  # full: the reader is readable already
 
     def close(self) -> None:
         self.reader.close()
@@ -143,11 +143,11 @@ class Reactor(EventEmitter):
         reactor.start()
 
     Events:
-        ``error`` ``(reactor, exc)``: a callback raised; with nobody subscribed it is logged with its traceback, on the
+        ``error`` ``(reactor, exc)``: a callback raised; without a subscriber it is logged with its traceback, on the
             logger ``pyjows``.
 
     Attributes:
-        name: by which it is chosen.
+        name: the name by which it is chosen.
         can_spawn: whether it runs coroutines.
         is_running: whether it is inside `start` or `one_tick`.
 
@@ -167,11 +167,9 @@ class Reactor(EventEmitter):
         self._timers = Timers()
         self._ticks: deque[Callable[[Any], object]] = deque()
         self._running = False
-        self._depth = 0
-        self._buried: list[Watcher] = []
         self._waker: Waker | None = None
         self._waker_watcher: Watcher | None = None
-        # Reentrant: a signal handler may want to wake the very thread that holds it.
+        # Reentrant: a signal handler may call `wakeup` in the thread that holds it.
         self._waker_lock = threading.RLock()
         self._open()
 
@@ -189,7 +187,7 @@ class Reactor(EventEmitter):
     # File descriptors
 
     def io(self, fd: int, cb: Handle | Callable[[Any, bool], object]) -> Self:
-        """Watch a file descriptor, for reading at first; what watched it before is forgotten.
+        """Watch a file descriptor, for reading at first. It replaces an earlier watch of the same descriptor.
 
         Args:
             fd: the file descriptor; it must stay open until `remove`.
@@ -205,7 +203,7 @@ class Reactor(EventEmitter):
                 raise TypeError(f'io() takes a Handle or a function to call, not {cb!r}')
             cb = Callback(self, cb)
         if fd in self._watchers:
-            # The number may have been closed and given out anew behind our back: the kernel is to be told again.
+            # The descriptor may have been closed and its number reused meanwhile: register it with the kernel again.
             self.remove(fd)
         watcher = Watcher(fd, cb, True, False)
         if isinstance(cb, Callback):
@@ -215,7 +213,7 @@ class Reactor(EventEmitter):
         return self
 
     def watch(self, fd: int, read: bool, write: bool) -> Self:
-        """Say which readiness of a file descriptor is wanted; with neither, it is kept but sleeps.
+        """Set which readiness of a file descriptor is wanted; with neither, it stays registered and is not watched.
 
         Raises:
             ValueError: `io` was not called for it.
@@ -230,7 +228,7 @@ class Reactor(EventEmitter):
         return self
 
     def remove(self, what: int | Timer) -> bool:
-        """Forget a file descriptor (before it is closed) or a timer; tells whether it was there."""
+        """Remove a file descriptor (before it is closed) or a timer; returns whether it was there."""
         if isinstance(what, Timer):
             return self._timers.cancel(what)
         watcher = self._watchers.pop(what, None)
@@ -259,7 +257,7 @@ class Reactor(EventEmitter):
         """Set a timer back, to be due `after` seconds from now (by default as many as before); costs next to nothing.
 
         Raises:
-            ValueError: it has come or was removed.
+            ValueError: it has expired or was removed.
         """
         self._timers.again(timer, after)
 
@@ -284,11 +282,11 @@ class Reactor(EventEmitter):
     def signals(self, cb: Callable[[int], object], *numbers: int) -> Iterator[None]:
         """While the context lasts, ``cb(number)`` is called on the loop for each of these signals.
 
-        One that arrives while no Python code runs only raises a flag of the interpreter's, which a reactor that goes to
-        sleep in the next moment would not see: so it also writes to what wakes the reactor.
+        While no Python code runs, a signal only sets a flag in the interpreter, which a reactor that is about to wait
+        would not see. The signal therefore also wakes the reactor (`signal.set_wakeup_fd`).
 
         Raises:
-            ValueError: this is not the main thread, the only one that Python tells of signals.
+            ValueError: this is not the main thread, the only one in which Python runs signal handlers.
         """
         with ExitStack() as stack:
             for number in numbers:
@@ -309,7 +307,7 @@ class Reactor(EventEmitter):
         coroutine.close()
         raise RuntimeError(
             f'the {self.name} reactor runs no coroutines: use a plain function, '
-            "or a loop that rides on asyncio: IOLoop(reactor='asyncio'), or PYJOWS_REACTOR=asyncio"
+            "or a loop on asyncio: IOLoop(reactor='asyncio'), or PYJOWS_REACTOR=asyncio"
         )
 
     # Running
@@ -320,11 +318,11 @@ class Reactor(EventEmitter):
         It may be called from a callback: a loop within the loop. `stop` then ends both.
         """
         if self._running:
-            self._until_event()
+            self._run_until_event()
             return
         self._running = True
         try:
-            self._until_event()
+            self._run_until_event()
         finally:
             self._running = False
 
@@ -350,65 +348,58 @@ class Reactor(EventEmitter):
             self.wakeup()
 
     def reset(self) -> None:
-        """Forget all file descriptors, timers and ticks.
+        """Remove all file descriptors, timers and ticks.
 
         In a forked child this must come before anything else, so that nothing is shared with the parent.
         """
-        # Not by `remove`: a child must leave the kernel's object, which it shares with its parent, as it is.
+        # Not by `remove`: a child shares the kernel's object with its parent, and must leave it as it is.
         for watcher in self._watchers.values():
             watcher.read = watcher.write = False
-        self._buried.extend(self._watchers.values())
+        self._shut()
         self._watchers.clear()
         self._timers.clear()
         self._ticks.clear()
         self._close_waker()
-        self._shut()
         self._open()
 
     def close(self) -> None:
-        """`reset`, and give back what the reactor itself has open; it cannot be used any more."""
+        """`reset`, and close what the reactor itself has open; it cannot be used any more."""
         self.stop()
         self.reset()
         self._shut()
 
-    # What the subclasses are made of
+    # One turn
 
     def _turn(self) -> int:
         """One turn; returns how many events were handled."""
         if self._waker is None:
             self._open_waker()
-            return 0  # whoever said stop meanwhile could not wake us: have it looked at
+            return 0  # `stop` may have been called before there was a waker: look at `_running` again
         if self._ticks:
             timeout = 0.0
         else:
             timeout = self._timers.next()
             if timeout != math.inf:
                 timeout = max(0.0, timeout - monotonic())
-        if self._buried and not self._depth:
-            self._buried.clear()
-        self._depth += 1
-        try:
-            handled = self._wait(min(timeout, _LONGEST))
-            if self._timers.active:
-                handled += self._run_timers()
-            if self._ticks:
-                handled += self._run_ticks()
-        finally:
-            self._depth -= 1
+        handled = self._wait(min(timeout, _MAX_WAIT))
+        if self._timers.active:
+            handled += self._run_timers()
+        if self._ticks:
+            handled += self._run_ticks()
         return handled
 
-    def _until_event(self) -> None:
+    def _run_until_event(self) -> None:
         while self._running and self._has_work() and not self._turn():
             pass
 
     def _has_work(self) -> bool:
-        """Whether there is anything that could make an event."""
+        """Whether anything is left that a callback could come from."""
         return bool(self._watchers or self._ticks or self._timers.active)
 
     def _run_timers(self) -> int:
         handled = 0
         timers = self._timers
-        # Neither the time nor the number moves while the timers run, so that a turn ends whatever they set.
+        # The time and the number are taken once, so that a turn ends even if each timer sets another one.
         now = monotonic()
         limit = timers.number
         while (timer := timers.due(now, limit)) is not None:
@@ -424,7 +415,7 @@ class Reactor(EventEmitter):
         handled = 0
         for _ in range(len(ticks)):
             if not ticks:
-                break  # `reset` came in between
+                break  # a tick called `reset`
             handled += 1
             try:
                 ticks.popleft()(self)
@@ -433,7 +424,7 @@ class Reactor(EventEmitter):
         return handled
 
     def _failed(self, exc: BaseException) -> None:
-        """A callback raised: the one place where that ends."""
+        """A callback raised: emit ``error``, or log it."""
         if isinstance(exc, (KeyboardInterrupt, SystemExit)):
             raise exc
         if self.has_subscribers('error'):
@@ -456,11 +447,10 @@ class Reactor(EventEmitter):
         with self._waker_lock:
             if self._waker is not None and self._waker_watcher is not None:
                 self._waker_watcher.read = False
-                self._buried.append(self._waker_watcher)
                 self._waker.close()
                 self._waker = self._waker_watcher = None
 
-    # What an emitter asks to run coroutine handlers
+    # Overrides of EmitterCore
 
     def _spawner(self) -> Self:
         return self
@@ -471,10 +461,10 @@ class Reactor(EventEmitter):
     # What a reactor overrides
 
     def _open(self) -> None:
-        """Make what waits."""
+        """Open the system's poller."""
 
     def _shut(self) -> None:
-        """Give back what `_open` made; called twice when the reactor is closed."""
+        """Close the system's poller, with all watchers in it; called twice when the reactor is closed."""
 
     def _wait(self, timeout: float) -> int:
         """Wait at most `timeout` seconds and call the handles that are ready; returns how many of `_watchers` were.
@@ -497,7 +487,7 @@ class Reactor(EventEmitter):
         self._missing('_modify')
 
     def _drop(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
-        """Watch no more; the descriptor may be closed already, and its number be in use for something else."""
+        """Stop watching; the descriptor may be closed already, and its number reused for something else."""
         self._missing('_drop')
 
     def _missing(self, method: str) -> NoReturn:

@@ -131,7 +131,12 @@ class EpollReactor(Reactor):
         self._epoll = Epoll()
 
     def _shut(self):
-        self._epoll.close()
+        cdef Epoll epoll = self._epoll
+        if epoll.depth:
+            # A wait under way may still refer to these.
+            epoll.removed.extend(self._watchers.values())
+            epoll.removed.append(self._waker_watcher)
+        epoll.close()
 
     def _fileno(self):
         return (<Epoll>self._epoll).fd

@@ -28,14 +28,14 @@ class PollReactor(Reactor):
     def _fileno(self) -> int:
         fileno = getattr(self._selector, 'fileno', None)
         if fileno is None:
-            raise OSError(f'{type(self._selector).__name__} is no file descriptor that a host loop could watch')
+            raise OSError(f'{type(self._selector).__name__} has no file descriptor that a host loop could watch')
         return int(fileno())
 
     def _wait(self, timeout: float) -> int:
         handled = 0
         for key, mask in self._selector.select(timeout):
             watcher: Watcher = key.data
-            # What it wants now: callbacks that came before may have changed that, or removed it.
+            # What it wants now: earlier callbacks of this turn may have changed that, or removed it.
             readable = watcher.read and mask & EVENT_READ != 0
             writable = watcher.write and mask & EVENT_WRITE != 0
             if readable or writable:
