@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from .deflate import PerMessageDeflate
-from .frames import CloseCode, Frame
+from .frames import CloseCode, Frame, Opcode
 from .protocol import State
 from .sansio import Headers, Request, Response, ServerProtocol
 
@@ -39,8 +39,6 @@ _MOST_CORKED = 65536
 
 # Seconds that a client has to do its part of a close.
 _CLOSE_TIMEOUT = 10.0
-
-_CONT, _TEXT, _BINARY, _CLOSE = 0x00, 0x01, 0x02, 0x08
 
 
 class ClientDisconnected(OSError):
@@ -78,6 +76,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.protocol = ServerProtocol(
             extensions=[PerMessageDeflate()] if config.ws_per_message_deflate else None,
             max_size=config.ws_max_size,
+            join_fragments=True,
             logger=logging.getLogger('pyjows.asgi'),
         )
         # From the client to the application
@@ -85,8 +84,6 @@ class WebSocketProtocol(asyncio.Protocol):
         self._queued = 0
         self._most_messages = config.ws_max_queue
         self._reading_paused = False
-        self._fragments: list[bytes] = []
-        self._opcode = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._gone: Message | None = None  # what `receive` returns from now on
         # From the application to the client
@@ -117,8 +114,7 @@ class WebSocketProtocol(asyncio.Protocol):
         protocol.receive_data(data)
         for event in protocol.events_received():
             if type(event) is Frame:
-                fin, _, _, _, opcode, payload = event
-                self._frame_came(opcode, payload, fin)
+                self._frame_received(event)
             else:
                 self._requested(event)
         if protocol.eof_sent:
@@ -198,27 +194,19 @@ class WebSocketProtocol(asyncio.Protocol):
         task.add_done_callback(self.server_state.tasks.discard)
         self.server_state.tasks.add(task)
 
-    def _frame_came(self, opcode: int, data: bytes, fin: bool) -> None:
-        """Make messages of the frames, for an application that still listens."""
-        if opcode > _CLOSE or self._gone is not None:
+    def _frame_received(self, frame: Frame) -> None:
+        """A message or a control frame of the client, for an application that still receives."""
+        opcode, data = frame.opcode, frame.data
+        if self._gone is not None:
             return
-        if opcode == _CLOSE:
+        if opcode == Opcode.TEXT:
+            self._queue({'type': 'websocket.receive', 'text': data.decode()}, len(data))
+        elif opcode == Opcode.BINARY:
+            self._queue({'type': 'websocket.receive', 'bytes': data}, len(data))
+        elif opcode == Opcode.CLOSE:
             close = self.protocol.close_rcvd
             assert close is not None
             self._disconnect(close.code, close.reason)
-            return
-        if opcode != _CONT:
-            self._opcode = opcode
-        if not fin or self._fragments:
-            self._fragments.append(data)
-            if not fin:
-                return
-            data = b''.join(self._fragments)
-            self._fragments = []
-        if self._opcode == _TEXT:
-            self._queue({'type': 'websocket.receive', 'text': data.decode()}, len(data))
-        else:
-            self._queue({'type': 'websocket.receive', 'bytes': data}, len(data))
 
     def _queue(self, message: Message, size: int) -> None:
         """A message for the application."""

@@ -60,11 +60,11 @@ def broadcast(
         sent += 1
         if protocol._masks:
             protocol._send(head, payload)
-        elif not protocol._claimed:
+        elif not protocol._claimed_bits:
             protocol.outgoing().put(plain)
         else:
             _send_shared(protocol, head, payload, compressed)
-        ws._resume()
+        ws._emit_resume()
     return Broadcast(sent, skipped)
 
 

@@ -2,7 +2,7 @@ cimport cython
 
 from pyjows.buffers cimport BufferPool, WriteBuffer
 from pyjows.events cimport BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
-from pyjows.frames cimport octets
+from pyjows.frames cimport as_bytes
 from pyjows.protocol cimport Protocol
 
 cdef int _TEXT, _BINARY, _CLOSE, _PING, _PONG
@@ -12,16 +12,16 @@ cdef BufferPool _POOL
 
 @cython.final
 cdef class EventProtocol(Protocol):
-    cdef int _sent
-    cdef object farewell
     cdef list waiting
+    cdef object _close_event
+    cdef int _sent_opcode
 
     @cython.locals(opcode=int, head=int, payload=bytes)
-    cdef bytes piece(self, object data, bint fin)
-    cdef bytes control(self, int opcode, object payload)
-    cdef bytes farewell_to_send(self, object code, object reason)
+    cdef bytes encode_message_part(self, object data, bint fin)
+    cdef bytes encode_control(self, int opcode, object payload)
+    cdef bytes encode_close(self, object code, object reason)
     @cython.locals(out=WriteBuffer)
-    cdef bytes wire(self, int head, bytes payload)
+    cdef bytes encode_frame(self, int head, bytes payload)
 
 
 @cython.final
@@ -35,8 +35,8 @@ cdef class Connection:
     @cython.locals(protocol=EventProtocol)
     cpdef object send(self, object event)
     @cython.locals(unread=list, data=bytes)
-    cdef object _understand(self)
-    cdef object _farewell_seen(self)
+    cdef object _parse_received(self)
+    cdef object _close_taken(self)
 
 
 cdef class WSConnection:

@@ -48,7 +48,7 @@ from .events import (
     TextMessage,
 )
 from .extensions import ExtensionList, format_extensions, parse_extensions
-from .frames import Close, CloseCode, Opcode, octets
+from .frames import Close, CloseCode, Opcode, as_bytes
 from .protocol import Protocol, Side
 
 __all__ = [
@@ -100,119 +100,97 @@ _LOCAL_CLOSING = ConnectionState.LOCAL_CLOSING
 _CLOSED = ConnectionState.CLOSED
 _REJECTING = ConnectionState.REJECTING
 
-# The same numbers as in protocol.py; compiled, these are C integers.
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x01, 0x02, 0x08, 0x09, 0x0A
+# Compiled, these are C integers.
+_TEXT, _BINARY = Opcode.TEXT.value, Opcode.BINARY.value
+_CLOSE, _PING, _PONG = Opcode.CLOSE.value, Opcode.PING.value, Opcode.PONG.value
 
-# Codes that never travel (RFC 6455 7.4.1): where one says what happened, what is sent is 1000.
+# Codes that never stand in a close frame (RFC 6455 7.4.1): 1000 is sent instead.
 _LOCAL_ONLY = (CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)
 
-# A program that sent this much without a look at `bytes_to_send` does not use it.
+# A program that called `send` this often without calling `bytes_to_send` does not use it.
 _MOST_UNFETCHED = 16
 
 _POOL = BufferPool()
 
 
 class EventProtocol(Protocol):
-    """The state machine under a connection: a `Protocol` that collects typed events and answers nothing."""
+    """The state machine under a connection: a `Protocol` that collects typed events, and answers nothing by itself."""
 
     def __init__(self, side: Side, max_size: int | None) -> None:
         Protocol.__init__(self, side, max_size=max_size)
-        self._streams = True
+        self._in_parts = True
+        self._answers_nothing = True
+        # The events that were not taken yet, and among them the one for the peer's close frame.
         self.waiting: list[Event] = []
-        self._sent = 0
-        self.farewell: Event | None = None
+        self._close_event: Event | None = None
+        # The opcode of the message that is being sent in parts, 0 for none.
+        self._sent_opcode = 0
 
     # What the state machine calls
 
-    def _frame(self, head: int, payload: bytes) -> None:
-        if head & 0x08:
-            self._answer(head & 0x0F, payload)
+    def _piece_received(self, opcode: int, piece: Any, frame_finished: bool, message_finished: bool) -> None:
+        if opcode == _TEXT:
+            self._collect(TextMessage(piece, frame_finished, message_finished))
         else:
-            self._part(head, payload, True)
+            self._collect(BytesMessage(piece, frame_finished, message_finished))
 
-    def _part(self, head: int, piece: bytes, whole: bool) -> None:
-        fin = whole and (head & 0x80) != 0
-        if self._claimed:
-            piece = self._inflated(head if whole else head & 0x7F, piece)
-        opcode = head & 0x0F
-        first = opcode != 0
-        if first:
-            self._opcode = opcode
-        else:
-            opcode = self._opcode
-        event: Event
-        if opcode == _BINARY:
-            event = BytesMessage(piece, whole, fin)
-        elif first and fin:
-            event = TextMessage(self.decoded(piece), True, True)
-        else:
-            event = TextMessage(self._validate(piece, fin), whole, fin)
-        if fin:
-            self._opcode = 0
-            self._size = 0
-            self._check = None
-        else:
-            self._size += len(piece)
-        self._collect(event)
-
-    def _answer(self, opcode: int, payload: bytes) -> None:
+    def _control_received(self, opcode: int, payload: bytes) -> None:
         if opcode == _PING:
             self._collect(Ping(payload))
         elif opcode == _PONG:
             self._collect(Pong(payload))
         else:
-            close = self.close_rcvd = self._read_close(payload)
-            self.farewell = CloseConnection(_named(close.code), close.reason)
-            self._collect(self.farewell)
-            self._discard()
+            close = self.close_rcvd
+            assert close is not None
+            self._close_event = CloseConnection(_named(close.code), close.reason)
+            self._collect(self._close_event)
 
-    def _violated(self, exc: ProtocolError) -> None:
-        self.parser_exc = exc
+    def _fail_violation(self, exc: ProtocolError) -> None:
+        Protocol._fail_violation(self, exc)
         self._collect(CloseConnection(_named(exc.code), str(exc)))
-        self._discard()
 
     def _collect(self, event: Any) -> None:
         self.waiting.append(event)
 
     # What a connection calls
 
-    def piece(self, data: Any, fin: bool) -> bytes:
-        """A frame with a piece of a message, the last one if `fin`, as wire bytes."""
+    def encode_message_part(self, data: Any, fin: bool) -> bytes:
+        """A frame with a part of a message, the last one if `fin`, as wire bytes."""
         if isinstance(data, str):
             opcode, payload = _TEXT, data.encode('utf-8')
         elif isinstance(data, (bytes, bytearray, memoryview)):
-            opcode, payload = _BINARY, octets(data)
+            opcode, payload = _BINARY, as_bytes(data)
         else:
-            raise TypeError(f'the data of a message are str or bytes, not {type(data).__name__}')
-        if self._sent and self._sent != opcode:
-            raise TypeError('a message is all text or all binary: the one that was begun is of the other kind')
-        head = 0 if self._sent else opcode
-        self._sent = 0 if fin else opcode
-        return self.wire(head | 0x80 if fin else head, payload)
+            raise TypeError(f'the data of a message must be str or bytes, not {type(data).__name__}')
+        if self._sent_opcode and self._sent_opcode != opcode:
+            raise TypeError('a message is all text or all binary: the parts sent before are of the other kind')
+        head = 0 if self._sent_opcode else opcode
+        self._sent_opcode = 0 if fin else opcode
+        return self.encode_frame(head | 0x80 if fin else head, payload)
 
-    def control(self, opcode: int, payload: Any) -> bytes:
+    def encode_control(self, opcode: int, payload: Any) -> bytes:
         """A control frame as wire bytes."""
-        payload = octets(payload)
+        payload = as_bytes(payload)
         if len(payload) > 125:
             raise LocalProtocolError(f'a control frame of {len(payload)} bytes; at most 125 are allowed (RFC 6455 5.5)')
-        return self.wire(0x80 | opcode, payload)
+        return self.encode_frame(0x80 | opcode, payload)
 
-    def farewell_to_send(self, code: int | None, reason: str | None) -> bytes:
-        """A close frame as wire bytes; of a reason that is too long, as much as fits."""
+    def encode_close(self, code: int | None, reason: str | None) -> bytes:
+        """A close frame as wire bytes; a reason that is too long is cut."""
         if code == CloseCode.NO_STATUS_RCVD:
             code = None
         if code is None:
             if reason:
                 raise TypeError('a close reason needs a close code before it (RFC 6455 5.5.1)')
-            return self.wire(0x80 | _CLOSE, b'')
+            return self.encode_frame(0x80 | _CLOSE, b'')
         sent = CloseCode.NORMAL_CLOSURE if code in _LOCAL_ONLY else code
         try:
             payload = Close.truncated(sent, reason or '').serialize()
         except ProtocolError as exc:
             raise LocalProtocolError(str(exc)) from exc
-        return self.wire(0x80 | _CLOSE, payload)
+        return self.encode_frame(0x80 | _CLOSE, payload)
 
-    def wire(self, head: int, payload: bytes) -> bytes:
+    def encode_frame(self, head: int, payload: bytes) -> bytes:
         """A frame as wire bytes, through the extensions if it is a data frame."""
         out = self.out = _POOL.acquire()
         try:
@@ -286,13 +264,13 @@ class Connection:
         state = self._state
         if state is _OPEN:
             if isinstance(event, Message):
-                return protocol.piece(event.data, event.message_finished)
+                return protocol.encode_message_part(event.data, event.message_finished)
             if isinstance(event, Ping):
-                return protocol.control(_PING, event.payload)
+                return protocol.encode_control(_PING, event.payload)
             if isinstance(event, Pong):
-                return protocol.control(_PONG, event.payload)
+                return protocol.encode_control(_PONG, event.payload)
         if isinstance(event, CloseConnection) and (state is _OPEN or state is _REMOTE_CLOSING):
-            data = protocol.farewell_to_send(event.code, event.reason)
+            data = protocol.encode_close(event.code, event.reason)
             self._state = _LOCAL_CLOSING if state is _OPEN else _CLOSED
             return data
         raise LocalProtocolError(f'{event} cannot be sent in state {state}')
@@ -304,7 +282,7 @@ class Connection:
             LocalProtocolError: the connection is closed.
         """
         if data is None:
-            self._understand()
+            self._parse_received()
             self._protocol._collect(CloseConnection(CloseCode.ABNORMAL_CLOSURE))
             self._state = _CLOSED
         elif self._state is _OPEN or self._state is _LOCAL_CLOSING:
@@ -322,19 +300,19 @@ class Connection:
             if self._taken < len(waiting):
                 event = waiting[self._taken]
                 self._taken += 1
-                if event is protocol.farewell:
-                    self._farewell_seen()
+                if event is protocol._close_event:
+                    self._close_taken()
                 yield event
             elif self._unread:
-                self._understand()
+                self._parse_received()
             else:
                 if waiting:
                     self._taken = 0
                     protocol.waiting = []
                 return
 
-    def _understand(self) -> None:
-        """Make events of what came."""
+    def _parse_received(self) -> None:
+        """Parse what was received into events."""
         unread = self._unread
         if unread:
             self._unread = []
@@ -344,7 +322,7 @@ class Connection:
             data = unread[0] if len(unread) == 1 else b''.join(unread)
             self._protocol.feed(data, len(data))
 
-    def _farewell_seen(self) -> None:
+    def _close_taken(self) -> None:
         """The peer's close frame was taken."""
         if self._state is _OPEN:
             self._state = _REMOTE_CLOSING

@@ -1,11 +1,11 @@
-"""The frame codec (RFC 6455 section 5). Owns how a frame looks on the wire; there is no second place that knows.
+"""The frame codec (RFC 6455 section 5). Owns how a frame is laid out in bytes; no other file knows it.
 
 Must not know what a frame means to a connection: which opcodes may follow each other, who must mask, how large is too
-large. That is `protocol.py`'s.
+large. That is the job of `frame_decoder.py` and `protocol.py`.
 
-Reading is `FrameHeader.parse`, which understands one header in a buffer that may hold any number of frames, whole or
-cut; writing is `write_frame`, which puts one frame into a `WriteBuffer`. `build_frame` and `parse_frame` are the same
-two for callers with plain bytes at hand.
+Reading is `FrameHeader.parse`, which parses one header in a buffer that may hold any number of frames, whole or cut;
+writing is `write_frame`, which puts one frame into a `WriteBuffer`. `build_frame` and `parse_frame` do the same for
+callers with plain bytes at hand.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Frame(tuple[bool, bool, bool, bool, int, bytes]):
     Mojolicious' order ``(fin, rsv1, rsv2, rsv3, opcode, data)``.
 
     Attributes:
-        opcode (Opcode | int): what it is (RFC 6455 5.2); a plain int where the RFC knows no such opcode.
+        opcode (Opcode | int): the kind of frame (RFC 6455 5.2); a plain int where the RFC defines none.
         data (bytes): the payload, unmasked; `payload` is the same.
         fin, rsv1, rsv2, rsv3 (bool): the bits.
     """
@@ -96,7 +96,7 @@ class Frame(tuple[bool, bool, bool, bool, int, bytes]):
 
 
 class FrameHeader:
-    """The header of one frame, as it was found in a buffer (RFC 6455 5.2).
+    """The header of one frame, parsed from a buffer (RFC 6455 5.2).
 
     Attributes:
         head: the first byte: FIN, RSV1 to RSV3 and the opcode.
@@ -111,10 +111,10 @@ class FrameHeader:
         self.length = 0
 
     def parse(self, p: Any, at: int, end: int) -> int:
-        """Read the header that begins at ``p[at]``, where ``p[end]`` is no longer ours.
+        """Read the header that begins at ``p[at]``; the bytes at hand end before ``p[end]``.
 
         Returns:
-            The header's size in bytes, 0 when it is not all there yet.
+            The header's size in bytes, 0 while it is incomplete.
 
         Raises:
             ProtocolError: the length is not in its shortest form, or is negative.
@@ -129,18 +129,18 @@ class FrameHeader:
                 return 0
             length = p[at + 2] << 8 | p[at + 3]
             if length < 126:
-                raise ProtocolError(f'a length of {length} in 16 bits; RFC 6455 5.2 asks for the shortest form')
+                raise ProtocolError(f'a length of {length} in 16 bits; RFC 6455 5.2 requires the shortest form')
             size = 4
         elif length == 127:
             if end - at < 10:
                 return 0
             if p[at + 2] & 0x80:
-                raise ProtocolError('a 64-bit length with the top bit set; RFC 6455 5.2 wants it 0')
+                raise ProtocolError('a 64-bit length with the top bit set; RFC 6455 5.2 requires it to be 0')
             length = 0
             for i in range(2, 10):
                 length = length << 8 | p[at + i]
             if length < 65536:
-                raise ProtocolError(f'a length of {length} in 64 bits; RFC 6455 5.2 asks for the shortest form')
+                raise ProtocolError(f'a length of {length} in 64 bits; RFC 6455 5.2 requires the shortest form')
             size = 10
         if second & 0x80:
             if end - at < size + 4:
@@ -163,7 +163,7 @@ class _Keys:
         self.at = 0
 
     def next(self) -> int:
-        """A fresh key, never to be used again."""
+        """A fresh key, used only once."""
         at = self.at
         if at >= len(self.pool):
             self.pool = os.urandom(4096)
@@ -172,7 +172,7 @@ class _Keys:
         return memory.load_key(memory.pointer(self.pool), at)
 
     def forget(self) -> None:
-        """Throw away the keys that a forked child would share with its parent."""
+        """Drop the keys that a forked child would share with its parent."""
         self.pool = b''
         self.at = 0
 
@@ -252,7 +252,7 @@ def build_frame(
         TypeError: the payload is not bytes-like.
     """
     out = buffers.WriteBuffer()
-    write_frame(out, head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload), masked)
+    write_frame(out, head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload), masked)
     return out.take()
 
 
@@ -260,11 +260,11 @@ def head_byte(fin: Any, rsv1: Any, rsv2: Any, rsv3: Any, opcode: SupportsIndex) 
     """The first byte of a frame, from its parts; raises ValueError for an opcode outside 0 to 15."""
     code = operator.index(opcode)
     if not 0 <= code <= 15:
-        raise ValueError(f'{opcode!r} is no opcode; it is a number from 0 to 15 (RFC 6455 5.2)')
+        raise ValueError(f'{opcode!r} is not a valid opcode; it is a number from 0 to 15 (RFC 6455 5.2)')
     return (0x80 if fin else 0) | (0x40 if rsv1 else 0) | (0x20 if rsv2 else 0) | (0x10 if rsv3 else 0) | code
 
 
-def octets(payload: Any) -> bytes:
+def as_bytes(payload: Any) -> bytes:
     """A payload as bytes; raises TypeError for what is not bytes-like."""
     if type(payload) is bytes:
         return payload
@@ -277,7 +277,7 @@ def parse_frame(buffer: bytes | bytearray, max_size: int | None = None) -> Frame
     """Take one whole frame off the front of a bytearray, its payload unmasked; given bytes, only parse.
 
     Returns:
-        The frame; None while it is not all there, and then `buffer` is left alone.
+        The frame; None while it is incomplete, and then `buffer` is unchanged.
 
     Raises:
         ProtocolError: the length is not in its shortest form, or is negative.

@@ -2,7 +2,7 @@ cimport cython
 
 from pyjows.buffers cimport WriteBuffer
 from pyjows.emitter cimport EmitterCore
-from pyjows.frames cimport head_byte, make_frame, octets, write_frame
+from pyjows.frames cimport head_byte, make_frame, as_bytes, write_frame
 from pyjows.protocol cimport Protocol
 
 cdef int _OPEN, _TEXT, _BINARY
@@ -13,9 +13,7 @@ cdef object _MISSING
 cdef class TransactionProtocol(Protocol):
     cdef public TransactionCore ws
     cdef public bint heard
-    cdef bint news
-    cdef bytearray _fragments
-    cdef int _first
+    cdef bint resume_pending
 
     cpdef process(self, object frame)
 
@@ -54,13 +52,13 @@ cdef class TransactionCore(EmitterCore):
     cdef object _wait(self, int head, object payload)
     cdef object _notify(self, object cb)
     @cython.locals(decoded=str)
-    cdef object _received(self, int opcode, bytes payload)
+    cdef object _message_received(self, int opcode, bytes payload)
     cdef object _tell(self, tuple handlers, object arg)
     cdef object _tell_nothing(self, str event)
     cdef object _tell_json(self, tuple handlers, bytes payload)
-    cdef object _show(self, tuple handlers, object frame)
+    cdef object _emit_frame(self, tuple handlers, object frame)
     cdef object _drained(self)
-    cdef object _resume(self)
+    cdef object _emit_resume(self)
     cdef bint _complain(self, object exc) except -1
     cdef object _shake(self, bytes data)
     cdef object _set(self, str event, tuple handlers)

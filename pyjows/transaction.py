@@ -8,7 +8,7 @@ Two objects make a connection. `TransactionCore` is what the user holds. Its `Tr
 under it: what a stream (or `server_read`, `client_read`) feeds, a `Protocol` that gives whole messages to its
 transaction instead of collecting frames. The way of a message reads straight down:
 
-    Stream._read → TransactionProtocol.feed → _frame → _message → TransactionCore._received → your handler
+    Stream._read → TransactionProtocol.feed → _frame → _message → TransactionCore._message_received → your handler
     ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream.flush
 
 The two refer to each other until the end, when the protocol lets go. A method that calls the other half therefore
@@ -30,7 +30,7 @@ from .buffers import Receiver, WriteBuffer
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, NegotiationError, ProtocolError
 from .extensions import Extension, as_factories, negotiate_client, negotiate_server, offer_header
-from .frames import Close, CloseCode, Frame, build_frame, head_byte, make_frame, octets, parse_frame, write_frame
+from .frames import Close, CloseCode, Frame, as_bytes, build_frame, head_byte, make_frame, parse_frame, write_frame
 from .handshake import ClientHandshake, Request, Response, ServerHandshake
 from .protocol import Protocol, Side, State
 
@@ -68,12 +68,10 @@ class TransactionProtocol(Protocol):
     """The state machine under a transaction: a `Protocol` that gives whole messages away."""
 
     def __init__(self, ws: TransactionCore, side: Side, max_size: int) -> None:
-        Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size)
+        Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size, join_fragments=True)
         self.ws: TransactionCore | None = ws
         self.heard = True
-        self.news = False
-        self._fragments: bytearray | None = None
-        self._first = 0
+        self.resume_pending = False
 
     # What a stream calls
 
@@ -113,55 +111,35 @@ class TransactionProtocol(Protocol):
             ws.closed()
 
     def outgoing(self) -> WriteBuffer:
-        """The buffer to write to; with no loop, what is about to be in it is news (`TransactionCore._resume`)."""
-        self.news = self.stream is None
+        """The buffer to write to. Without a stream, ``resume`` is emitted for what is written (`_emit_resume`)."""
+        self.resume_pending = self.stream is None
         return Receiver.outgoing(self)
 
     # What the state machine calls
 
-    def _frame(self, head: int, payload: bytes) -> None:
+    def _frame_seen(self, head: int, payload: bytes) -> bool:
+        """Emit ``frame``, where more than the built-in handler subscribed to it."""
         ws = self.ws
         if ws is None:
-            return
-        if ws._on_frame is not _BUILT_IN:
-            if ws._on_frame is not None:
-                ws._show(ws._on_frame, make_frame(head, payload))
-            if self._raw or self._discarding:
-                return
-        Protocol._frame(self, head, payload)
+            return False
+        if ws._on_frame is not None:
+            ws._emit_frame(ws._on_frame, make_frame(head, payload))
+        return not self._raw and not self._discarding
 
     def process(self, frame: Frame) -> None:
         """Do with a frame what the RFC says, wherever it came from."""
         fin, rsv1, rsv2, rsv3, opcode, payload = frame
-        Protocol._frame(self, head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
+        self._process_frame(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
 
-    def _message(self, opcode: int, payload: bytes) -> None:
+    def _message_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws
         if ws is not None:
-            ws._received(opcode, payload)
+            ws._message_received(opcode, payload)
 
-    def _fragment(self, opcode: int, fin: bool, payload: bytes) -> None:
-        if self._fragments is None:
-            self._fragments = bytearray()
-            self._first = opcode
-        self._fragments += payload
-        if fin:
-            message = bytes(self._fragments)
-            self._fragments = None
-            self._message(self._first, message)
-
-    def _control(self, opcode: int, payload: bytes) -> None:
+    def _control_received(self, opcode: int, payload: bytes) -> None:
         pass
 
-    def _end(self) -> None:
-        if not self.eof_sent:
-            Protocol._end(self)
-            if self.stream is not None:
-                self.stream.shutdown()
-
-    def _discard(self) -> None:
-        Protocol._discard(self)
-        self._fragments = None
+    def _close_began(self) -> None:
         ws = self.ws
         if ws is not None:
             ws._close_began()
@@ -210,7 +188,7 @@ class TransactionCore(EmitterCore):
         self.res: Response | None = None
         self.subprotocol: str | None = None
         if established:
-            self._protocol.state = State.OPEN
+            self._protocol.open()
             if compression:
                 self.compressed = True
 
@@ -256,7 +234,7 @@ class TransactionCore(EmitterCore):
                 binary = message
         if binary is not None:
             if text is None and json is _MISSING and frame is None:
-                self._send(_BINARY, binary if type(binary) is bytes else octets(binary))
+                self._send(_BINARY, binary if type(binary) is bytes else as_bytes(binary))
                 return self
         elif text is not None:
             if json is _MISSING and frame is None:
@@ -268,7 +246,7 @@ class TransactionCore(EmitterCore):
                 return self
         elif frame is not None:
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
-            self._send_raw(head_byte(fin, rsv1, rsv2, rsv3, opcode), octets(payload))
+            self._send_raw(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
             return self
         raise TypeError('send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes')
 
@@ -276,8 +254,8 @@ class TransactionCore(EmitterCore):
         """Queue one whole message."""
         if self._protocol._state == _OPEN:
             self._protocol._send(head, payload)
-            if self._protocol.news:
-                self._resume()
+            if self._protocol.resume_pending:
+                self._emit_resume()
         else:
             self._send_early(head, payload)
 
@@ -293,7 +271,7 @@ class TransactionCore(EmitterCore):
             self._send_early(head | 0x100, payload)
             return
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
-        self._resume()
+        self._emit_resume()
 
     def _send_early(self, head: int, payload: Any) -> None:
         """What is sent waits for the handshake; or the connection is closing, and nothing can be sent."""
@@ -373,19 +351,18 @@ class TransactionCore(EmitterCore):
             Close(code, reason or '').serialize()
         if protocol._state == _OPEN:
             protocol.send_close(code, reason or '')
-            self._close_began()
         elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
             nothing_else = self._early is None
             self._wait(0, (code, reason or ''))
             if nothing_else and self.owner is not None and isinstance(self.handshake, ClientHandshake):
                 self.owner.given_up(self)
-        self._resume()
+        self._emit_resume()
         return self
 
-    def _resume(self) -> None:
-        """With no loop: tell, once, that there is something to write."""
-        if self._protocol.news:
-            self._protocol.news = False
+    def _emit_resume(self) -> None:
+        """Without a loop: emit ``resume``, once for all that was written since the last time."""
+        if self._protocol.resume_pending:
+            self._protocol.resume_pending = False
             self._tell_nothing('resume')
 
     def flush(self) -> Self:
@@ -396,15 +373,15 @@ class TransactionCore(EmitterCore):
 
     # Receiving
 
-    def _received(self, opcode: int, payload: bytes) -> None:
+    def _message_received(self, opcode: int, payload: bytes) -> None:
         """A whole message: tell those who want to know, each in the form that it wants."""
         if opcode == 1:
             if self._on_text is not None or self._on_message is not None:
-                decoded = self._protocol.decoded(payload)
+                decoded = self._protocol._decode_text(payload)
                 self._tell(self._on_text, decoded)
                 self._tell(self._on_message, decoded)
             elif not payload.isascii():
-                self._protocol.decoded(payload)
+                self._protocol._decode_text(payload)
         else:
             self._tell(self._on_binary, payload)
             self._tell(self._on_message, payload)
@@ -438,8 +415,8 @@ class TransactionCore(EmitterCore):
             return
         self._tell(handlers, value)
 
-    def _show(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
-        """Emit ``frame`` to all but the built-in subscriber, whose turn comes when everybody else has seen it."""
+    def _emit_frame(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
+        """Emit ``frame`` to all but the built-in handler: the frame is processed after all others have seen it."""
         for handler in handlers:
             if handler is not assemble:
                 try:
@@ -478,7 +455,7 @@ class TransactionCore(EmitterCore):
             return
         if self._protocol.state == State.OPEN:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
-            self._resume()
+            self._emit_resume()
         elif not self._answered and isinstance(self.handshake, ServerHandshake) and self.req is not None:
             self.reject(500)
 
@@ -505,7 +482,7 @@ class TransactionCore(EmitterCore):
         self.handshake = handshake
         self.req = handshake.request
         self._protocol.outgoing().put(handshake.send())
-        self._resume()
+        self._emit_resume()
         return self
 
     def _shake(self, data: bytes) -> None:
@@ -588,9 +565,7 @@ class TransactionCore(EmitterCore):
         """The handshake is done."""
         protocol = self._protocol
         self._handshaking = False
-        if extensions:
-            protocol.extensions = extensions
-        protocol.state = State.OPEN
+        protocol.open(extensions)
         early, self._early = self._early, None
         if early is not None:
             for head, payload in early:
@@ -627,8 +602,8 @@ class TransactionCore(EmitterCore):
         self.res = response
         protocol = self._protocol
         protocol.outgoing().put(self.handshake.respond(response))
-        protocol._end()
-        protocol._discard()
+        protocol._send_eof()
+        protocol._discard_input()
 
     def _shake_failed(self, exc: BaseException) -> None:
         """The server's answer is not what it has to be (client)."""
@@ -640,11 +615,11 @@ class TransactionCore(EmitterCore):
             self._early = None
             if self.owner is not None:
                 self.owner.answered(self)
-            protocol.state = State.OPEN
+            protocol.open()
             protocol.fail(exc.__cause__.code, self._needed(exc.__cause__))
-            self._resume()
+            self._emit_resume()
             return
-        protocol._discard()
+        protocol._discard_input()
         if protocol.stream is not None:
             protocol.stream.close()
 
@@ -679,7 +654,7 @@ class TransactionCore(EmitterCore):
             self._protocol.feed(chunk, len(chunk))
         else:
             self._protocol.eof()
-        self._resume()
+        self._emit_resume()
         return self
 
     def client_read(self, chunk: bytes) -> Self:
@@ -733,7 +708,7 @@ class TransactionCore(EmitterCore):
         """The connection did not come to be (client): ``error`` (not for None: it was not wanted), then ``finish``."""
         if not self._finished:
             if exc is None:
-                self._protocol._discard()
+                self._protocol._discard_input()
             else:
                 self._shake_failed(exc)
             self.closed()
@@ -899,6 +874,7 @@ class TransactionCore(EmitterCore):
         if event == 'frame':
             self._on_frame = subscribers
             self._protocol._raw = assemble not in handlers
+            self._protocol._shows_frames = handlers != _BUILT_IN
         elif event == 'message':
             self._on_message = subscribers
         elif event == 'text':
@@ -970,7 +946,7 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
 def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int, bytes]:
     """The first byte and the payload of the frame that carries a message."""
     if binary is not None:
-        return _BINARY, octets(binary)
+        return _BINARY, as_bytes(binary)
     if text is not None:
         return _TEXT, encoded(text)
     if json is not _MISSING:

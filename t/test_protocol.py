@@ -1035,3 +1035,99 @@ def test_where_websockets_does_not_do_what_the_rfc_says(wire, ours, theirs):
     other.receive_data(wire)
     assert protocol.close_sent.code == ours
     assert (other.close_sent and other.close_sent.code) == theirs
+
+
+# Joining, opening, failing from within
+
+
+def test_fragments_are_joined_on_demand(side):
+    protocol = Protocol(side, join_fragments=True)
+    data = peer_frame(side, TEXT, b'a', fin=False) + peer_frame(side, PING, b'p') + peer_frame(side, CONT, fin=False)
+    protocol.receive_data(data + peer_frame(side, CONT, 'é'.encode()) + peer_frame(side, BINARY, b'whole'))
+    assert protocol.events_received() == [
+        Frame(Opcode.PING, b'p'),
+        Frame(Opcode.TEXT, 'aé'.encode()),
+        Frame(Opcode.BINARY, b'whole'),
+    ]
+    assert sent(protocol) == [(PONG, b'p')]
+
+
+def test_joined_fragments_keep_to_the_limit_of_a_message(side):
+    protocol = Protocol(side, join_fragments=True, max_size=10)
+    protocol.receive_data(peer_frame(side, BINARY, bytes(6), fin=False) + peer_frame(side, CONT, bytes(5)))
+    assert protocol.events_received() == []
+    assert protocol.close_sent.code == 1009
+
+
+def test_joined_text_is_checked_as_it_comes(side):
+    protocol = Protocol(side, join_fragments=True)
+    protocol.receive_data(peer_frame(side, TEXT, b'\xff', fin=False))
+    assert protocol.close_sent.code == 1007
+
+
+def test_a_connection_is_opened_once_with_its_extensions(side):
+    protocol = Protocol(side, state=State.CONNECTING)
+    extension = Broken(ValueError())
+    protocol.open([extension])
+    assert protocol.state is State.OPEN
+    assert list(protocol.extensions) == [extension]
+    with pytest.raises(InvalidState, match='opened once; this one is open'):
+        protocol.open()
+
+
+def test_the_state_is_changed_by_the_protocol_alone(side):
+    protocol = Protocol(side)
+    with pytest.raises(AttributeError):
+        protocol.state = State.CLOSED
+
+
+class Broken(Extension):
+    rsv = 0x40
+
+    def __init__(self, exc):
+        self.exc = exc
+
+    def decode(self, frame, *, max_size=None):
+        raise self.exc
+
+
+@pytest.mark.parametrize('exc', [MemoryError('no more'), RuntimeError('a bug')], ids=repr)
+def test_an_extension_that_fails_ends_the_connection_with_1011(side, exc, caplog):
+    protocol = Protocol(side)
+    protocol.extensions = [Broken(exc)]
+    protocol.receive_data(peer_frame(side, BINARY, b'a') + peer_frame(side, BINARY, b'b'))
+    assert protocol.close_sent == Close(1011, 'internal error')
+    assert protocol.parser_exc is exc
+    assert type(exc).__name__ in caplog.text
+    protocol.receive_data(peer_frame(side, BINARY, b'c'))
+    assert protocol.events_received() == []
+
+
+def test_an_interrupt_inside_of_an_extension_is_raised_when_the_state_is_consistent(side):
+    protocol = Protocol(side)
+    protocol.extensions = [Broken(KeyboardInterrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        protocol.receive_data(peer_frame(side, BINARY, b'a'))
+    assert protocol.state is State.CLOSING
+    assert protocol.close_sent.code == 1011
+
+
+@pytest.mark.parametrize('kind', [bytes, bytearray, memoryview])
+def test_any_bytes_like_object_is_received(side, kind):
+    protocol = Protocol(side)
+    protocol.receive_data(kind(peer_frame(side, BINARY, b'a')))
+    assert protocol.events_received() == [Frame(Opcode.BINARY, b'a')]
+
+
+def test_bytes_that_are_freed_while_they_are_parsed_are_not_read_again(side):
+    data = bytearray(peer_frame(side, BINARY, b'x' * 4096) * 3)
+
+    class Freeing(Extension):
+        def decode(self, frame, *, max_size=None):
+            data.clear()
+            return frame
+
+    protocol = Protocol(side, max_size=None)
+    protocol.extensions = [Freeing()]
+    protocol.receive_data(data)
+    assert [frame.data for frame in protocol.events_received()] == [b'x' * 4096] * 3

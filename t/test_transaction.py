@@ -476,7 +476,7 @@ def test_the_messages_of_exceptions_name_the_value_and_the_way_out():
         ws.finish(1006)
     with pytest.raises(ValueError, match=r'124 bytes.*123'):
         ws.finish(1000, 'x' * 124)
-    with pytest.raises(ValueError, match=r'16 is no opcode'):
+    with pytest.raises(ValueError, match=r'16 is not a valid opcode'):
         ws.send(frame=(1, 0, 0, 0, 16, b''))
 
 

@@ -50,15 +50,25 @@ class OpeningProtocol(Protocol):
         available_extensions, available_subprotocols: those that this side is willing to use.
     """
 
-    def __init__(self, side: Side, state: State, max_size: Any, defer_close: bool, logger: Any) -> None:
-        Protocol.__init__(self, side, state=state, max_size=max_size, defer_close=defer_close, logger=logger)
+    def __init__(
+        self, side: Side, state: State, max_size: Any, defer_close: bool, join_fragments: bool, logger: Any
+    ) -> None:
+        Protocol.__init__(
+            self,
+            side,
+            state=state,
+            max_size=max_size,
+            defer_close=defer_close,
+            join_fragments=join_fragments,
+            logger=logger,
+        )
         self.handshake_exc: Exception | None = None
         self.origin: str | None = None
         self.subprotocol: str | None = None
         self.available_extensions: Any = None
         self.available_subprotocols: Sequence[str] | None = None
 
-    def receive_data(self, data: bytes | bytearray) -> None:
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes came from the network; then see to `data_to_send` and `events_received`.
 
         Raises:
@@ -84,12 +94,12 @@ class OpeningProtocol(Protocol):
     def _give_up(self, exc: Exception) -> None:
         """The opening failed: end TCP, and listen no more."""
         self.handshake_exc = exc
-        self._end()
-        self._discard()
+        self._send_eof()
+        self._discard_input()
 
     def _opened(self, trailing: bytes) -> None:
         """Frames from here on; the first of them may be here already."""
-        self.state = State.OPEN
+        self.open(self.extensions)
         if trailing:
             self.feed(trailing, len(trailing))
 
@@ -120,6 +130,7 @@ class ServerProtocol(OpeningProtocol):
         state: where the connection stands.
         max_size: the largest message, in bytes; None for no limit; or (message, fragment).
         defer_close: whether a close that the peer causes waits for `data_to_send`; see `Protocol`.
+        join_fragments: whether each message is one event, its fragments joined; see `Protocol`.
         logger: the logger ``pyjows.server`` by default.
     """
 
@@ -133,9 +144,10 @@ class ServerProtocol(OpeningProtocol):
         state: State = State.CONNECTING,
         max_size: int | tuple[int | None, int | None] | None = 1048576,
         defer_close: bool = False,
+        join_fragments: bool = False,
         logger: Any = None,
     ) -> None:
-        OpeningProtocol.__init__(self, Side.SERVER, state, max_size, defer_close, logger)
+        OpeningProtocol.__init__(self, Side.SERVER, state, max_size, defer_close, join_fragments, logger)
         self.origins = origins
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
@@ -279,8 +291,8 @@ class ServerProtocol(OpeningProtocol):
             return
         self.outgoing().put(response.serialize())
         self.logger.info('connection rejected (%d %s)', response.status_code, response.reason_phrase)
-        self._end()
-        self._discard()
+        self._send_eof()
+        self._discard_input()
 
     def _shake(self, data: bytes) -> None:
         try:
@@ -322,6 +334,7 @@ class ClientProtocol(OpeningProtocol):
         state: where the connection stands.
         max_size: the largest message, in bytes; None for no limit; or (message, fragment).
         defer_close: whether a close that the peer causes waits for `data_to_send`; see `Protocol`.
+        join_fragments: whether each message is one event, its fragments joined; see `Protocol`.
         logger: the logger ``pyjows.client`` by default.
 
     Attributes:
@@ -339,9 +352,10 @@ class ClientProtocol(OpeningProtocol):
         state: State = State.CONNECTING,
         max_size: int | tuple[int | None, int | None] | None = 1048576,
         defer_close: bool = False,
+        join_fragments: bool = False,
         logger: Any = None,
     ) -> None:
-        OpeningProtocol.__init__(self, Side.CLIENT, state, max_size, defer_close, logger)
+        OpeningProtocol.__init__(self, Side.CLIENT, state, max_size, defer_close, join_fragments, logger)
         self.uri = parse_url(uri) if isinstance(uri, str) else uri
         self.origin = origin
         self.available_extensions = extensions

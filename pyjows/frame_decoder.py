@@ -1,0 +1,308 @@
+"""`FrameDecoder`: bytes to frames. The base class of `Protocol`.
+
+Owns what is needed to get whole frames out of bytes that arrive in any portions: the frame that is cut by the end of a
+portion, the limits of its size, the checks of its header, and the check of its text while it arrives. Must not know
+what a frame does to a connection (states, answers, closing: `protocol.py`), nor how a header is laid out (`frames.py`).
+
+`feed` is called with the bytes. What it finds goes to four methods that `Protocol` fills in: `_frame_received` (a whole
+frame), `_part_received` (a part of a data frame, where parts are wanted), `_check_sequence` (whether a data frame may
+come now) and `_fail_violation` (the peer broke a rule).
+
+A frame that is whole in the bytes at hand is unmasked straight out of them: no buffer, no copy besides the payload.
+A frame that is cut is collected in memory of its own, and its text is checked as it arrives, so that an invalid byte
+fails the connection at once. That memory is taken in steps: a header that claims a large payload costs nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any
+
+from . import memory
+from .buffers import Receiver
+from .errors import CloseCode, PayloadTooBig, ProtocolError
+from .frames import FrameHeader, Opcode
+
+__all__ = ['FrameDecoder']
+
+# Compiled, these are C integers.
+_TEXT, _BINARY, _CLOSE, _PONG = Opcode.TEXT.value, Opcode.BINARY.value, Opcode.CLOSE.value, Opcode.PONG.value
+
+# The memory for the payload of a cut frame is taken in steps of this many bytes.
+_STEP = 1 << 20
+
+_UTF8 = codecs.getincrementaldecoder('utf-8')
+
+
+class FrameDecoder(Receiver):
+    """Finds the frames in the bytes of a peer, and checks what one frame alone can show (RFC 6455 5.2, 5.5).
+
+    Args:
+        masks: whether this side masks its frames: a client does, and its peer must not (RFC 6455 5.3).
+        max_size: the largest message in bytes, after decompression; None for no limit; or a pair of the largest
+            message and the largest frame.
+    """
+
+    def __init__(self, masks: bool, max_size: int | tuple[int | None, int | None] | None) -> None:
+        Receiver.__init__(self)
+        # What frames have to be like. Reserved bits are allowed where an extension claims them (a mask of 0x70).
+        self._masks = masks
+        self._claimed_bits = 0
+        self.max_size = max_size
+        # How they are delivered: as they are, with no rules but masking and size (`_raw`); data frames in parts
+        # (`_in_parts`); or not at all any more (`_discarding`).
+        self._raw = False
+        self._in_parts = False
+        self._discarding = False
+        # The frame that the bytes at hand end in: a header that is not complete, or the last header parsed and its
+        # payload, full steps of memory and the one that is being filled.
+        self._header = FrameHeader()
+        self._cut_header: bytearray | None = None
+        self._chunks: list[bytes] | None = None
+        self._chunk: Any = None
+        self._filled = 0
+        self._remaining = 0
+        # The message whose fragments arrive: its opcode (0: none has begun), its bytes so far, and its text decoder,
+        # with the note that the payload of a cut frame has passed it already. `Protocol` moves them on.
+        self._opcode = 0
+        self._size = 0
+        self._text_decoder: Any = None
+        self._text_checked = False
+
+    @property
+    def max_size(self) -> int | tuple[int | None, int | None] | None:
+        """The largest message in bytes, after decompression; None for no limit; or (message, frame)."""
+        message = self._max_message if self._max_message >= 0 else None
+        return message if self._max_frame < 0 else (message, self._max_frame)
+
+    @max_size.setter
+    def max_size(self, max_size: int | tuple[int | None, int | None] | None) -> None:
+        message, frame = max_size if isinstance(max_size, tuple) else (max_size, None)
+        self._max_message = -1 if message is None else message
+        self._max_frame = -1 if frame is None else frame
+
+    # What it finds, for `Protocol`
+
+    def _frame_received(self, head: int, payload: bytes) -> None:
+        """A whole frame was received: its first byte, its payload unmasked."""
+
+    def _part_received(self, head: int, part: bytes, whole: bool) -> None:
+        """A part of a data frame was received, the last one if `whole`.
+
+        The first part bears the opcode and the reserved bits of the frame, those after it bear CONT and none.
+        """
+
+    def _check_sequence(self, opcode: int, reserved: int) -> None:
+        """Raise ProtocolError if a data frame with this opcode and these reserved bits may not come now."""
+
+    def _fail_violation(self, exc: ProtocolError) -> None:
+        """The peer broke a rule."""
+
+    def _fail_internally(self, exc: BaseException) -> None:
+        """Something else than the peer failed, such as an extension or the memory: the frame is lost."""
+
+    # Reading
+
+    def feed(self, data: bytes | bytearray, n: int) -> None:
+        """`n` bytes were received, ``data[:n]``; they are valid only during the call, and must not change in it."""
+        if self._discarding:
+            return
+        p = memory.pointer(data)
+        header = self._header
+        at = 0
+        try:
+            if self._remaining or self._cut_header is not None:
+                at = self._continue_frame(p, n)
+            while at < n and not self._discarding:
+                size = header.parse(p, at, n)
+                if size == 0:
+                    self._cut_header = bytearray(memory.copied(p, at, n - at))
+                    return
+                at += size
+                head, length = header.head, header.length
+                # A whole text or binary message (0x81, 0x82) within the limits is the rule; others are checked in full.
+                if (
+                    (head != 0x82 and head != 0x81)
+                    or self._opcode
+                    or header.masked == self._masks
+                    or length > self._max_message
+                    or self._max_frame >= 0
+                ):
+                    self._check_header(head, header.masked, length)
+                if n - at < length:
+                    self._begin_frame(p, at, n)
+                    return
+                payload = memory.unmasked(p, at, length, header.key) if header.masked else memory.copied(p, at, length)
+                at += length
+                self._frame_received(head, payload)
+        except ProtocolError as exc:
+            self._fail_violation(exc)
+        except BaseException as exc:
+            self._fail_internally(exc)
+
+    def _continue_frame(self, p: Any, n: int) -> int:
+        """Continue the frame that the bytes before ended in; returns how many of the new ones belonged to it."""
+        at = 0
+        header = self._header
+        if self._cut_header is not None:
+            cut = self._cut_header
+            size = 0
+            while size == 0:
+                if at == n:
+                    return n
+                cut.append(p[at])
+                at += 1
+                size = header.parse(memory.pointer(cut), 0, len(cut))
+            self._cut_header = None
+            self._check_header(header.head, header.masked, header.length)
+            if header.length == 0:
+                self._frame_received(header.head, b'')
+                return at
+            self._begin_frame(p, at, at)
+        have = n - at
+        if have > self._remaining:
+            have = self._remaining
+        self._collect_payload(p, at, have)
+        return at + have
+
+    def _begin_frame(self, p: Any, at: int, n: int) -> None:
+        """The payload is cut: collect the part of it that is here."""
+        self._remaining = self._header.length
+        self._collect_payload(p, at, n - at)
+
+    def _collect_payload(self, p: Any, at: int, n: int) -> None:
+        """Take `n` more bytes of the payload of the cut frame."""
+        header = self._header
+        if self._in_parts and not header.head & 0x08:
+            if n:
+                self._deliver_part(p, at, n)
+            return
+        while n:
+            if self._chunk is None:
+                self._chunk = memory.blank(self._remaining if self._remaining < _STEP else _STEP)
+                self._filled = 0
+            take = len(self._chunk) - self._filled
+            if take > n:
+                take = n
+            memory.fill(self._chunk, self._filled, p, at, take, header.key if header.masked else 0)
+            if header.masked:
+                header.key = memory.rotated(header.key, take)
+            self._check_arriving_text(self._filled, take)
+            self._filled += take
+            self._remaining -= take
+            at += take
+            n -= take
+            if self._filled == len(self._chunk):
+                self._finish_chunk()
+
+    def _deliver_part(self, p: Any, at: int, n: int) -> None:
+        """Deliver `n` more bytes of the payload at once."""
+        header = self._header
+        head = header.head
+        if header.masked:
+            part = memory.unmasked(p, at, n, header.key)
+            header.key = memory.rotated(header.key, n)
+        else:
+            part = memory.copied(p, at, n)
+        self._remaining -= n
+        header.head = head & 0x80  # the parts after the first continue it
+        self._part_received(head, part, self._remaining == 0)
+
+    def _finish_chunk(self) -> None:
+        """The memory at hand is full: the frame is whole, or needs more."""
+        chunk = memory.frozen(self._chunk)
+        self._chunk = None
+        if self._remaining:
+            if self._chunks is None:
+                self._chunks = []
+            self._chunks.append(chunk)
+            return
+        if self._chunks is not None:
+            self._chunks.append(chunk)
+            chunk = b''.join(self._chunks)
+            self._chunks = None
+        self._frame_received(self._header.head, chunk)
+
+    def _discard_input(self) -> None:
+        """From now on, ignore all that is received, and keep nothing of it."""
+        self._discarding = True
+        self._cut_header = None
+        self._chunk = None
+        self._chunks = None
+        self._text_decoder = None
+        self._remaining = 0
+
+    # Checking
+
+    def _check_header(self, head: int, masked: bool, length: int) -> None:
+        """Raise ProtocolError if the header is not allowed (RFC 6455 5.1, 5.2, 5.5), or not allowed now (5.4)."""
+        if masked == self._masks:
+            raise ProtocolError(
+                'a masked frame from the server (RFC 6455 5.1 forbids it)'
+                if masked
+                else 'an unmasked frame from the client (RFC 6455 5.1 requires masking)'
+            )
+        if self._raw:
+            self._check_size(length, 0)
+            return
+        opcode = head & 0x0F
+        if head & 0x70 & ~self._claimed_bits:
+            raise ProtocolError(f'reserved bits {head >> 4 & 7:03b} with no extension that claims them (RFC 6455 5.2)')
+        if opcode >= _CLOSE:
+            if opcode > _PONG:
+                raise ProtocolError(f'unknown opcode {opcode:#x} (RFC 6455 5.2)')
+            if not head & 0x80:
+                raise ProtocolError('a fragmented control frame (RFC 6455 5.5)')
+            if length > 125:
+                raise ProtocolError(f'a control frame of {length} bytes; at most 125 are allowed (RFC 6455 5.5)')
+            if head & 0x70:
+                raise ProtocolError('reserved bits on a control frame; no extension claims them there')
+            return
+        if opcode > _BINARY:
+            raise ProtocolError(f'unknown opcode {opcode:#x} (RFC 6455 5.2)')
+        self._check_sequence(opcode, head & 0x70)
+        # Data that cannot be compressed grow a little: the extension checks the exact limit after decompression.
+        self._check_size(length - (length >> 10) - 64 if head & 0x70 else length, self._size)
+
+    def _check_size(self, length: int, before: int) -> None:
+        """Raise PayloadTooBig if a frame of `length` bytes, after `before` bytes of the same message, is too large."""
+        # Not `before + length`: in C that overflows for a length that claims to be almost 2 to the 63.
+        if self._max_message >= 0 and length > self._max_message - before:
+            size = f'{before} and {length}' if before else f'{length}'
+            raise PayloadTooBig(f'a message of {size} bytes or more; the limit is {self._max_message}')
+        if self._max_frame >= 0 and length > self._max_frame:
+            raise PayloadTooBig(f'a frame of {length} bytes; the limit is {self._max_frame}')
+
+    def _check_arriving_text(self, at: int, n: int) -> None:
+        """Check ``chunk[at:at + n]``, just received, if it is text. Compressed text cannot be checked yet."""
+        head = self._header.head
+        opcode = self._opcode if head & 0x0F == 0 else head & 0x0F
+        if opcode != _TEXT or self._claimed_bits or self._raw:
+            return
+        self._text_checked = True
+        self._decode_part(memory.copied(memory.pointer(self._chunk), at, n), False)
+
+    def _decode_part(self, part: bytes, final: bool) -> str:
+        """The next part of a text, the last one if `final`, up to its last complete character (RFC 6455 8.1)."""
+        if self._text_decoder is None:
+            self._text_decoder = _UTF8()
+        try:
+            text: str = self._text_decoder.decode(part, final)
+            # The first two bytes of an encoded surrogate are invalid already; Python's decoder waits for the third.
+            last = part[-1:]
+            if last >= b'\xa0' and self._text_decoder.getstate()[0] == b'\xed' + last:
+                self._text_decoder.decode(b'', True)
+            return text
+        except UnicodeDecodeError as exc:
+            raise _invalid_text(exc) from exc
+
+    def _decode_text(self, payload: bytes) -> str:
+        """The text of a whole message; raises ProtocolError (1007) if it is not valid UTF-8 (RFC 6455 8.1)."""
+        try:
+            return payload.decode('utf-8')
+        except UnicodeDecodeError as exc:
+            raise _invalid_text(exc) from exc
+
+
+def _invalid_text(exc: UnicodeDecodeError) -> ProtocolError:
+    return ProtocolError(f'invalid UTF-8 in a text message: {exc.reason} at byte {exc.start}', CloseCode.INVALID_DATA)
