@@ -2,7 +2,7 @@
 
     python examples/by_hand.py
 
-That is the whole of pyjows under its server and its client, and the way into any program that has its own idea of I/O.
+Server and client in pyjows work like this too; a program with its own I/O uses `WebSocket` in the same way.
 """
 
 import pyjows

@@ -3,7 +3,7 @@
 Run it and open the printed address in two windows:
 
     python examples/chat.py
-    python examples/chat.py ws://0.0.0.0:3000       # for everybody in your network
+    python examples/chat.py ws://0.0.0.0:3000       # for your whole network
 
 The page (chat.html, beside this file) and the WebSocket share one port. All messages are JSON objects with a `type`:
 
@@ -25,7 +25,7 @@ MAX_NAME, MAX_TEXT, MAX_HISTORY = 24, 2000, 200
 
 
 class Room:
-    """Who is here, and what was said. Everybody hears everything."""
+    """The members and the history. Every message goes to all members."""
 
     def __init__(self) -> None:
         self.people: dict[pyjows.WebSocket, str] = {}

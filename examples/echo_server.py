@@ -4,7 +4,7 @@
     python examples/echo_server.py 'ws://[::1]:4000'
     python examples/echo_server.py ws+unix:///tmp/echo.sock
 
-Ctrl-C stops it: whoever is still connected gets a close frame with the code 1001.
+Ctrl-C stops it: open connections get a close frame with the code 1001.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""HTTP and WebSocket on one port: a page, a health check, a socket that counts, and a polite no to everything else.
+"""HTTP and WebSocket on one port: a page, a health check, a WebSocket that counts, and 404 for everything else.
 
 python examples/http_and_ws.py
 curl -i http://127.0.0.1:3000/health
@@ -22,7 +22,7 @@ count = 0
 
 @server.on
 def request(server, req):
-    """A plain HTTP request; no answer from here is a 404."""
+    """A plain HTTP request; returning None is a 404."""
     if req.path == '/':
         return pyjows.Response.html(PAGE)
     if req.path == '/health':

@@ -1,4 +1,4 @@
-"""Stays connected: prints what it hears, and when the connection is lost, connects again after a while.
+"""Prints what it receives; when the connection is lost, connects again after a delay.
 
     python examples/reconnecting_client.py                              # to examples/timer.py, say
     python examples/reconnecting_client.py ws://127.0.0.1:4000/ 0.5     # waits half a second at most the first time

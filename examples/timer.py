@@ -1,4 +1,4 @@
-"""The server speaks first: everybody connected hears the time, once a second.
+"""The server sends the time to all connections, once a second.
 
     python examples/timer.py
     python examples/timer.py ws://127.0.0.1:4000 0.1        # ten times a second

@@ -3,7 +3,7 @@
 The hot modules are Python files that may have an extension module beside them, built from the very same text. The
 import system prefers the extension module. This file owns the way to prefer the `.py` files instead (the environment
 variable `PYJOWS_PURE=1`), the question of what was loaded, and the warning where sources hide a compiled install. It
-knows nothing of what those modules do.
+must not know what those modules do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SourceFinder(importlib.abc.MetaPathFinder):
         """The spec of the `.py` file or package `fullname`; `None` for what is not of this package.
 
         Raises `ModuleNotFoundError` for a module that has only a compiled form: it shares C types with modules that are
-        interpreted now, so letting the next finder load it would end in a stranger error.
+        interpreted now, so loading it would raise a less helpful error.
         """
         if not fullname.startswith(_PACKAGE) or path is None:
             return None

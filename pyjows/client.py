@@ -1,12 +1,12 @@
-"""`connect()`: dials a server, makes the handshake, and drives the transaction.
+"""`connect()`: connectors a server, makes the handshake, and drives the transaction.
 
-Owns the way from a URL to an open connection: its turn, the proxy, TLS, where redirects lead, and the time that all of
-it may take. Must not know what the handshake says (`handshake.py`, `proxy.py`) nor what comes after it
+Owns all steps from a URL to an open connection: the slot in the dial queue, the proxy, TLS, redirects, and the timeout
+for all of them. Must not know the content of the handshake (`handshake.py`, `proxy.py`) nor what comes after it
 (`transaction.py`).
 
-The way of one connection is a chain of callbacks that reads straight down `_Dial`: `begin`, then either `_admit` and
-`_connected`, or `_dial_proxy`, `_proxy_connected`, `_proxy_read` and `_connected`. From there on the transaction is
-driven, and tells: `answered` (it is open), `refused` (which may begin again, elsewhere), `gone`.
+The steps of one connection are a chain of callbacks that reads straight down `_Connector`: `begin`, then either
+`_admit` and `_connected`, or `_dial_proxy`, `_proxy_connected`, `_proxy_read` and `_connected`. From there on the
+stream drives the transaction, which calls back: `answered` (it is open), `refused` (a redirect begins again), `gone`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ['connect']
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-# What is meant for one server alone, and not for the one that it redirects to.
+# Headers for one server alone: they are not sent to the one that it redirects to.
 _PRIVATE = frozenset({b'authorization', b'cookie', b'host', b'proxy-authorization'})
 
-# How many connections through proxies are under way at a time (RFC 6455 4.1: "a reasonably low number").
+# How many connections through proxies are dialed at a time (RFC 6455 4.1: "a reasonably low number").
 _PROXIED = 16
 
 
@@ -60,34 +60,34 @@ def connect(
         def open(ws):
             ws.send(text='hi')
 
-    What is sent before it is open waits. What fails (name, connection, proxy, TLS, handshake) arrives as ``error``,
-    then ``finish``.
+    Messages that are sent before it is open wait. A failure (of name resolution, connection, proxy, TLS or handshake)
+    is emitted as ``error``, then ``finish``.
 
-    One connection at a time is made to one IP address (RFC 6455 4.1): the others of the same loop, which is what the
-    RFC calls a client, wait for their turn, until that one is open or has failed. Behind a proxy, where the address is
-    not known, it is one at a time to one host name, and 16 in all. One that is given up (`WebSocket.finish`) while it
-    waits, and has nothing to send, is never made: ``finish`` comes with 1006.
+    A loop dials one connection at a time to one IP address (RFC 6455 4.1): the next one waits for a slot until that one
+    is open or has failed. Through a proxy, where the address is not known, it is one at a time to one host name, and 16
+    in all. A connection that is finished (`WebSocket.finish`) while it waits for its slot, and has nothing to send, is
+    never made: ``finish`` comes with 1006.
 
     Args:
         url: ``ws://host:port/path``, ``wss://…``, or ``ws+unix:///path/of/socket:/target``.
-        ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
+        ioloop: the loop; by default the current one (`IOLoop.singleton`).
         headers: more headers for the request.
         origin: its ``Origin``, or None.
-        subprotocols: to offer, most wanted first.
-        tls: for ``wss://``, an `ssl.SSLContext`; True is the default one.
-        proxy: an HTTP proxy that knows CONNECT, ``'http://user:password@host:port'``; True (the default, as in other
-            clients) for the one that the environment names, by ``HTTPS_PROXY`` and its like, ``localhost`` and loopback
-            addresses excepted; None for the direct way.
+        subprotocols: to offer, the preferred one first.
+        tls: for ``wss://``, an `ssl.SSLContext`; True for the default one.
+        proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``; True (the default) for the one in the
+            environment (``HTTPS_PROXY`` and so on), except for ``localhost`` and loopback addresses; None for a direct
+            connection.
         max_redirects: how many redirects (301, 302, 303, 307, 308) are followed, one after the other (10); 0 for
-            none. ``Authorization`` and ``Cookie`` stay behind where the scheme, host or port changes, and nothing leads
-            from ``wss://`` to ``ws://``.
-        simultaneous: whether not to wait for a turn. For load generators, and for gateways: where a server answers one
-            upgrade only after it has itself connected to the host that the upgrade came from, in the same loop, each of
-            the two would wait for the other, until the timeout.
+            none. ``Authorization`` and ``Cookie`` are not sent on where the scheme, host or port changes, and a
+            redirect from ``wss://`` to ``ws://`` is an error.
+        simultaneous: do not wait for a slot. For load generators, and for gateways: where a server answers an upgrade
+            only after it has itself connected to the host that the upgrade came from, on the same loop, each of the two
+            would wait for the other until the timeout.
         timeout: seconds until the connection has to be open (10), the wait for its turn not counted, redirects
             included.
-        ping_interval: seconds of silence after which the server is pinged, and as many again after which it is given
-            up (20; 0 for never).
+        ping_interval: seconds of silence after which the server is pinged, and as many again after which the connection
+            is closed (20; 0 for never).
         **options: those of `WebSocket`: ``max_websocket_size``, ``compression``, ``close_timeout``.
 
     Raises:
@@ -99,7 +99,7 @@ def connect(
     headers = Headers(headers)
     ws = WebSocket(headers=headers, subprotocols=subprotocols, **options)
     ws.client_handshake(parsed, origin=origin)
-    dial = _Dial(
+    connector = _Connector(
         ws,
         IOLoop.singleton() if ioloop is None else ioloop,
         parsed,
@@ -112,12 +112,12 @@ def connect(
         timeout=timeout,
         ping_interval=ping_interval,
     )
-    dial.start()
+    connector.start()
     return ws
 
 
-class _Dial:
-    """One transaction on its way to being open, and what watches over it until its end."""
+class _Connector:
+    """Connects one transaction, and owns its timers until it is closed."""
 
     def __init__(
         self,
@@ -151,24 +151,24 @@ class _Dial:
         self.tunnel: Tunnel | None = None
         self.timer: Any = None
         self.time_left = timeout
-        self.until = 0.0
-        self.is_unwanted = False
-        self.is_answered = False
+        self.deadline = 0.0
+        self.is_cancelled = False
+        self.is_open = False
 
     def start(self) -> None:
         self.ws.await_loop(self.ioloop)
         self.begin()
         self.ws.owner = self
         self.clients = _Clients.of(self.ioloop)
-        self.clients.dials.add(self)
+        self.clients.connectors.add(self)
 
     def begin(self) -> None:
-        """Set out for `url`; raises ValueError where that is senseless, and calls nothing back before it returns."""
+        """Connect to `url`; raises ValueError for a bad proxy, and calls nothing back before it returns."""
         url = self.url
         via = choose_proxy(self.proxy, url)
         if via is not None:
             self.tunnel = Tunnel(via, url)
-            self._acquire_slot({url.host: 1, 'all that go through proxies': _PROXIED}, partial(self._dial_proxy, via))
+            self._acquire_slot({url.host: 1, 'proxied connections': _PROXIED}, partial(self._dial_proxy, via))
         else:
             where: dict[str, Any] = {'path': url.unix_path}
             if url.unix_path is None:
@@ -178,22 +178,22 @@ class _Dial:
             self.connection = self.ioloop.client(
                 self._connected, timeout=max(0.001, self.time_left), **where, **self._tls()
             )
-            self._run_clock()
+            self._start_timer()
 
-    # Its slot
+    # The slot
 
     def _admit(self, addresses: list[str], begin: Callable[[], object]) -> None:
-        """The host's addresses are known: wait until no other connection to one of them is under way."""
-        self._stop_clock()
+        """The host's addresses are known: wait until no other connection to one of them is being made."""
+        self._stop_timer()
         self._acquire_slot(dict.fromkeys(addresses, 1), begin)
 
     def _acquire_slot(self, limits: Mapping[Hashable, int], go_on: Callable[[], object]) -> None:
         def acquired() -> None:
-            self._run_clock()
+            self._start_timer()
             go_on()
 
         self.slot = self.ioloop.dial_queue.acquire({} if self.simultaneous else limits, acquired)
-        if self.is_unwanted:
+        if self.is_cancelled:
             self.given_up(self.ws)
 
     def _release_slot(self) -> None:
@@ -202,8 +202,8 @@ class _Dial:
             self.slot = None
 
     def given_up(self, ws: WebSocket) -> None:
-        """The transaction was told to finish, and has nothing else to do: it need not wait for its turn."""
-        self.is_unwanted = True
+        """`WebSocket.finish` was called with nothing waiting to be sent: stop waiting for a slot."""
+        self.is_cancelled = True
         if self.slot is not None and not self.slot.is_acquired:
             self._release_slot()
             self.ioloop.reactor.next_tick(lambda reactor: ws.dialing_failed(None))
@@ -217,7 +217,7 @@ class _Dial:
 
     def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
         if err is not None:
-            failure = type(err)(err.errno, f'no way to {self.url} by its proxy: {err.strerror}')
+            failure = type(err)(err.errno, f'could not connect to {self.url} through its proxy: {err.strerror}')
             failure.__cause__ = err
             self.ws.dialing_failed(failure)
             return
@@ -227,7 +227,7 @@ class _Dial:
         stream.write(self.tunnel.send())
 
     def _proxy_read(self, stream: Stream, data: bytes) -> None:
-        """The proxy's answer came, or a part of it."""
+        """A part of the proxy's answer came."""
         assert self.tunnel is not None
         try:
             if not self.tunnel.receive(data):
@@ -240,7 +240,7 @@ class _Dial:
             self._connected(self.ioloop, None, stream)
             return
         self.connection = self.ioloop.client(
-            self._connected, socket=stream.detach(), timeout=max(0.001, self.until - monotonic()), **self._tls()
+            self._connected, socket=stream.detach(), timeout=max(0.001, self.deadline - monotonic()), **self._tls()
         )
 
     def _proxy_gone(self, stream: Stream) -> None:
@@ -263,15 +263,15 @@ class _Dial:
         stream.start()
 
     def answered(self, ws: WebSocket) -> None:
-        """The server accepted; ``open`` is what comes next."""
-        self.is_answered = True
-        self._stop_clock()
+        """The server accepted; ``open`` is about to be emitted."""
+        self.is_open = True
+        self._stop_timer()
         self._release_slot()
         if self.ping_interval:
             self.timer = self.ioloop.reactor.recurring(self._ping, self.ping_interval)
 
     def refused(self, ws: WebSocket, exc: HandshakeError) -> bool:
-        """The server did not accept; tells whether that was a redirect, and so taken care of."""
+        """The server did not accept; returns whether that was a redirect, and is handled here."""
         if exc.status not in _REDIRECTS or 'location' not in exc.headers or not self.max_redirects:
             return False
         try:
@@ -284,35 +284,35 @@ class _Dial:
         return True
 
     def _follow(self, location: str) -> None:
-        """Go where a redirect leads; raises ValueError where that makes no sense."""
+        """Follow a redirect; raises ValueError if it is not allowed."""
         url = redirected_url(self.url, location)
         if str(url) in self.visited:
             raise ValueError(f'the redirects go in a circle, {" to ".join(self.visited)} and back')
         if len(self.visited) > self.max_redirects:
-            raise ValueError(f'it is one more than max_redirects={self.max_redirects}')
+            raise ValueError(f'there are more than max_redirects={self.max_redirects}')
         self.visited.append(str(url))
         if url.origin != self.url.origin:
             self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in _PRIVATE])
         self.url = url
         self.ws.forget().close()
-        self._stop_clock()
+        self._stop_timer()
         self._release_slot()
         self.ws.client_handshake(url, headers=self.headers, origin=self.origin)
         self.begin()
 
-    # Time, and the end
+    # Timers, and the end
 
-    def _run_clock(self) -> None:
-        self.until = monotonic() + self.time_left
-        self.timer = self.ioloop.reactor.timer(self._too_late, self.time_left)
+    def _start_timer(self) -> None:
+        self.deadline = monotonic() + self.time_left
+        self.timer = self.ioloop.reactor.timer(self._timed_out, self.time_left)
 
-    def _stop_clock(self) -> None:
+    def _stop_timer(self) -> None:
         if self.timer is not None:
             self.ioloop.reactor.remove(self.timer)
             self.timer = None
-            self.time_left = max(0.0, self.until - monotonic())
+            self.time_left = max(0.0, self.deadline - monotonic())
 
-    def _too_late(self, reactor: Any) -> None:
+    def _timed_out(self, reactor: Any) -> None:
         self.timer = None
         self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
 
@@ -324,30 +324,30 @@ class _Dial:
         if self.ws.established:
             self.ws.finish(1001)
         else:
-            self.ws.dialing_failed(HandshakeError(f'the loop was stopped before {self.url} opened'))
+            self.ws.dialing_failed(HandshakeError(f'the loop was stopped before {self.url} was open'))
 
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""
-        self._stop_clock()
+        self._stop_timer()
         self._release_slot()
         self.clients.remove(self)
-        if not self.is_answered and self.connection is not None:
+        if not self.is_open and self.connection is not None:
             stream = self.ioloop.stream(self.connection)
             if stream is not None:
                 stream.close()
             else:
-                self.ioloop.remove(self.connection)  # it is being dialed
+                self.ioloop.remove(self.connection)  # still being dialed
 
 
 class _Clients:
-    """The clients of a loop that are not gone. However many there are, one subscriber hears that the loop finishes."""
+    """The connections of a loop that are not closed, with one subscriber for all of them to the loop's ``finish``."""
 
     def __init__(self) -> None:
-        self.dials: set[_Dial] = set()
+        self.connectors: set[_Connector] = set()
 
     @classmethod
     def of(cls, ioloop: IOLoop) -> _Clients:
-        """Those that are there; where there are none, an empty set of them begins."""
+        """The set of a loop; it is made with the first connection and removed with the last."""
         for handler in ioloop.subscribers('finish'):
             clients = getattr(handler, '__self__', None)
             if isinstance(clients, cls):
@@ -356,11 +356,11 @@ class _Clients:
         ioloop.on('finish', clients.loop_finishes)
         return clients
 
-    def remove(self, dial: _Dial) -> None:
-        self.dials.discard(dial)
-        if not self.dials:
-            dial.ioloop.unsubscribe('finish', self.loop_finishes)
+    def remove(self, connector: _Connector) -> None:
+        self.connectors.discard(connector)
+        if not self.connectors:
+            connector.ioloop.unsubscribe('finish', self.loop_finishes)
 
     def loop_finishes(self, ioloop: IOLoop) -> None:
-        for dial in list(self.dials):
-            dial.loop_finishes()
+        for connector in list(self.connectors):
+            connector.loop_finishes()

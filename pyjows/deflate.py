@@ -40,7 +40,7 @@ __all__ = ['Deflate', 'PerMessageDeflate']
 
 _TAIL = b'\x00\x00\xff\xff'
 
-_WINDOW_BITS = 12  # where nobody says otherwise
+_WINDOW_BITS = 12  # the default
 _MAX_WINDOW_BITS = 15
 
 # How much is fed at a time once a message has shown a block with BFINAL set: zlib copies what follows such a block, and
@@ -89,9 +89,9 @@ class PerMessageDeflate:
             None: 12 in a server; a client leaves it to the server.
         client_max_window_bits (int | None): the client's window, likewise (7.1.2.2). A server asks for it where the
             client says that it can; a client keeps to it. None: 12.
-        level (int | None): 0, no compression, or 1, fast, to 9, small; None: what the engine thinks best, 6 in zlib.
+        level (int | None): 0, no compression, or 1, fast, to 9, small; None: the default of the engine, 6 in zlib.
         mem_level (int): memory for the compressor's tables, 1 to 9.
-        threshold (int): shorter messages (bytes) go out as they are. A fragmented message, whose length nobody knows
+        threshold (int): shorter messages (bytes) go out as they are. A fragmented message, whose length is not known
             when it begins, is always compressed.
         zlib (module | str | None): the DEFLATE engine, ``'zlib'``, ``'zlib_ng'``, ``'isal'``, or a module with the
             interface of the standard library's; None: the one named by the environment variable PYJOWS_ZLIB, else
@@ -163,7 +163,7 @@ class PerMessageDeflate:
         """
         for offer in offers:
             try:
-                client_forgets, server_forgets, client_bits, server_bits = _understand(offer, is_offer=True)
+                client_forgets, server_forgets, client_bits, server_bits = _parse_parameters(offer, is_offer=True)
             except NegotiationError:
                 continue
             client_forgets |= self.client_no_context_takeover
@@ -185,7 +185,7 @@ class PerMessageDeflate:
             NegotiationError: the answer breaks RFC 7692 section 7.1, or is not one to our offer; the connection fails
                 with 1010.
         """
-        client_forgets, server_forgets, client_bits, server_bits = _understand(answer, is_offer=False)
+        client_forgets, server_forgets, client_bits, server_bits = _parse_parameters(answer, is_offer=False)
         if self.server_no_context_takeover and not server_forgets:
             raise NegotiationError('server_no_context_takeover was asked for, and is not in the answer')
         wanted = self.server_max_window_bits or _MAX_WINDOW_BITS
@@ -281,8 +281,8 @@ class Deflate:
         self._zlib_error = zlib.error
         self._compressor: _Compressor | None = None
         self._decompressor: _Decompressor | None = None
-        self._deflating = False  # a fragmented message is on its way out
-        self._inflating = False  # the message that is on its way in is compressed
+        self._deflating = False  # a fragmented message is being sent
+        self._inflating = False  # the message that is being received is compressed
 
     def __repr__(self) -> str:
         return (
@@ -329,7 +329,7 @@ class Deflate:
 
         Raises:
             PayloadTooBig: more would come out of it.
-            ProtocolError: RSV1 on a control frame or a continuation (1002), or the data are no DEFLATE (1007).
+            ProtocolError: RSV1 on a control frame or a continuation (1002), or the data are not valid DEFLATE (1007).
         """
         fin, rsv1, rsv2, rsv3, opcode, data = frame
         if opcode >= 0x08:
@@ -374,7 +374,7 @@ class Deflate:
     def forget(self) -> None:
         """Drop the context of what we send: the next message will refer to nothing that was sent before it.
 
-        Not while a fragmented message is on its way out.
+        Not while a fragmented message is being sent.
         """
         self._compressor = None
 
@@ -383,7 +383,7 @@ class Deflate:
 
         Raises:
             PayloadTooBig: it has more than `max_size` bytes.
-            ProtocolError: `data` are no DEFLATE (1007).
+            ProtocolError: `data` are not valid DEFLATE (1007).
         """
         return self._inflate(data, max_size, True)
 
@@ -410,7 +410,7 @@ class Deflate:
                 out = self._inflate_on(out, decompressor.unused_data, limit, last)
         except self._zlib_error as exc:
             self._decompressor = None
-            raise ProtocolError(f'a compressed message is no DEFLATE: {exc}', CloseCode.INVALID_DATA) from exc
+            raise ProtocolError(f'a compressed message is not valid DEFLATE: {exc}', CloseCode.INVALID_DATA) from exc
         if limit and len(out) >= limit:
             self._decompressor = None
             raise PayloadTooBig(f'a compressed message inflates to more than the {max_size} bytes that it may have')
@@ -473,12 +473,12 @@ def _within(name: str, value: int, low: int, high: int) -> int:
 def _parameters(
     client_forgets: bool, server_forgets: bool, client_bits: int | None, server_bits: int | None
 ) -> list[Parameter]:
-    """An offer or answer in the words of the wire. `client_bits` True: without a value (in offers)."""
+    """An offer or answer as parameters. `client_bits` True: without a value (in offers)."""
     values = zip(_PARAMETERS, (client_forgets, server_forgets, client_bits, server_bits), strict=True)
     return [(name, None if value is True else str(value)) for name, value in values if value]
 
 
-def _understand(params: Sequence[Parameter], is_offer: bool) -> tuple[bool, bool, int | None, int | None]:
+def _parse_parameters(params: Sequence[Parameter], is_offer: bool) -> tuple[bool, bool, int | None, int | None]:
     """The values of `_PARAMETERS` in an offer or answer; client_max_window_bits without a value reads as 15.
 
     Raises:

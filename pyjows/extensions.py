@@ -1,10 +1,9 @@
-"""Extensions to the protocol (RFC 6455 section 9): what one is, and how the two sides agree on them.
+"""Extensions to the protocol (RFC 6455 section 9): their interface and their negotiation.
 
 An extension has two halves. An `ExtensionFactory` is what users configure: it makes a client's offers, answers them
 as a server, checks the answer as a client. Each negotiation that succeeds gives an `Extension`, which belongs to one
-connection and changes its frames: `encode` on the way out, `decode` on the way in. Both are shapes; a class that has
-the members is one, whether or not it inherits from here. permessage-deflate (`deflate.py`) is the one that comes
-along.
+connection and changes its frames: `encode` on the way out, `decode` on the way in. Both are protocols
+(`typing.Protocol`): a class needs their members, not inheritance. permessage-deflate (`deflate.py`) is included.
 
 A connection may have several, in the order in which the server's answer names them: what is sent goes through them from
 the first to the last, what is received from the last to the first (RFC 6455 9.1).
@@ -47,10 +46,10 @@ ExtensionList = list[tuple[str, list[Parameter]]]
 class Extension(Protocol):
     """One connection's negotiated extension.
 
-    A subclass overrides what it needs; what is here passes frames on unchanged.
+    A subclass overrides what it needs; these methods return frames unchanged.
 
     Attributes:
-        name: the token that stands for it on the wire.
+        name: its token in the header.
         rsv: the reserved bits that it claims, a mask of 0x40 (RSV1), 0x20 (RSV2) and 0x10 (RSV3). A frame with a bit
             that no extension claims fails the connection before it gets here. An extension that does not say sees
             them all; a bit that it leaves set fails the connection after it.
@@ -84,7 +83,7 @@ class ExtensionFactory(Protocol):
     """An extension as users configure it: the part that negotiates. One may serve any number of connections.
 
     Attributes:
-        name: the token that stands for it on the wire.
+        name: its token in the header.
     """
 
     name: str
@@ -114,8 +113,8 @@ def as_factories(compression: Any) -> list[ExtensionFactory]:
     """The extensions that the option ``compression=`` asks for.
 
     Args:
-        compression: False or None, none; True, permessage-deflate as it comes; a `PerMessageDeflate` or another
-            factory; or a list of them, the best first.
+        compression: False or None, none; True, permessage-deflate with its defaults; a `PerMessageDeflate` or
+            another factory; or a list of them, the preferred one first.
 
     Raises:
         TypeError: it is none of these.
@@ -142,7 +141,7 @@ def offer_header(factories: Iterable[ExtensionFactory]) -> str | None:
 
 
 def negotiate_server(factories: Sequence[ExtensionFactory], header: str | None) -> tuple[str | None, list[Extension]]:
-    """What a server makes of a client's offers.
+    """A server's answer to a client's offers.
 
     The extensions come in the client's order of preference, each name once, and no two that claim the same reserved
     bit: the one that comes first has it.
@@ -175,7 +174,7 @@ def negotiate_server(factories: Sequence[ExtensionFactory], header: str | None) 
 
 
 def negotiate_client(factories: Sequence[ExtensionFactory], header: str | None) -> list[Extension]:
-    """What a client makes of the server's answer.
+    """The extensions of a client after the server's answer.
 
     Args:
         factories: those that the offers came from.
@@ -223,7 +222,7 @@ _token = re.compile(_TOKEN).fullmatch
 _empty = re.compile(r'[ \t,]*+').match
 _name = re.compile(rf'({_TOKEN})').match
 _param = re.compile(rf'[ \t]*+;[ \t]*+({_TOKEN})(?:[ \t]*+=[ \t]*+(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)"))?').match
-_end = re.compile(r'[ \t]*+(?:,|\Z)').match
+_element_end = re.compile(r'[ \t]*+(?:,|\Z)').match
 _escape = re.compile(r'\\(.)')
 
 
@@ -252,7 +251,7 @@ def parse_extensions(header: str) -> ExtensionList:
                     break
             params.append((token, value))
             at = stop = param.end()
-        end = _end(header, stop)
+        end = _element_end(header, stop)
         if not name or not end:
             raise NegotiationError(
                 f'Sec-WebSocket-Extensions is malformed at {header[at : at + 80]!r}; it is a list of '
@@ -273,7 +272,7 @@ def format_extensions(extensions: Iterable[tuple[str, Iterable[Parameter]]]) -> 
     """Extensions as a ``Sec-WebSocket-Extensions`` header, the reverse of `parse_extensions`.
 
     Raises:
-        ValueError: a name or value is no token.
+        ValueError: a name or value is not a valid token.
     """
     elements = []
     for name, params in extensions:
@@ -286,7 +285,9 @@ def format_extensions(extensions: Iterable[tuple[str, Iterable[Parameter]]]) -> 
 
 def _checked(text: str) -> str:
     if not _token(text):
-        raise ValueError(f"{text!r} is no token; it may hold letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)")
+        raise ValueError(
+            f"{text!r} is not a valid token; it may hold letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)"
+        )
     return text
 
 
@@ -332,7 +333,7 @@ class PerMessageDeflate(deflate.PerMessageDeflate):
         self.extension: Deflate | None = None
 
     def __repr__(self) -> str:
-        return f'<{type(self).__name__} {self._described("client")}; {self._described("server")}>'
+        return f'<{type(self).__name__} {self._describe("client")}; {self._describe("server")}>'
 
     def accept(self, offer: str) -> bool | str | None:
         """A server's answer to one offer, ``'permessage-deflate; client_max_window_bits'``.
@@ -369,14 +370,14 @@ class PerMessageDeflate(deflate.PerMessageDeflate):
         """The parameters that a client offers."""
         words = [f'client_max_window_bits={self.client_max_window_bits}']
         words.append(f'server_max_window_bits={self.server_max_window_bits}')
-        words += [f'{side}_no_context_takeover' for side in ('client', 'server') if self._forgets(side)]
+        words += [f'{side}_no_context_takeover' for side in ('client', 'server') if self._no_context_takeover(side)]
         return '; '.join(words)
 
-    def _described(self, side: str) -> str:
+    def _describe(self, side: str) -> str:
         bits = f'{side}_max_window_bits={getattr(self, f"{side}_max_window_bits")}'
-        return f'{bits}; {side}_no_context_takeover' if self._forgets(side) else bits
+        return f'{bits}; {side}_no_context_takeover' if self._no_context_takeover(side) else bits
 
-    def _forgets(self, side: str) -> bool:
+    def _no_context_takeover(self, side: str) -> bool:
         return bool(getattr(self, f'{side}_no_context_takeover'))
 
     def _remember(self, extension: Deflate, server: bool) -> None:
@@ -388,5 +389,5 @@ class PerMessageDeflate(deflate.PerMessageDeflate):
         self.client_no_context_takeover, self.client_max_window_bits = theirs
 
 
-#: The extensions that come along, by name.
+#: The extensions that are included, by name.
 SUPPORTED_EXTENSIONS = {PerMessageDeflate.name: PerMessageDeflate}

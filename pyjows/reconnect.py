@@ -1,7 +1,7 @@
-"""`reconnect()`: connects, and connects again when the connection is lost, each time after a while.
+"""`reconnect()`: connects, and connects again after a delay when the connection is lost.
 
-Owns when there is another try, and how long to wait for it (RFC 6455 7.2.3). Must not know how a connection is made
-(`client.py`): each try is a `connect` of its own, with a `WebSocket` of its own.
+Owns the decision to try again and the delay before it (RFC 6455 7.2.3). Must not know how a connection is made
+(`client.py`): each attempt is a `connect` of its own, with a `WebSocket` of its own.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect']
 
 _log = logging.getLogger('pyjows')
 
-# The statuses below 500 that ask for another try: Request Timeout, Too Early, Too Many Requests.
-_COME_BACK = frozenset({408, 425, 429})
+# The statuses below 500 that allow another attempt: Request Timeout, Too Early, Too Many Requests.
+_RETRY_STATUSES = frozenset({408, 425, 429})
 
 
 def backoff(first: float = 5.0, longest: float = 60.0) -> Iterator[float]:
-    """The seconds to wait before one try after the other, for ever (RFC 6455 section 7.2.3).
+    """The seconds to wait before each attempt, without end (RFC 6455 section 7.2.3).
 
-    The first is chosen from 0 to `first`, so that the clients of a server that went down do not all come back at once;
-    those after it grow: twice as much each time, up to `longest`, and somewhat less by chance.
+    The first is random, from 0 to `first`, so that the clients of a server that went down do not all come back at once.
+    The next ones double each time, up to `longest`, and are shortened by up to a half at random.
 
     ::
 
@@ -41,7 +41,7 @@ def backoff(first: float = 5.0, longest: float = 60.0) -> Iterator[float]:
         ValueError: not 0 < `first` <= `longest`.
     """
     if not 0 < first <= longest:
-        raise ValueError(f'backoff({first!r}, {longest!r}): give seconds, more than 0, the longest not below the first')
+        raise ValueError(f'backoff({first!r}, {longest!r}): give seconds, 0 < first <= longest')
     return _backoff(first, longest)
 
 
@@ -54,17 +54,17 @@ def _backoff(first: float, longest: float) -> Iterator[float]:
 
 
 def is_temporary(code: int, exc: BaseException | None) -> bool:
-    """Whether a connection that ended like this is worth another try: the default of `reconnect`.
+    """Whether to connect again after a connection that ended like this: the default of `reconnect`.
 
-    It is not after a normal close (1000, or a close without a code), nor after a refusal that will be the same the next
-    time: a status of 3xx or 4xx (but 408, 425, 429), an answer that breaks the rules, a certificate that is not good.
+    False after a normal close (1000, or a close without a code) and after a refusal that would be repeated: a status of
+    3xx or 4xx (except 408, 425 and 429), an answer that breaks the protocol, a certificate that is not valid.
 
     Args:
         code: of ``finish``.
         exc: of the ``error`` before it, if the connection never opened; else None.
     """
     if isinstance(exc, HandshakeError):
-        return exc.status is None or exc.status >= 500 or exc.status in _COME_BACK
+        return exc.status is None or exc.status >= 500 or exc.status in _RETRY_STATUSES
     if exc is not None:
         return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLCertVerificationError)
     return code not in (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
@@ -78,7 +78,7 @@ def reconnect(
     retry: Callable[[int, BaseException | None], bool] = is_temporary,
     **options: Any,
 ) -> Reconnector:
-    """Connect to a server, again and again; returns the `Reconnector` at once, which begins on the loop.
+    """Connect to a server, and again after each loss; returns the `Reconnector` at once, which begins on the loop.
 
     ::
 
@@ -93,9 +93,9 @@ def reconnect(
 
     Args:
         url: as `connect` takes it.
-        ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
-        delays: makes the seconds to wait before each try; asked anew whenever a connection has opened. One that ends,
-            such as ``lambda: iter([1, 2, 4])``, limits how often it is tried.
+        ioloop: the loop; by default the current one (`IOLoop.singleton`).
+        delays: returns an iterator of the seconds to wait before each attempt; called again whenever a connection has
+            opened. A finite one, such as ``lambda: iter([1, 2, 4])``, limits the number of attempts.
         retry: ``retry(code, exc)``, whether to try again; ``lambda code, exc: True`` always does.
         **options: those of `connect`.
 
@@ -118,18 +118,19 @@ class Reconnector(LoopEmitter):
         def waiting(client, seconds):
             print(f'lost; again in {seconds:.0f} s')
 
-        client.finish(1000)                 # that was all
+        client.finish(1000)                 # close, and do not connect again
 
     Events:
         ``websocket`` ``(client, ws)``: a connection is about to be made: register the handlers of `ws`.
-        ``waiting`` ``(client, seconds)``: it ended, or did not come to be; that long until the next try.
-        ``finish`` ``(client, code, reason)``: it ended, and there is no other try; exactly once, with what the last
-            connection finished with.
-        ``error`` ``(client, exc)``: why there is no other try, or what a handler raised. Logged where nobody listens.
+        ``waiting`` ``(client, seconds)``: the connection ended, or failed; the next attempt follows in that time.
+        ``finish`` ``(client, code, reason)``: there is no further attempt; exactly once, with the code and reason
+            of the last connection.
+        ``error`` ``(client, exc)``: why there is no further attempt, or what a handler raised. Logged if there is no
+            subscriber.
 
     Attributes:
-        ws: the connection, made or in the making; None while waiting.
-        is_finished: whether there is no other try.
+        ws: the current connection, open or being made; None while waiting.
+        is_finished: whether there is no further attempt.
 
     Methods: `finish`, and those of `EventEmitter`.
     """
@@ -156,8 +157,8 @@ class Reconnector(LoopEmitter):
         self._ending = False
         self._timer: Any = None
         self._exc: BaseException | None = None
-        self._last = (int(CloseCode.ABNORMAL_CLOSURE), '')
-        # The first try begins here, so that what is malformed raises here; the handlers can subscribe only afterwards.
+        self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
+        # The first attempt begins here, so that a malformed option raises here; handlers can subscribe only afterwards.
         self.ioloop.reactor.next_tick(self._announce)
         self._dial()
         self.ioloop.on('finish', self._loop_finishes)
@@ -166,21 +167,21 @@ class Reconnector(LoopEmitter):
         return f'<Reconnector {self._name}>'
 
     def finish(self, code: int | None = None, reason: str | None = None) -> Reconnector:
-        """Close gracefully (as `WebSocket.finish` does, which see), and do not connect again; returns the client."""
+        """Close gracefully, as `WebSocket.finish` does, and do not connect again; returns the client."""
         ws = self.ws
         if ws is not None:
             ws.finish(code, reason)
         self._ending = True
         if ws is None and not self.is_finished:
             self._forget_timer()
-            self.ioloop.reactor.next_tick(self._end)
+            self.ioloop.reactor.next_tick(self._emit_finish)
         return self
 
-    # One try
+    # One attempt
 
     def _dial(self) -> None:
         ws = connect(self._url, ioloop=self.ioloop, **self._options)
-        # Before it is open, an error says why it does not open. Later ones are the handlers' own business.
+        # Before it is open, an error is the reason why it fails. Later ones come from its handlers.
         ws.on('error', self._failed)
         ws.on('open', self._opened)
         ws.on('finish', self._finished)
@@ -198,41 +199,41 @@ class Reconnector(LoopEmitter):
         exc, self._exc = self._exc, None
         self._delays = self._new_delays()
         if exc is not None:
-            self._handler_failed(exc)  # it did open: this was a handler's
+            self._handler_failed(exc)  # it did open: a handler raised this
 
     def _finished(self, ws: WebSocket, code: int, reason: str) -> None:
-        self._last = (code, reason)
+        self._last_close = (code, reason)
         ws.unsubscribe('error', self._failed)
-        self.ioloop.reactor.next_tick(self._decide)  # when everybody else has heard of it
+        self.ioloop.reactor.next_tick(self._decide)  # after all other handlers of `finish`
 
-    # And another
+    # The next attempt
 
     def _decide(self, reactor: Any) -> None:
         self.ws = None
         exc, self._exc = self._exc, None
         if self._ending:
-            self._end()
+            self._emit_finish()
             return
         try:
-            seconds = next(self._delays, None) if self._retry(self._last[0], exc) else None
+            seconds = next(self._delays, None) if self._retry(self._last_close[0], exc) else None
         except Exception as another:
             exc, seconds = another, None
         if seconds is None:
             if exc is not None:
                 self._handler_failed(exc)
-            self._end()
+            self._emit_finish()
             return
-        _log.info('%s: %s; again in %.1f s', self._name, exc or f'closed with {self._last[0]}', seconds)
-        self._timer = self.ioloop.reactor.timer(self._again, seconds)
+        _log.info('%s: %s; again in %.1f s', self._name, exc or f'closed with {self._last_close[0]}', seconds)
+        self._timer = self.ioloop.reactor.timer(self._redial, seconds)
         self._emit_safely('waiting', seconds)
 
-    def _again(self, reactor: Any) -> None:
+    def _redial(self, reactor: Any) -> None:
         self._timer = None
         try:
             self._dial()
-        except Exception as exc:  # what was right the first time is so no more: the proxy in the environment
+        except Exception as exc:  # the first call was valid: the proxy in the environment has changed
             self._handler_failed(exc)
-            self._end()
+            self._emit_finish()
         else:
             self._announce()
 
@@ -247,10 +248,10 @@ class Reconnector(LoopEmitter):
         self._ending = True
         if self.ws is None:
             self._forget_timer()
-            self.ioloop.reactor.next_tick(self._end)
+            self.ioloop.reactor.next_tick(self._emit_finish)
 
-    def _end(self, reactor: Any = None) -> None:
+    def _emit_finish(self, reactor: Any = None) -> None:
         if not self.is_finished:
             self.is_finished = True
             self.ioloop.unsubscribe('finish', self._loop_finishes)
-            self._emit_safely('finish', *self._last)
+            self._emit_safely('finish', *self._last_close)

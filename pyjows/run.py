@@ -1,6 +1,6 @@
-"""`run()`: the default loop until it is done, or until the user or the system has had enough.
+"""`run()`: runs a loop until it has nothing left to do, or until SIGINT or SIGTERM.
 
-Owns what happens on SIGINT and SIGTERM. Must not know servers or clients: they hear of it as the loop's ``finish``.
+Owns the handling of these signals. Must not know servers or clients: they subscribe to the loop's ``finish``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ __all__ = ['run', 'stop']
 def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
     """Run a loop until nothing is left to do, until `stop`, or until SIGINT or SIGTERM.
 
-    A signal stops it gracefully: no new connections, 1001 to the open ones, and at most `timeout` seconds for them to
-    be gone. A second signal stops it at once.
+    A signal stops it gracefully: no new connections, 1001 to the open ones, which have at most `timeout` seconds to
+    close. A second signal stops it at once.
 
     Args:
-        ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
+        ioloop: the loop; by default the current one (`IOLoop.singleton`).
         timeout: seconds.
 
     Raises:
-        RuntimeError: it is running already, or it rides on an asyncio loop that runs already: then there is nothing to
-        run.
+        RuntimeError: it is running already, or its asyncio loop is.
     """
     ioloop = IOLoop.singleton() if ioloop is None else ioloop
     if threading.current_thread() is not threading.main_thread():
@@ -45,5 +44,5 @@ def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
 
 
 def stop(ioloop: IOLoop | None = None) -> None:
-    """Have `run` return at once; whatever is open stays as it is."""
+    """Have `run` return at once; nothing is closed."""
     (IOLoop.singleton() if ioloop is None else ioloop).stop()

@@ -1,7 +1,7 @@
-"""`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions that come of it.
+"""`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions.
 
-Owns the connections of one server from their first byte to their last. Must not know what an upgrade request has to
-contain (`handshake.py`) nor what a WebSocket says (`transaction.py`).
+Owns the connections of one server from their first byte to their last. Must not know the content of an upgrade request
+(`handshake.py`) nor the WebSocket protocol (`transaction.py`).
 
 A connection begins as `_HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
 them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_HTTPConnection` is forgotten.
@@ -22,7 +22,7 @@ from .frames import Close
 from .handshake import Request, Response, ServerHandshake
 from .ioloop import IOLoop, LoopEmitter, Stream
 from .transaction import WebSocket
-from .url import parse_url
+from .url import format_authority, parse_url
 
 __all__ = ['Server', 'serve']
 
@@ -30,7 +30,7 @@ _log = logging.getLogger('pyjows')
 
 
 def serve(*urls: str, **options: Any) -> Server:
-    """Listen on one or more URLs; returns the `Server`, which does its work on the loop.
+    """Listen on one or more URLs; returns the `Server`, which works on the loop.
 
     ::
 
@@ -42,7 +42,7 @@ def serve(*urls: str, **options: Any) -> Server:
 
     Raises:
         ValueError: a URL is malformed.
-        OSError: it cannot be listened on.
+        OSError: the system refuses; the message names the address.
     """
     return Server(*urls, **options)
 
@@ -65,21 +65,21 @@ class Server(LoopEmitter):
             return pyjows.Response(200, {'Content-Type': 'text/html'}, PAGE)
 
     Events:
-        ``websocket`` ``(server, ws)``: a client asks for a WebSocket: look at ``ws.req``, register handlers, choose,
+        ``websocket`` ``(server, ws)``: an upgrade request: look at ``ws.req``, register handlers, choose a subprotocol,
             send, or ``ws.reject(403)``. It is accepted when all handlers have returned.
         ``request`` ``(server, req)``: a plain HTTP request. The first `Response` that a handler returns is the answer;
             404 if none does.
-        ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). With nobody subscribed it is
-        logged.
-        ``finish`` ``(server)``: it was stopped, and the last connection is gone.
+        ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). Logged if there is no
+            subscriber.
+        ``finish`` ``(server)``: it was stopped, and the last connection is closed.
 
     Args:
         *urls: ``ws://host:port`` (port 0: any free one), ``ws://[::1]:3000``, ``ws+unix:///path``, or ``wss://`` with
         `tls`.
-        ioloop: the loop; by default the one of this place (`IOLoop.singleton`).
+        ioloop: the loop; by default the current one (`IOLoop.singleton`).
         tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
         handshake_timeout: seconds that a client has to send a request (10).
-        ping_interval: seconds of silence after which a client is pinged, and as many again after which it is given up
+        ping_interval: seconds of silence after which a client is pinged, and as many again after which it is closed
             (20; 0 for never).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
         backlog: connections that the system queues before they are accepted (1024).
@@ -107,14 +107,14 @@ class Server(LoopEmitter):
         **options: Any,
     ) -> None:
         super().__init__()
-        WebSocket(**options)  # a wrong option is to be heard of now, not at the first connection
+        WebSocket(**options)  # a wrong option raises now, not at the first connection
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self._options = options
         self._handshake_timeout = handshake_timeout
         self._ping_interval = ping_interval
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
-        # A dict and no set: a broadcast goes through them in the order they came, which is how they lie in memory.
+        # A dict, not a set: a broadcast goes through them in the order in which they lie in memory.
         self._websockets: dict[WebSocket, None] = {}
         self._incoming: set[_HTTPConnection] = set()
         self._timer: Any = None
@@ -137,7 +137,7 @@ class Server(LoopEmitter):
 
     @property
     def connections(self) -> frozenset[WebSocket]:
-        """The WebSockets that are there now."""
+        """The current WebSockets."""
         return frozenset(self._websockets)
 
     @property
@@ -151,7 +151,7 @@ class Server(LoopEmitter):
         return list(self._urls)
 
     def broadcast(self, *, to: Iterable[WebSocket] | None = None, **message: Any) -> Broadcast:
-        """Send one message, ``text=``, ``binary=`` or ``json=``, to all connections, or to those given.
+        """Send one message, ``text=``, ``binary=`` or ``json=``, to all connections, or to those in `to`.
 
         It is encoded and framed once, and compressed once where the connections' settings are the same.
 
@@ -160,14 +160,14 @@ class Server(LoopEmitter):
             far behind.
 
         Raises:
-            TypeError, ValueError: the message cannot be sent to anybody.
+            TypeError, ValueError: the message is not valid.
         """
         return broadcast(list(self._websockets) if to is None else to, **message)
 
     def stop(self, code: int = 1001, reason: str = '') -> Server:
-        """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are gone.
+        """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are closed.
 
-        A peer that does not answer it is closed on after its `close_timeout`. Doing it again does nothing.
+        A connection whose peer does not answer is closed after `close_timeout`. Calling it again does nothing.
 
         Raises:
             ValueError: a bad code or reason.
@@ -190,7 +190,7 @@ class Server(LoopEmitter):
     def _listen(self, url: str, tls: ssl.SSLContext | None, backlog: int, reuse_port: bool) -> None:
         parsed = parse_url(url)
         if parsed.secure and tls is None:
-            raise ValueError(f'{url!r} wants TLS: give serve() an ssl.SSLContext with your certificate as tls=')
+            raise ValueError(f'{url!r} needs TLS: pass serve() an ssl.SSLContext with your certificate as tls=')
         where: dict[str, Any]
         if parsed.unix_path is not None:
             where = {'path': parsed.unix_path}
@@ -205,9 +205,8 @@ class Server(LoopEmitter):
         listener = self.ioloop.acceptor(acceptor)
         assert listener is not None and listener.port is not None
         port = listener.port
-        host = f'[{parsed.host}]' if ':' in parsed.host else parsed.host
         self._ports.append(port)
-        self._urls.append(f'{"wss" if parsed.secure else "ws"}://{host}:{port}')
+        self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, port)}')
 
     def _unlisten(self) -> None:
         acceptors, self._acceptors = self._acceptors, []

@@ -641,9 +641,9 @@ def test_connections_that_compress_differently_have_different_keys(option):
     'data', [b'\xff', b'\x06', hex_('f2 00 11 00 00'), b'\x00\x05\x00\x00\x00Hello', b'not deflate']
 )
 @every_engine
-def test_what_is_no_deflate_fails_with_1007(engine, data):
+def test_invalid_deflate_data_fails_with_1007(engine, data):
     _, server = pair(zlib=engine)
-    with pytest.raises(ProtocolError, match='no DEFLATE') as caught:
+    with pytest.raises(ProtocolError, match='not valid DEFLATE') as caught:
         inflate(server, data)
     assert caught.value.code == 1007
 

@@ -131,7 +131,7 @@ def test_what_websockets_reads_we_read_the_same(header):
     'extension', [('no token', []), ('foo', [('', None)]), ('foo', [('a', 'b c')]), ('foo', [('a', '')]), ('ö', [])]
 )
 def test_what_is_no_token_is_not_written(extension):
-    with pytest.raises(ValueError, match='is no token'):
+    with pytest.raises(ValueError, match='is not a valid token'):
         format_extensions([extension])
 
 
