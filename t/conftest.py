@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -116,3 +117,9 @@ def _assert_idle(loop: Any) -> None:
     if reactor is not loop:
         assert not loop.connections, f'connections left: {loop.connections}'
         assert not loop.acceptors, f'servers left: {loop.acceptors}'
+
+
+def pytest_collection_finish() -> None:
+    """Take the suite itself out of what each `gc.collect()` of a test looks through: that took half of the time."""
+    gc.collect()
+    gc.freeze()
