@@ -25,7 +25,7 @@ from .errors import (
     WebSocketError,
 )
 from .frames import Close, CloseCode, Frame, Opcode
-from .handshake import Headers, Request, Response
+from .http11 import Headers, Request, Response
 from .ioloop import IOLoop, Stream
 from .protocol import Protocol, Side, State
 from .reactor import Reactor

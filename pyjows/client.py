@@ -1,7 +1,7 @@
-"""`connect()`: connectors a server, makes the handshake, and drives the transaction.
+"""`connect()`: dials a server, makes the handshake, and drives the transaction.
 
 Owns all steps from a URL to an open connection: the slot in the dial queue, the proxy, TLS, redirects, and the timeout
-for all of them. Must not know the content of the handshake (`handshake.py`, `proxy.py`) nor what comes after it
+for all of them. Must not know the content of the handshake (`handshake/`, `proxy.py`) nor what comes after it
 (`transaction.py`).
 
 The steps of one connection are a chain of callbacks that reads straight down `_Connector`: `begin`, then either
@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from .errors import HandshakeError
-from .handshake import Headers, HeadersLike
+from .http11 import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
 from .proxy import Tunnel, choose_proxy
 from .transaction import WebSocket

@@ -2,7 +2,7 @@
 
 Owns what such a program sees: which event may be sent in which state, when a state is left, and how a message is
 streamed. Must not know how a frame looks or which may come when (`protocol.py`), nor what a handshake has to contain
-(`handshake.py`): it is a face of those two.
+(`handshake/`): it is a face of those two.
 
 Bytes are understood when their events are asked for, not when they come, and the state follows the events that were
 taken: a program that has not yet seen the peer's close frame may still send. Nothing is answered by itself. The states:
@@ -31,9 +31,16 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from . import handshake as http
+from . import http11
 from .buffers import BufferPool
-from .errors import HandshakeError, InvalidState, LocalProtocolError, ProtocolError, RemoteProtocolError
+from .errors import (
+    HandshakeError,
+    InvalidState,
+    LocalProtocolError,
+    NegotiationError,
+    ProtocolError,
+    RemoteProtocolError,
+)
 from .events import (
     AcceptConnection,
     BytesMessage,
@@ -47,8 +54,16 @@ from .events import (
     Request,
     TextMessage,
 )
-from .extensions import ExtensionList, format_extensions, parse_extensions
+from .extensions import (
+    ExtensionFactory,
+    Parameter,
+    format_extensions,
+    negotiate_client,
+    negotiate_server,
+    parse_extensions,
+)
 from .frames import Close, CloseCode, Opcode, as_bytes
+from .handshake import ClientHandshake, ServerHandshake
 from .protocol import Protocol, Side
 
 __all__ = [
@@ -445,9 +460,8 @@ class Handshake:
         self.connection: Connection | None = None
         self.waiting: list[Event] = []
         self._max_size = max_size
-        self._server: http.ServerHandshake | None = None if self.client else http.ServerHandshake()
-        self._client: http.ClientHandshake | None = None
-        self._offered: Sequence[Any] = ()
+        self._server: ServerHandshake | None = None if self.client else ServerHandshake()
+        self._client: ClientHandshake | None = None
         self._shown = 0  # bytes of a refusal's body
 
     def __repr__(self) -> str:
@@ -458,7 +472,7 @@ class Handshake:
         if self._server is None:
             raise LocalProtocolError('a client has no upgrade request to take: it sends one, a Request')
         try:
-            request = http.Request('GET', path if isinstance(path, str) else path.decode('ascii'), list(headers))
+            request = http11.Request('GET', path if isinstance(path, str) else path.decode('ascii'), list(headers))
         except (TypeError, ValueError) as exc:
             raise LocalProtocolError(str(exc)) from exc
         try:
@@ -519,16 +533,16 @@ class Handshake:
 
     # Server
 
-    def _requested(self, handshake: http.ServerHandshake, request: http.Request) -> None:
-        refusal = handshake.check(request)
+    def _requested(self, handshake: ServerHandshake, request: http11.Request) -> None:
         headers = request.headers
-        if refusal is not None:
+        try:
+            handshake.verify(request)
+        except HandshakeError as exc:
             version = headers.get('sec-websocket-version')
-            if version == '13':
-                hint = RejectConnection()
-            else:
+            hint = RejectConnection()
+            if version != '13':
                 hint = RejectConnection(426 if version else 400, [(b'Sec-WebSocket-Version', b'13')])
-            raise RemoteProtocolError(refusal.body.decode().rstrip(), hint)
+            raise RemoteProtocolError(str(exc), hint) from exc
         self.waiting.append(
             Request(
                 host=_from_idna(headers['host']),
@@ -543,19 +557,15 @@ class Handshake:
         handshake = self._answering('accepted')
         if handshake.request is None:
             raise LocalProtocolError('there is no request to accept yet: it comes as an event')
-        offers = [format_extensions([offer]) for offer in handshake.request.extensions] if event.extensions else ()
-        accepted = server_extensions_handshake(offers, event.extensions)
         data = handshake.accept(
-            headers=event.extra_headers,
-            subprotocol=event.subprotocol,
-            extensions=None if accepted is None else accepted.decode('ascii'),
+            headers=event.extra_headers, subprotocol=event.subprotocol, extensions=_factories(event.extensions)
         )
-        self._open(event.extensions, handshake.trailing_data)
+        self._open(handshake.agreed_extensions, handshake.trailing_data)
         return data
 
     def _reject(self, event: RejectConnection) -> bytes:
         handshake = self._answering('rejected')
-        data = handshake.respond(http.Response(event.status_code, event.headers), more=event.has_body)
+        data = handshake.respond(http11.Response(event.status_code, event.headers), more=event.has_body)
         self.state = _REJECTING if event.has_body else _CLOSED
         return data
 
@@ -567,7 +577,7 @@ class Handshake:
             self.state = _CLOSED
         return data
 
-    def _answering(self, how: str) -> http.ServerHandshake:
+    def _answering(self, how: str) -> ServerHandshake:
         if self._server is None:
             raise LocalProtocolError(f'a connection cannot be {how} by a client')
         if self.state is not _CONNECTING:
@@ -581,29 +591,22 @@ class Handshake:
             raise LocalProtocolError('a server sends no Request: it receives one')
         if self._client is not None:
             raise LocalProtocolError('the Request was sent already: one connection makes one')
-        offers: dict[str, str] = {}
-        for extension in event.extensions:
-            params = extension.offer()
-            if params:
-                offers[extension.name] = extension.name if params is True else f'{extension.name}; {params}'
-        self._client = http.ClientHandshake(
+        self._client = ClientHandshake(
             (event.host.encode('idna').decode('ascii'), event.target),
             headers=event.extra_headers,
             subprotocols=event.subprotocols,
-            extensions=', '.join(offers.values()) or None,
+            extensions=_factories(event.extensions),
             user_agent=None,
         )
-        self._offered = event.extensions
         return self._client.send()
 
-    def _accepted(self, handshake: http.ClientHandshake, response: http.Response) -> None:
-        accepted = [format_extensions([answer]) for answer in handshake.extensions]
-        extensions = client_extensions_handshake(accepted, self._offered)
+    def _accepted(self, handshake: ClientHandshake, response: http11.Response) -> None:
+        extensions = handshake.agreed_extensions
         self._open(extensions, handshake.trailing_data)
         headers = _others(response.headers, _SHOWN_OF_RESPONSE)
-        self.waiting.append(AcceptConnection(handshake.subprotocol, extensions, headers))
+        self.waiting.append(AcceptConnection(handshake.subprotocol, list(extensions), headers))
 
-    def _rejected(self, handshake: http.ClientHandshake, whole: bool) -> None:
+    def _rejected(self, handshake: ClientHandshake, whole: bool) -> None:
         """As much of a refusal as is here, and was not shown yet."""
         head = handshake.refusal
         if head is None:
@@ -643,16 +646,11 @@ def server_extensions_handshake(requested: Iterable[str], supported: Sequence[An
     Raises:
         RemoteProtocolError: an offer does not follow the grammar.
     """
-    accepted: dict[str, str] = {}
-    for name, params in _elements(requested):
-        for extension in supported:
-            if extension.name == name:
-                answer = extension.accept(format_extensions([(name, params)]))
-                if answer is True or answer == '':
-                    accepted[name] = name
-                elif answer:
-                    accepted[name] = f'{name}; {answer}'
-    return ', '.join(accepted.values()).encode('ascii') or None
+    try:
+        accepted, _ = negotiate_server(_factories(supported), _list_header(requested))
+    except ValueError as exc:
+        raise RemoteProtocolError(str(exc), RejectConnection()) from exc
+    return None if accepted is None else accepted.encode('ascii')
 
 
 def client_extensions_handshake(accepted: Iterable[str], supported: Sequence[Any]) -> list[Any]:
@@ -668,25 +666,50 @@ def client_extensions_handshake(accepted: Iterable[str], supported: Sequence[Any
     Raises:
         RemoteProtocolError: the server accepted what was not offered, or in a way that its rules do not allow.
     """
-    extensions: list[Any] = []
-    for name, params in _elements(accepted):
-        extension = next((extension for extension in supported if extension.name == name), None)
-        if extension is None:
-            hint = RejectConnection()
-            raise RemoteProtocolError(f'the server accepted extension {name}, which was not offered', hint)
-        try:
-            extension.finalize(format_extensions([(name, params)]))
-        except ValueError as exc:
-            raise RemoteProtocolError(str(exc), RejectConnection()) from exc
-        extensions.append(extension)
-    return extensions
-
-
-def _elements(headers: Iterable[str]) -> ExtensionList:
     try:
-        return [element for header in headers for element in parse_extensions(header)]
+        return negotiate_client(_factories(supported), _list_header(accepted))
     except ValueError as exc:
         raise RemoteProtocolError(str(exc), RejectConnection()) from exc
+
+
+class _Factory:
+    """An `ExtensionFactory` that negotiates through an object in wsproto's shape, which is the extension, too."""
+
+    def __init__(self, extension: Any) -> None:
+        self.name: str = extension.name
+        self._extension = extension
+
+    def offers(self) -> Sequence[Sequence[Parameter]]:
+        params = self._extension.offer()
+        return [self._parsed(params)] if params else []
+
+    def answer(self, offers: Sequence[Sequence[Parameter]]) -> tuple[Sequence[Parameter], Any] | None:
+        for offer in offers:
+            params = self._extension.accept(format_extensions([(self.name, offer)]))
+            if params or params == '':
+                return self._parsed(params), self._extension
+        return None
+
+    def agree(self, answer: Sequence[Parameter]) -> Any:
+        try:
+            self._extension.finalize(format_extensions([(self.name, answer)]))
+        except ValueError as exc:
+            raise NegotiationError(str(exc)) from exc
+        return self._extension
+
+    def _parsed(self, params: Any) -> Sequence[Parameter]:
+        """Parameters that are given as a string; True stands for none."""
+        return [] if params is True or not params else parse_extensions(f'{self.name}; {params}')[0][1]
+
+
+def _factories(extensions: Iterable[Any]) -> list[ExtensionFactory]:
+    return [_Factory(extension) for extension in extensions]
+
+
+def _list_header(elements: Iterable[str]) -> str | None:
+    """The header that has these elements; None for none."""
+    listed = list(elements)
+    return ', '.join(listed) if listed else None
 
 
 # Headers that have a place of their own in the event.
@@ -700,7 +723,7 @@ _SHOWN_OF_RESPONSE = (
 )
 
 
-def _others(headers: http.Headers, shown: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+def _others(headers: http11.Headers, shown: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """All headers but those in `shown`, names in lower case."""
     return [(name.lower(), value) for name, value in headers.raw if name.lower() not in shown]
 

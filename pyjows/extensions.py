@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from . import deflate
+from ._text import TOKEN, checked_token, is_token, shown
 from .deflate import Deflate, Parameter
 from .errors import NegotiationError
 from .frames import Frame
@@ -31,6 +32,8 @@ __all__ = [
     'ExtensionList',
     'Parameter',
     'PerMessageDeflate',
+    'agree_client',
+    'answer_server',
     'as_factories',
     'format_extensions',
     'negotiate_client',
@@ -156,21 +159,30 @@ def negotiate_server(factories: Sequence[ExtensionFactory], header: str | None) 
     Raises:
         NegotiationError: the header does not follow the grammar; the handshake fails with status 400 (RFC 6455 9.1).
     """
+    if header is None:
+        return None, []
+    accepted, extensions = answer_server(factories, parse_extensions(header))
+    return format_extensions(accepted) or None, extensions
+
+
+def answer_server(
+    factories: Sequence[ExtensionFactory], requested: ExtensionList
+) -> tuple[ExtensionList, list[Extension]]:
+    """`negotiate_server` for offers that are parsed already; the answer comes as a list, too."""
     accepted: ExtensionList = []
     extensions: list[Extension] = []
-    taken = 0
-    requested = [] if header is None else parse_extensions(header)
+    claimed = 0
     for name in dict.fromkeys(name for name, _ in requested):
         offers = [params for offered, params in requested if offered == name]
         for factory in factories:
             answer = factory.answer(offers) if factory.name == name else None
-            if answer is not None and not _claimed(answer[1]) & taken:
+            if answer is not None and not _claimed(answer[1]) & claimed:
                 params, extension = answer
                 accepted.append((name, list(params)))
                 extensions.append(extension)
-                taken |= _claimed(extension)
+                claimed |= _claimed(extension)
                 break
-    return format_extensions(accepted) or None, extensions
+    return accepted, extensions
 
 
 def negotiate_client(factories: Sequence[ExtensionFactory], header: str | None) -> list[Extension]:
@@ -185,15 +197,22 @@ def negotiate_client(factories: Sequence[ExtensionFactory], header: str | None) 
             reserved bit; or its parameters break the extension's rules, or the header the grammar. The connection fails
             with 1010.
     """
+    return [] if header is None else agree_client(factories, parse_extensions(header))
+
+
+def agree_client(factories: Sequence[ExtensionFactory], accepted: ExtensionList) -> list[Extension]:
+    """`negotiate_client` for an answer that is parsed already."""
     extensions: dict[str, Extension] = {}
-    taken = 0
-    for name, params in [] if header is None else parse_extensions(header):
+    claimed = 0
+    for name, params in accepted:
         if name in extensions:
-            raise NegotiationError(f'the server accepted the extension {name} twice')
+            raise NegotiationError(f'the server accepted extension {shown(name)} twice')
         extension = _agree([factory for factory in factories if factory.name == name], name, params)
-        if _claimed(extension) & taken:
-            raise NegotiationError(f'the server accepted {name} beside an extension that uses the same reserved bits')
-        taken |= _claimed(extension)
+        if _claimed(extension) & claimed:
+            raise NegotiationError(
+                f'the server accepted extension {shown(name)} together with one that uses the same reserved bits'
+            )
+        claimed |= _claimed(extension)
         extensions[name] = extension
     return list(extensions.values())
 
@@ -205,7 +224,7 @@ def _claimed(extension: Extension) -> int:
 
 def _agree(candidates: Sequence[ExtensionFactory], name: str, params: Sequence[Parameter]) -> Extension:
     """The extension of the first factory whose offer this is an answer to."""
-    failure = NegotiationError(f'the server accepted the extension {name[:80]}, which was not offered')
+    failure = NegotiationError(f'the server accepted extension {shown(name)}, which was not offered')
     for n, factory in enumerate(candidates):
         try:
             return factory.agree(params)
@@ -217,11 +236,9 @@ def _agree(candidates: Sequence[ExtensionFactory], name: str, params: Sequence[P
 # The grammar of Sec-WebSocket-Extensions (RFC 6455 9.1). White space is matched possessively, so that no input takes
 # more than time in proportion to its length.
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_token = re.compile(_TOKEN).fullmatch
 _empty = re.compile(r'[ \t,]*+').match
-_name = re.compile(rf'({_TOKEN})').match
-_param = re.compile(rf'[ \t]*+;[ \t]*+({_TOKEN})(?:[ \t]*+=[ \t]*+(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)"))?').match
+_name = re.compile(rf'({TOKEN})').match
+_param = re.compile(rf'[ \t]*+;[ \t]*+({TOKEN})(?:[ \t]*+=[ \t]*+(?:({TOKEN})|"((?:[^"\\]|\\.)*+)"))?').match
 _element_end = re.compile(r'[ \t]*+(?:,|\Z)').match
 _escape = re.compile(r'\\(.)')
 
@@ -247,14 +264,14 @@ def parse_extensions(header: str) -> ExtensionList:
             token, value, quoted = param.groups()
             if quoted is not None:
                 value = _escape.sub(r'\1', quoted)
-                if not _token(value):
+                if not is_token(value):
                     break
             params.append((token, value))
             at = stop = param.end()
         end = _element_end(header, stop)
         if not name or not end:
             raise NegotiationError(
-                f'Sec-WebSocket-Extensions is malformed at {header[at : at + 80]!r}; it is a list of '
+                f'Sec-WebSocket-Extensions is malformed at {shown(header[at:])}; it is a list of '
                 f'"name; parameter; parameter=value" with commas in between (RFC 6455 9.1)'
             )
         found.append((name[1], params))
@@ -276,19 +293,12 @@ def format_extensions(extensions: Iterable[tuple[str, Iterable[Parameter]]]) -> 
     """
     elements = []
     for name, params in extensions:
-        words = [_checked(name)]
+        words = [checked_token(name, 'extension name')]
         for param, value in params:
-            words.append(_checked(param) if value is None else f'{_checked(param)}={_checked(value)}')
+            word = checked_token(param, 'parameter name')
+            words.append(word if value is None else f'{word}={checked_token(value, "parameter value")}')
         elements.append('; '.join(words))
     return ', '.join(elements)
-
-
-def _checked(text: str) -> str:
-    if not _token(text):
-        raise ValueError(
-            f"{text!r} is not a valid token; it may hold letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)"
-        )
-    return text
 
 
 # wsproto's shape
@@ -363,7 +373,7 @@ class PerMessageDeflate(deflate.PerMessageDeflate):
         """
         elements = parse_extensions(offer)
         if len(elements) > 1:
-            raise NegotiationError(f'the server accepted the extension {self.name} twice')
+            raise NegotiationError(f'the server accepted extension {self.name!r} twice')
         self._remember(self.agree(elements[0][1]), server=False)
 
     def offer(self) -> bool | str:

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import h11
 
 from .errors import HandshakeError
-from .handshake import USER_AGENT, Headers, Response
+from .http11 import USER_AGENT, Headers, Response
 from .url import URL, format_authority, parse_url, redact
 
 __all__ = ['Tunnel', 'choose_proxy', 'parse_proxy']

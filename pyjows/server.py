@@ -1,7 +1,7 @@
 """`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions.
 
 Owns the connections of one server from their first byte to their last. Must not know the content of an upgrade request
-(`handshake.py`) nor the WebSocket protocol (`transaction.py`).
+(`handshake/`) nor the WebSocket protocol (`transaction.py`).
 
 A connection begins as `_HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
 them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_HTTPConnection` is forgotten.
@@ -19,7 +19,8 @@ from .broadcasting import Broadcast, broadcast
 from .buffers import Receiver
 from .errors import HandshakeError
 from .frames import Close
-from .handshake import Request, Response, ServerHandshake
+from .handshake import ServerHandshake
+from .http11 import Request, Response
 from .ioloop import IOLoop, LoopEmitter, Stream
 from .transaction import WebSocket
 from .url import format_authority, parse_url

@@ -60,7 +60,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _drained(self)
     cdef object _emit_resume(self)
     cdef bint _complain(self, object exc) except -1
-    cdef object _shake(self, bytes data)
+    cdef object _receive_handshake(self, bytes data)
     cdef object _set(self, str event, tuple handlers)
     cpdef object _close_began(self)
 

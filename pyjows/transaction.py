@@ -2,7 +2,7 @@
 
 Owns the handlers and what they are told: whole messages, the order of events, what happens when a handler raises. Must
 not know how a frame looks, which may come when (`protocol.py`), or what an upgrade request has to contain
-(`handshake.py`): it is a face of those two, and works with no loop and no socket.
+(`handshake/`): it is a face of those two, and works with no loop and no socket.
 
 Two objects make a connection. `TransactionCore` is what the user holds. Its `TransactionProtocol` is the state machine
 under it: what a stream (or `server_read`, `client_read`) feeds, a `Protocol` that gives whole messages to its
@@ -14,7 +14,7 @@ transaction instead of collecting frames. The way of a message reads straight do
 The two refer to each other until the end, when the protocol lets go. A method that calls the other half therefore
 takes it by a local name first: compiled, that is what keeps it alive during the call.
 
-Before the handshake is done the same bytes go to `handshake.py` instead, and what is sent waits in `_early`.
+Before the handshake is done the same bytes go to `handshake/` instead, and what is sent waits in `_early`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,16 @@ from typing import Any, Self
 from . import _json
 from .buffers import Receiver, WriteBuffer
 from .emitter import EmitterCore, EventEmitter
-from .errors import ConnectionClosed, HandshakeError, InvalidState, NegotiationError, ProtocolError
-from .extensions import Extension, as_factories, negotiate_client, negotiate_server, offer_header
+from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
+from .extensions import as_factories
 from .frames import Close, CloseCode, Frame, as_bytes, build_frame, head_byte, make_frame, parse_frame, write_frame
-from .handshake import ClientHandshake, Request, Response, ServerHandshake
+from .handshake import (
+    ClientHandshake,
+    ServerHandshake,
+    negotiation_close,
+    select_subprotocol,
+)
+from .http11 import Request, Response
 from .protocol import Protocol, Side, State
 
 __all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
@@ -82,7 +88,7 @@ class TransactionProtocol(Protocol):
         if ws is None:
             return
         if ws._handshaking:
-            ws._shake(bytes(data[:n]))
+            ws._receive_handshake(bytes(data[:n]))
         else:
             Protocol.feed(self, data, n)
 
@@ -91,7 +97,7 @@ class TransactionProtocol(Protocol):
         ws = self.ws
         if ws is not None and ws._handshaking:
             handshake = ws.handshake
-            ws._shake(b'')
+            ws._receive_handshake(b'')
             if handshake is not None and ws.handshake is not handshake:
                 return  # a redirect is followed: what ended is no connection of ours any more
         self.receive_eof()
@@ -477,7 +483,7 @@ class TransactionCore(EmitterCore):
         self.masked = True
         options = {'headers': self._headers, 'subprotocols': self._subprotocols, **options}
         if self._compression:
-            options.setdefault('extensions', offer_header(as_factories(self._compression)))
+            options.setdefault('extensions', as_factories(self._compression))
         handshake = ClientHandshake(url, **options)
         self.handshake = handshake
         self.req = handshake.request
@@ -485,14 +491,14 @@ class TransactionCore(EmitterCore):
         self._emit_resume()
         return self
 
-    def _shake(self, data: bytes) -> None:
+    def _receive_handshake(self, data: bytes) -> None:
         """Bytes of the handshake came; none of them means that no more will."""
         try:
             if isinstance(self.handshake, ClientHandshake):
                 if not data:
                     self.handshake.eof()
                 elif (response := self.handshake.receive(data)) is not None:
-                    self._answered_by(self.handshake, response)
+                    self._handshake_accepted(self.handshake, response)
             else:
                 if self.handshake is None:
                     self.handshake = ServerHandshake()
@@ -503,11 +509,7 @@ class TransactionCore(EmitterCore):
             if isinstance(self.handshake, ServerHandshake):
                 self._refuse(exc.response)
             elif self.owner is None or not self.owner.refused(self, exc):
-                self._shake_failed(exc)
-        except ProtocolError as exc:
-            failure = HandshakeError(str(exc), status=101)
-            failure.__cause__ = exc
-            self._shake_failed(failure)
+                self._handshake_failed(exc)
 
     def requested(
         self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None = None
@@ -534,14 +536,11 @@ class TransactionCore(EmitterCore):
         handshake, request = self.handshake, self.req
         assert isinstance(handshake, ServerHandshake) and request is not None
         try:
-            answer: str | None = None
-            extensions: list[Extension] = []
-            if self._compression:
-                offers = request.headers.get('sec-websocket-extensions')
-                answer, extensions = negotiate_server(as_factories(self._compression), offers)
             if self.subprotocol is None and self._subprotocols:
                 self.with_protocols(*self._subprotocols)
-            head = handshake.accept(headers=self._headers, subprotocol=self.subprotocol, extensions=answer)
+            head = handshake.accept(
+                headers=self._headers, subprotocol=self.subprotocol, extensions=as_factories(self._compression)
+            )
         except ValueError as exc:
             self._handler_failed(exc)
             if not self._answered:
@@ -549,17 +548,15 @@ class TransactionCore(EmitterCore):
             return
         self._answered = True
         self._protocol.outgoing().put(head)
-        self._establish(extensions, handshake.trailing_data)
+        self._establish(handshake.agreed_extensions, handshake.trailing_data)
 
-    def _answered_by(self, handshake: ClientHandshake, response: Response) -> None:
+    def _handshake_accepted(self, handshake: ClientHandshake, response: Response) -> None:
         """The server accepted (client)."""
-        answer = response.headers.get('sec-websocket-extensions')
-        extensions = negotiate_client(as_factories(self._compression), answer)
         self.res = response
         self.subprotocol = handshake.subprotocol
         if self.owner is not None:
             self.owner.answered(self)
-        self._establish(extensions, handshake.trailing_data)
+        self._establish(handshake.agreed_extensions, handshake.trailing_data)
 
     def _establish(self, extensions: Sequence[Any], trailing: bytes) -> None:
         """The handshake is done."""
@@ -605,43 +602,37 @@ class TransactionCore(EmitterCore):
         protocol._send_eof()
         protocol._discard_input()
 
-    def _shake_failed(self, exc: BaseException) -> None:
+    def _handshake_failed(self, exc: BaseException) -> None:
         """The server's answer is not what it has to be (client)."""
         self._complain(exc)
         protocol = self._protocol
-        if isinstance(exc.__cause__, NegotiationError) and not self._finished:
-            # The server takes the connection for open: it is told why it is not to be (RFC 6455 7.1.7, 7.4.1).
+        close = negotiation_close(exc, self.req)
+        if close is not None and not self._finished:
+            # The server takes the connection for open, and is told why it is closed (RFC 6455 7.1.7).
             self._handshaking = False
             self._early = None
             if self.owner is not None:
                 self.owner.answered(self)
             protocol.open()
-            protocol.fail(exc.__cause__.code, self._needed(exc.__cause__))
+            protocol.fail(*close)
             self._emit_resume()
             return
         protocol._discard_input()
         if protocol.stream is not None:
             protocol.stream.close()
 
-    def _needed(self, exc: NegotiationError) -> str:
-        """The reason of a 1010: the extensions that are needed (RFC 6455 7.4.1), and what is wrong with the answer."""
-        offered = dict.fromkeys(name for name, _ in self.req.extensions) if self.req is not None else ()
-        return f'needed: {", ".join(offered)}; {exc}' if offered else str(exc)
-
     def with_protocols(self, *names: str) -> str | None:
         """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
-        request = self._unanswered()
-        offered = request.subprotocols
-        self.subprotocol = next((name for name in names if name in offered), None)
+        self.subprotocol = select_subprotocol(names, self._pending_request().subprotocols)
         return self.subprotocol
 
     def with_compression(self, compression: Any = True) -> Self:
         """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction."""
-        self._unanswered()
+        self._pending_request()
         self._compression = compression
         return self
 
-    def _unanswered(self) -> Request:
+    def _pending_request(self) -> Request:
         if self.req is None or self._answered or not isinstance(self.handshake, ServerHandshake):
             raise InvalidState('this is negotiated in the request or websocket event, before the 101 is answered')
         return self.req
@@ -710,7 +701,7 @@ class TransactionCore(EmitterCore):
             if exc is None:
                 self._protocol._discard_input()
             else:
-                self._shake_failed(exc)
+                self._handshake_failed(exc)
             self.closed()
 
     def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:

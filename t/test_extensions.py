@@ -131,7 +131,7 @@ def test_what_websockets_reads_we_read_the_same(header):
     'extension', [('no token', []), ('foo', [('', None)]), ('foo', [('a', 'b c')]), ('foo', [('a', '')]), ('ö', [])]
 )
 def test_what_is_no_token_is_not_written(extension):
-    with pytest.raises(ValueError, match='is not a valid token'):
+    with pytest.raises(ValueError, match='is not a valid'):
         format_extensions([extension])
 
 
@@ -233,8 +233,8 @@ def test_a_malformed_header_fails_the_negotiation_of_both_sides():
 @pytest.mark.parametrize(
     ('answer', 'reason'),
     [
-        ('foo', 'the extension foo, which was not offered'),
-        ('x-salt; salt=1, x-salt; salt=1', 'x-salt twice'),
+        ('foo', 'extension .foo., which was not offered'),
+        ('x-salt; salt=1, x-salt; salt=1', 'x-salt. twice'),
         ('x-salt; salt=1, x-pepper; salt=2', 'the same reserved bits'),
         ('x-salt; salt=2', 'the salt is'),
         ('Permessage-Deflate', 'not offered'),

@@ -1,7 +1,7 @@
 """HTTP values of an opening handshake that can be changed before they are sent: `Headers`, `Request`, `Response`.
 
 Owns their shape, which is that of websockets' sans-I/O layer. Must not know what a valid handshake contains
-(`handshake.py`).
+(`handshake/`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
-from .. import handshake
+from .. import http11
 
 __all__ = ['Headers', 'MultipleValuesError', 'Request', 'Response', 'changeable_headers', 'changeable_response']
 
@@ -68,7 +68,7 @@ class Headers(MutableMapping[str, str]):
     def __setitem__(self, name: str, value: str) -> None:
         if isinstance(value, int):
             value = str(value)  # a Content-Length
-        handshake.Headers([(name, value)])  # raises ValueError for what must not get onto the wire
+        http11.Headers([(name, value)])  # raises ValueError for what must not get onto the wire
         self._pairs.append((name, value))
 
     def __delitem__(self, name: str) -> None:
@@ -142,13 +142,13 @@ class Response:
         return line + self.headers.serialize() + self.body
 
 
-def changeable_headers(headers: handshake.Headers) -> Headers:
+def changeable_headers(headers: http11.Headers) -> Headers:
     """Headers that were read, in the changeable form."""
     copy = Headers()
     copy._pairs = [(name.decode('ascii'), value.decode('latin-1')) for name, value in headers.raw]
     return copy
 
 
-def changeable_response(answer: handshake.Response) -> Response:
+def changeable_response(answer: http11.Response) -> Response:
     """An answer that was read, in the changeable form."""
     return Response(answer.status, answer.reason, changeable_headers(answer.headers), answer.body)

@@ -10,9 +10,9 @@ cdef class OpeningProtocol(Protocol):
     cdef public object available_extensions
     cdef public object available_subprotocols
 
-    cdef object _shake(self, bytes data)
-    cdef object _shake_eof(self)
-    cdef object _give_up(self, object exc)
+    cdef object _receive_handshake(self, bytes data)
+    cdef object _receive_handshake_eof(self)
+    cdef object _fail_handshake(self, object exc)
     cdef object _opened(self, bytes trailing)
 
 

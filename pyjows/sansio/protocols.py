@@ -1,7 +1,7 @@
 """`ServerProtocol` and `ClientProtocol`: a `Protocol` with the opening handshake in front, frame by frame.
 
 Owns the order of an opening: what is read, decided and written before the first frame, and what becomes of a connection
-whose opening fails. Must not know what a valid handshake contains (`handshake.py`), nor how frames work
+whose opening fails. Must not know what a valid handshake contains (`handshake/`), nor how frames work
 (`protocol.py`).
 
 The shape is that of websockets' sans-I/O layer, with its mutable `Request`, `Response` and `Headers`: an answer is
@@ -13,22 +13,29 @@ from __future__ import annotations
 
 import http
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any
 
-from .. import handshake
+from .. import http11
+from .._text import shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
     InvalidMessage,
     InvalidOrigin,
     InvalidState,
-    InvalidUpgrade,
     NegotiationError,
 )
-from ..extensions import ExtensionFactory, negotiate_client, negotiate_server, offer_header
-from ..handshake import ClientHandshake, ServerHandshake, accept_key, parse_subprotocols
+from ..extensions import ExtensionFactory, negotiate_server
+from ..handshake import (
+    ClientHandshake,
+    ServerHandshake,
+    parse_subprotocols,
+    refusal_for,
+    select_subprotocol,
+    switching_protocols,
+)
 from ..protocol import Protocol, Side, State
 from ..url import URL, parse_url
 from .extensions import adapted_factories
@@ -75,24 +82,24 @@ class OpeningProtocol(Protocol):
             EOFError: the end was received before.
         """
         if self._state == _CONNECTING and not self._discarding and not self.eof_received:
-            self._shake(bytes(data))
+            self._receive_handshake(bytes(data))
         else:
             Protocol.receive_data(self, data)
 
     def receive_eof(self) -> None:
         """The peer ended its half of the connection; once more is nothing new."""
         if self._state == _CONNECTING and not self._discarding and not self.eof_received:
-            self._shake_eof()
+            self._receive_handshake_eof()
         Protocol.receive_eof(self)
 
-    def _shake(self, data: bytes) -> None:
+    def _receive_handshake(self, data: bytes) -> None:
         """Bytes of the handshake came."""
 
-    def _shake_eof(self) -> None:
+    def _receive_handshake_eof(self) -> None:
         """The peer ended its half in the middle of the handshake."""
 
-    def _give_up(self, exc: Exception) -> None:
-        """The opening failed: end TCP, and listen no more."""
+    def _fail_handshake(self, exc: Exception) -> None:
+        """The opening failed: half-close TCP, and drop what still comes."""
         self.handshake_exc = exc
         self._send_eof()
         self._discard_input()
@@ -159,46 +166,27 @@ class ServerProtocol(OpeningProtocol):
         """The answer to a request: a 101, or a refusal if the request is not what it has to be; see `send_response`."""
         headers = request.headers
         try:
-            key = self._key_of(request)
+            requested = self._verified(request)
             self.origin = self.process_origin(headers)
             accepted, self.extensions = self.process_extensions(headers)
             self.subprotocol = self.process_subprotocol(headers)
-        except HandshakeError as exc:
-            return self._refusal(exc, exc.status or 400, exc.headers)
-        except NegotiationError as exc:
-            return self._refusal(exc, 400, {})
+            answer = switching_protocols(requested, subprotocol=self.subprotocol, extensions=accepted)
         except Exception as exc:
-            self.handshake_exc = exc
-            self.logger.error('opening handshake failed', exc_info=True)
-            return self.reject(500, 'Failed to open a WebSocket connection.\nSee server log for more information.\n')
+            return self._refusal(exc)
         self._accepted = True
-        answer = Headers()
-        answer['Date'] = formatdate(usegmt=True)
-        answer['Upgrade'] = 'websocket'
-        answer['Connection'] = 'Upgrade'
-        answer['Sec-WebSocket-Accept'] = accept_key(key)
-        if accepted is not None:
-            answer['Sec-WebSocket-Extensions'] = accepted
-        if self.subprotocol is not None:
-            answer['Sec-WebSocket-Protocol'] = self.subprotocol
-        return Response(101, 'Switching Protocols', answer)
+        date = ('Date', formatdate(usegmt=True))
+        return Response(answer.status, answer.reason, Headers([date, *changeable_headers(answer.headers).raw_items()]))
 
-    def _key_of(self, request: Request) -> str:
-        """The key of a request that is valid; raises HandshakeError."""
+    def _verified(self, request: Request) -> http11.Request:
+        """The request as a value that is a valid opening handshake; raises HandshakeError."""
         try:
             version = request.protocol.removeprefix('HTTP/')
             pairs = list(request.headers.raw_items())
-            asked = handshake.Request(request.method, request.path, pairs, b'', version)
+            requested = http11.Request(request.method, request.path, pairs, b'', version)
         except ValueError as exc:
             raise HandshakeError(str(exc), status=400) from exc
-        refusal = self._handshake.check(asked)
-        if refusal is not None:
-            own = {name: value for name, value in refusal.headers.items() if name not in _OF_THE_BODY}
-            kind = InvalidHeader if refusal.status == 400 and asked.http_version == '1.1' else HandshakeError
-            raise (InvalidUpgrade if refusal.status == 426 else kind)(
-                refusal.body.decode().rstrip(), status=refusal.status, headers=own
-            )
-        return asked.headers['sec-websocket-key']
+        self._handshake.verify(requested)
+        return requested
 
     def process_origin(self, headers: Headers) -> str | None:
         """The ``Origin`` of a request.
@@ -218,7 +206,7 @@ class ServerProtocol(OpeningProtocol):
                 return origin
             if isinstance(allowed, re.Pattern) and origin is not None and allowed.fullmatch(origin):
                 return origin
-        wrong = 'the Origin header is missing' if origin is None else f'the origin {origin[:80]} is not allowed'
+        wrong = 'the Origin header is missing' if origin is None else f'the origin {shown(origin)} is not allowed'
         raise InvalidOrigin(wrong, status=403)
 
     def process_extensions(self, headers: Headers) -> tuple[str | None, list[Any]]:
@@ -240,13 +228,13 @@ class ServerProtocol(OpeningProtocol):
         """
         if not self.available_subprotocols:
             return None
-        for subprotocol in self.available_subprotocols:
-            if subprotocol in subprotocols:
-                return subprotocol
-        raise NegotiationError(
-            f'no subprotocol in common: this server speaks {", ".join(self.available_subprotocols)}, '
-            f'the client {", ".join(subprotocols) or "none"}'
-        )
+        selected = select_subprotocol(self.available_subprotocols, subprotocols)
+        if selected is None:
+            raise NegotiationError(
+                f'no subprotocol in common: this server speaks {", ".join(self.available_subprotocols)}, '
+                f'the client {", ".join(subprotocols) or "none"}'
+            )
+        return selected
 
     def reject(self, status: int, text: str) -> Response:
         """An answer that refuses, with a body of plain text; see `send_response`.
@@ -263,14 +251,21 @@ class ServerProtocol(OpeningProtocol):
         headers['Content-Type'] = 'text/plain; charset=utf-8'
         return Response(known.value, known.phrase, headers, body)
 
-    def _refusal(self, exc: Exception, status: int, headers: Mapping[str, str]) -> Response:
+    def _refusal(self, exc: Exception) -> Response:
+        """The answer to a request whose handshake failed."""
         self.handshake_exc = exc
-        response = self.reject(status, f'Failed to open a WebSocket connection: {exc}.\n')
-        for name, value in headers.items():
+        refusal = refusal_for(exc)
+        text = f'Failed to open a WebSocket connection: {exc}.\n'
+        if not isinstance(exc, (HandshakeError, NegotiationError)):
+            self.logger.error('opening handshake failed', exc_info=True)
+            text = 'Failed to open a WebSocket connection.\nSee server log for more information.\n'
+        response = self.reject(refusal.status, text)
+        for name, value in refusal.headers.items():
             if name == 'connection':
                 del response.headers['Connection']
-                value += ', close'  # noqa: PLW2901
-            response.headers[name.title()] = value
+                response.headers['Connection'] = f'{value}, close'
+            elif name not in response.headers:
+                response.headers[name.title()] = value
         return response
 
     def send_response(self, response: Response) -> None:
@@ -294,22 +289,22 @@ class ServerProtocol(OpeningProtocol):
         self._send_eof()
         self._discard_input()
 
-    def _shake(self, data: bytes) -> None:
+    def _receive_handshake(self, data: bytes) -> None:
         try:
             request = self._handshake.receive(data)
         except HandshakeError as exc:
             self.outgoing().put(self._handshake.respond(exc.response))
-            self._give_up(exc)
+            self._fail_handshake(exc)
             return
         if request is not None:
             headers = changeable_headers(request.headers)
             self._collect(Request(request.target, headers, request.method, f'HTTP/{request.http_version}'))
 
-    def _shake_eof(self) -> None:
+    def _receive_handshake_eof(self) -> None:
         if self._handshake.request is None:
             failure = InvalidMessage('the connection was closed before the request was complete')
             failure.__cause__ = EOFError('stream ended')
-            self._give_up(failure)
+            self._fail_handshake(failure)
 
 
 class ClientProtocol(OpeningProtocol):
@@ -364,7 +359,7 @@ class ClientProtocol(OpeningProtocol):
         self._handshake = ClientHandshake(
             self.uri,
             subprotocols=subprotocols or (),
-            extensions=offer_header(adapted_factories(extensions)),
+            extensions=adapted_factories(extensions),
             origin=origin,
             user_agent=None,
         )
@@ -385,29 +380,22 @@ class ClientProtocol(OpeningProtocol):
         self._asked = True
         self.outgoing().put(request.serialize())
 
-    def _shake(self, data: bytes) -> None:
+    def _receive_handshake(self, data: bytes) -> None:
         if not self._asked:  # the program has written the request itself
             self._asked = True
             self._handshake.send()
         try:
             answer = self._handshake.receive(data)
-            if answer is None:
-                return
-            accepted = answer.headers.get('sec-websocket-extensions')
-            extensions = negotiate_client(adapted_factories(self.available_extensions), accepted)
         except HandshakeError as exc:
             self._refused(exc)
-        except NegotiationError as exc:
-            failure = HandshakeError(str(exc), status=101, response=answer)
-            failure.__cause__ = exc
-            self._refused(failure)
-        else:
-            self.extensions = extensions
+            return
+        if answer is not None:
+            self.extensions = self._handshake.agreed_extensions
             self.subprotocol = self._handshake.subprotocol
             self._collect(changeable_response(answer))
             self._opened(self._handshake.trailing_data)
 
-    def _shake_eof(self) -> None:
+    def _receive_handshake_eof(self) -> None:
         try:
             self._handshake.eof()
         except HandshakeError as exc:
@@ -419,7 +407,4 @@ class ClientProtocol(OpeningProtocol):
         if exc.response is not None:
             exc.response = changeable_response(exc.response)
             self._collect(exc.response)
-        self._give_up(exc)
-
-
-_OF_THE_BODY = ('content-type', 'content-length')
+        self._fail_handshake(exc)

@@ -1,0 +1,35 @@
+"""Tokens, and how a peer's text is shown in a message.
+
+Owns the two rules that every reader of headers shares: what a token is (RFC 9110 section 5.6.2), and how much of what
+a peer sent is repeated in an error. Must not know any header.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ['TOKEN', 'checked_token', 'cut', 'is_token', 'shown']
+
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+"""The pattern of a token, as part of larger ones. It is possessive: no input makes it try twice."""
+
+is_token = re.compile(TOKEN).fullmatch
+
+
+def checked_token(text: str, what: str) -> str:
+    """`text`, which is a token; ValueError, which calls it `what`, if it is not."""
+    if not is_token(text):
+        raise ValueError(
+            f"{shown(text)} is not a valid {what}: it may hold letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)"
+        )
+    return text
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """The `repr` of what a peer or a user gave, cut to `limit` characters: a peer may have sent 16 KiB."""
+    return cut(repr(value), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """`text`, of at most `limit` characters; an ellipsis says that some are missing."""
+    return text if len(text) <= limit else f'{text[: limit - 3]}...'

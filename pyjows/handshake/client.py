@@ -1,0 +1,339 @@
+"""The client's side of the opening handshake: writes the request, checks the answer (RFC 6455 section 4.1).
+
+Owns what a client asks for and which 101 it accepts, extensions included, and what the server is told otherwise. Must
+not know where the bytes go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import h11
+
+from .._text import checked_token, cut, shown
+from ..errors import (
+    HandshakeError,
+    InvalidHeader,
+    InvalidMessage,
+    InvalidState,
+    InvalidStatus,
+    InvalidUpgrade,
+    NegotiationError,
+)
+from ..extensions import (
+    Extension,
+    ExtensionFactory,
+    ExtensionList,
+    agree_client,
+    offer_header,
+    parse_extensions,
+)
+from ..http11 import USER_AGENT, Headers, HeadersLike, Request, Response, has_token
+from ..url import URL, parse_url
+from .fields import accept_key, extra_headers, generate_key, is_key, read_headers
+
+__all__ = ['ClientHandshake', 'negotiation_close']
+
+
+class ClientHandshake:
+    """The client's side: writes the request, checks the answer.
+
+    ::
+
+        handshake = ClientHandshake('ws://example.com/chat', subprotocols=['v2', 'v1'])
+        send(handshake.send())
+        response = handshake.receive(data)                  # None: not all here yet
+        if response is not None:                            # 101: frames from here on
+            print(handshake.subprotocol, handshake.trailing_data)
+
+    Args:
+        url: where to; a `str`, a `URL`, or ``(host, target)`` as they are to stand in the request.
+        headers: more headers. Host, Origin, User-Agent and Authorization replace those that would be sent otherwise.
+        subprotocols: names to offer, most wanted first.
+        extensions: the `ExtensionFactory` objects whose extensions are offered, most wanted first; or, for a caller who
+            negotiates, a ``Sec-WebSocket-Extensions`` value.
+        origin: the ``Origin`` header, or None.
+        user_agent: the ``User-Agent`` header, or None.
+        key: the ``Sec-WebSocket-Key``; by default a fresh random one.
+        max_header_size: bytes of the answer's status line and headers, 16 KiB by default.
+        max_body_size: bytes of its body that are kept if it is not a 101, 256 KiB by default.
+
+    Attributes:
+        request: the request as it is sent.
+        response: the server's 101; None before.
+        subprotocol: the one that the server chose, or None.
+        extensions: those that the server accepted, parsed.
+        agreed_extensions: the `Extension` objects of this connection that come of them; none where `extensions` was
+            given as a header value.
+        trailing_data: what came after the 101: the first frames.
+
+    Raises:
+        ValueError: an argument is malformed, or a header is one that the handshake sets.
+        TypeError: `subprotocols` is a single `str`.
+    """
+
+    __slots__ = (
+        '_body',
+        '_factories',
+        '_head',
+        '_http',
+        '_max_body_size',
+        '_max_header_size',
+        '_offered',
+        '_unread',
+        'agreed_extensions',
+        'extensions',
+        'request',
+        'response',
+        'subprotocol',
+        'trailing_data',
+    )
+
+    request: Request
+    response: Response | None
+    subprotocol: str | None
+    extensions: ExtensionList
+    agreed_extensions: list[Extension]
+    trailing_data: bytes
+
+    def __init__(
+        self,
+        url: str | URL | tuple[str, str],
+        *,
+        headers: HeadersLike = (),
+        subprotocols: Sequence[str] = (),
+        extensions: Sequence[ExtensionFactory] | str | None = None,
+        origin: str | None = None,
+        user_agent: str | None = USER_AGENT,
+        key: str | None = None,
+        max_header_size: int = 16384,
+        max_body_size: int = 262144,
+    ) -> None:
+        authorization = None
+        if isinstance(url, tuple):
+            host, target = url
+        else:
+            url = parse_url(url) if isinstance(url, str) else url
+            host, target, authorization = url.host_header, url.target, url.authorization
+        if key is None:
+            key = generate_key()
+        elif not is_key(key):
+            raise ValueError(
+                f'{shown(key)} is not a valid Sec-WebSocket-Key: it has to be 16 bytes in base64, as generate_key() '
+                'returns'
+            )
+        if isinstance(subprotocols, str):
+            raise TypeError(f'subprotocols is a list of names, not the str {subprotocols!r}: write [{subprotocols!r}]')
+        extra = extra_headers(headers, 'subprotocols=, extensions= or key=')
+        self._factories: Sequence[ExtensionFactory] | None = None
+        if extensions is not None and not isinstance(extensions, str):
+            self._factories = extensions
+            extensions = offer_header(extensions)
+        fields: list[tuple[str | bytes, str | bytes | None]] = [
+            ('Host', host),
+            ('Upgrade', 'websocket'),
+            ('Connection', 'Upgrade'),
+            ('Sec-WebSocket-Key', key),
+            ('Sec-WebSocket-Version', '13'),
+            ('Sec-WebSocket-Protocol', _offer_subprotocols(subprotocols)),
+            ('Sec-WebSocket-Extensions', extensions or None),
+            ('Origin', origin),
+            ('User-Agent', user_agent),
+            ('Authorization', authorization),
+        ]
+        self._offered = frozenset(name for name, _ in parse_extensions(extensions)) if extensions else frozenset()
+        wanted = [(name, value) for name, value in fields if value is not None and name not in extra]
+        self.request = Request('GET', target, Headers([*wanted, *extra.raw]))
+        self.response = None
+        self.subprotocol = None
+        self.extensions = []
+        self.agreed_extensions = []
+        self.trailing_data = b''
+        self._http: h11.Connection | None = h11.Connection(h11.CLIENT, max_header_size)
+        self._max_header_size = max_header_size
+        self._max_body_size = max_body_size
+        self._head: Response | None = None  # an answer other than 101, while its body is still coming
+        self._body = bytearray()
+        self._unread = 0
+
+    @property
+    def refusal(self) -> Response | None:
+        """An answer other than 101, with as much of its body as has come; None before its head has come."""
+        head = self._head
+        return None if head is None else Response(head.status, head.headers, bytes(self._body), head.reason)
+
+    def send(self) -> bytes:
+        """The request as bytes. InvalidState the second time."""
+        http = self._http
+        if http is None or http.our_state is not h11.IDLE:
+            raise InvalidState('the request has been sent already: one handshake makes one request')
+        request = self.request
+        event = h11.Request(method=request.method, target=request.target, headers=request.headers.raw)
+        return http.send(event) + http.send(h11.EndOfMessage())
+
+    def receive(self, data: bytes) -> Response | None:
+        """Takes bytes as they come from the socket.
+
+        Returns:
+            The 101, once it has come whole and passes every check of RFC 6455 section 4.1; None as long as more is
+            needed. Informational answers ahead of it are skipped.
+
+        Raises:
+            HandshakeError: any other answer (after its body has come, or `max_body_size` of it), with `status`,
+                `headers` and `body`; a redirect is one too, its target is ``error.headers['location']``. Or an answer
+                that is not valid HTTP (`status` None), or a 101 that breaks the rules; where it is the extensions that
+                could not be agreed on, its cause is a `NegotiationError`.
+            InvalidState: the handshake has succeeded: further bytes are frames.
+        """
+        if self.response is not None:
+            raise InvalidState('the handshake is over: what comes now are frames')
+        http = self._http
+        if not data or http is None:
+            return None
+        http.receive_data(data)
+        self._unread += len(data)
+        return self._read(http)
+
+    def eof(self) -> None:
+        """Takes the end of what the server sends, which may also end an answer's body.
+
+        Raises:
+            HandshakeError: the handshake was not over; with the answer, as far as it came.
+        """
+        http = self._http
+        if http is None:
+            return
+        http.receive_data(b'')
+        self._read(http)
+        self._fail('the connection was closed before the server answered the handshake')
+
+    def _read(self, http: h11.Connection) -> Response | None:
+        try:
+            while True:
+                event = http.next_event()
+                if isinstance(event, (h11.InformationalResponse, h11.Response)):
+                    unread = len(http.trailing_data[0])
+                    size, self._unread = self._unread - unread, unread
+                    if size > self._max_header_size:
+                        self._fail(f"the answer's headers have {size} bytes; {self._max_header_size} are allowed")
+                    reason = event.reason.decode('latin-1')
+                    head = Response(event.status_code, read_headers(event), b'', reason)
+                    if head.status == 101:
+                        if event.http_version < b'1.1':
+                            version = event.http_version.decode()
+                            self._fail(f'the server answered 101 in HTTP/{version}; that status needs HTTP/1.1', head)
+                        self._check(head)
+                        self.trailing_data = bytes(http.trailing_data[0])
+                        self._http = None
+                        self.response = head
+                        return head
+                    if head.status >= 200:
+                        self._head = head
+                elif isinstance(event, h11.Data):
+                    self._body += event.data
+                    if len(self._body) >= self._max_body_size:
+                        del self._body[self._max_body_size :]
+                        self._fail_with_answer()
+                elif isinstance(event, h11.EndOfMessage):
+                    self._fail_with_answer()
+                else:
+                    return None
+        except h11.RemoteProtocolError as exc:
+            if self._head is not None:
+                self._fail_with_answer()  # the body is incomplete, but status and headers are there
+            if http.trailing_data[1]:
+                self._fail('the connection was closed before the server answered the handshake')
+            if exc.error_status_hint == 431:
+                self._fail(f"the answer's status line or headers are longer than {self._max_header_size} bytes")
+            self._fail(f'the server did not answer in HTTP/1.1: {cut(str(exc), 160)}')
+
+    def _check(self, answer: Response) -> None:
+        """RFC 6455 section 4.1, what the client must check in a 101."""
+        headers = answer.headers
+        upgrade = headers.get('upgrade')
+        if upgrade is None or upgrade.lower() != 'websocket':
+            wrong = f'the server\'s Upgrade header has to be "websocket", it is {shown(upgrade)}'
+            self._fail(wrong, answer, InvalidUpgrade)
+        connection = headers.get('connection')
+        if not has_token(connection, 'upgrade'):
+            wrong = f'the server\'s Connection header has to name "Upgrade", it is {shown(connection)}'
+            self._fail(wrong, answer, InvalidUpgrade)
+        wanted = accept_key(self.request.headers['sec-websocket-key'])
+        if headers.get_all('sec-websocket-accept') != [wanted]:
+            got = shown(headers.get('sec-websocket-accept'))
+            self._fail(
+                f"the server's Sec-WebSocket-Accept does not answer our key: it has to be {wanted!r}, it is {got}",
+                answer,
+                InvalidHeader,
+            )
+        chosen = headers.get('sec-websocket-protocol')
+        if chosen is not None and chosen not in self.request.subprotocols:
+            offered = list(self.request.subprotocols)
+            self._fail(
+                f'the server chose subprotocol {shown(chosen)}, which was not offered; offered: {offered!r}', answer
+            )
+        self._agree(answer, headers.get('sec-websocket-extensions'))
+        self.subprotocol = chosen
+
+    def _agree(self, answer: Response, header: str | None) -> None:
+        """The extensions that the server accepted (RFC 6455 section 9.1)."""
+        try:
+            accepted = [] if header is None else parse_extensions(header)
+            if self._factories is not None:
+                self.agreed_extensions = agree_client(self._factories, accepted)
+            else:
+                for name, _ in accepted:
+                    if name not in self._offered:
+                        raise NegotiationError(f'the server accepted extension {shown(name)}, which was not offered')
+        except NegotiationError as exc:
+            self._fail(str(exc), answer, cause=exc)
+        self.extensions = accepted
+
+    def _fail_with_answer(self) -> NoReturn:
+        head = self._head
+        assert head is not None
+        phrase = f' {head.reason}' if head.reason else ''
+        where = f' (to {shown(head.headers["location"])})' if 'location' in head.headers else ''
+        message = f'the server answered {head.status}{phrase}{where} instead of 101 Switching Protocols'
+        self._fail(message, Response(head.status, head.headers, bytes(self._body), head.reason))
+
+    def _fail(
+        self,
+        message: str,
+        answer: Response | None = None,
+        kind: type[HandshakeError] = HandshakeError,
+        cause: NegotiationError | None = None,
+    ) -> NoReturn:
+        self._http = None
+        if answer is None:
+            raise InvalidMessage(message)
+        if answer.status != 101:
+            kind = InvalidStatus
+        raise kind(message, status=answer.status, headers=answer.headers, body=answer.body, response=answer) from cause
+
+
+def negotiation_close(exc: BaseException, request: Request | None) -> tuple[int, str] | None:
+    """What a client tells a server whose 101 it cannot use (RFC 6455 sections 7.1.7 and 7.4.1).
+
+    Args:
+        exc: why the handshake failed.
+        request: the request of the client.
+
+    Returns:
+        The code and the reason of the close frame: 1010, with the extensions that were offered, where the extensions
+        could not be agreed on. None for all other failures, where the connection is closed without a frame.
+    """
+    cause = exc.__cause__
+    if not isinstance(cause, NegotiationError):
+        return None
+    offered = dict.fromkeys(name for name, _ in request.extensions) if request is not None else ()
+    return cause.code, f'needed: {", ".join(offered)}; {cause}' if offered else str(cause)
+
+
+def _offer_subprotocols(names: Sequence[str]) -> str | None:
+    for name in names:
+        checked_token(name, 'subprotocol name')
+    if len(set(names)) != len(names):
+        raise ValueError(f'a subprotocol may be offered only once: {list(names)!r} (RFC 6455 4.1)')
+    return ', '.join(names) or None
