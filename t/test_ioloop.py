@@ -987,6 +987,47 @@ def test_large_messages_pass_through_tls_both_ways(
     assert got == data
 
 
+@pytest.mark.parametrize('size', [1_000_000, 3_000_000])  # below and above the high water mark
+def test_a_tls_stream_reads_on_and_rests_after_a_blocked_write(
+    ioloop: IOLoop, dial: Any, run_until: Until, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, size: int
+) -> None:
+    accepted: list[Stream] = []
+    heard = bytearray()
+
+    @ioloop.server(address='127.0.0.1', tls=server_tls)
+    def server(loop: IOLoop, stream: Stream, id: str) -> None:
+        accepted.append(stream)
+        stream.paces_reading = True
+        stream.on('read', lambda stream, data: heard.extend(data))
+
+    client = dial(ioloop, port=ioloop.ports[0], tls=client_tls)
+    run_until(ioloop, lambda: accepted)
+    for end in (client, accepted[0]):
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.socket.setsockopt(socket.SOL_SOCKET, option, 65536)
+    client.stop()
+    accepted[0].write(bytes(size)).flush()
+    assert accepted[0].is_writing
+    client.write(b'while it is blocked ')
+    for _ in range(20):
+        ioloop.next_tick(lambda loop: None)
+        ioloop.one_tick()
+    assert bool(heard) == (size < accepted[0].high_water_mark)
+    got = collect(client)
+    client.start()
+    run_until(ioloop, lambda: len(got) == size and not accepted[0].is_writing)
+    client.write(b'and afterwards')
+    run_until(ioloop, lambda: heard == b'while it is blocked and afterwards')
+
+    events = 0
+    late: list[IOLoop] = []
+    ioloop.timer(late.append, 0.3)
+    while not late:
+        ioloop.one_tick()  # ends with the first event
+        events += 1
+    assert events < 10, 'it woke up again and again with nothing to do'
+
+
 def test_a_blocking_tls_client_is_served(
     ioloop: IOLoop, echo: Any, run_until: Until, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:

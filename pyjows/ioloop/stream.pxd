@@ -68,3 +68,4 @@ cdef class StreamCore(Handle):
     cdef object _close_socket(self)
     cdef object _notify_loop(self)
     cdef object _update_watch(self)
+    cdef object _watch(self, bint reads, bint writes)

@@ -400,12 +400,15 @@ class StreamCore(Handle):
         """Tell the reactor which readiness is wanted now."""
         if self._closed:
             return
-        reactor = self.loop_data.reactor
         if not self._is_registered:
             self._is_registered = True
-            reactor.io(self.fd, self)
+            self.loop_data.reactor.io(self.fd, self)
         self._write_watched = self._write_blocked
-        reactor.watch(self.fd, self._reading and not self._read_paused, self._write_blocked)
+        self._watch(self._reading and not self._read_paused, self._write_blocked)
+
+    def _watch(self, reads: bool, writes: bool) -> None:
+        """Watch for the readiness that reading and writing need."""
+        self.loop_data.reactor.watch(self.fd, reads, writes)
 
     def _spawner(self) -> Any:
         return self.loop_data.reactor

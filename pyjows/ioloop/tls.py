@@ -203,19 +203,12 @@ class TLSStreamCore(StreamCore):
         except (OSError, ValueError):
             pass  # close_notify sent, the peer's is pending; or the transport is gone
 
-    def _update_watch(self) -> None:
-        """Tell the reactor what is wanted now."""
-        if self._closed:
-            return
-        reactor = self.loop_data.reactor
-        if not self._is_registered:
-            self._is_registered = True
-            reactor.io(self.fd, self)
-        reads = self._reading and not self._read_paused
-        reactor.watch(
+    def _watch(self, reads: bool, writes: bool) -> None:
+        """Watch for the readiness that reading and writing need; TLS may need the other one for either."""
+        self.loop_data.reactor.watch(
             self.fd,
-            (reads and not self._read_waits_for_writing) or (self._write_blocked and self._write_waits_for_reading),
-            (self._write_blocked and not self._write_waits_for_reading) or (reads and self._read_waits_for_writing),
+            (reads and not self._read_waits_for_writing) or (writes and self._write_waits_for_reading),
+            (writes and not self._write_waits_for_reading) or (reads and self._read_waits_for_writing),
         )
 
 
