@@ -172,13 +172,15 @@ def answer_server(
     accepted: ExtensionList = []
     extensions: list[Extension] = []
     claimed = 0
-    for name in dict.fromkeys(name for name, _ in requested):
-        offers = [params for offered, params in requested if offered == name]
+    offers_by_name: dict[str, list[list[Parameter]]] = {}
+    for name, params in requested:
+        offers_by_name.setdefault(name, []).append(params)
+    for name, offers in offers_by_name.items():
         for factory in factories:
             answer = factory.answer(offers) if factory.name == name else None
             if answer is not None and not _claimed(answer[1]) & claimed:
-                params, extension = answer
-                accepted.append((name, list(params)))
+                answered, extension = answer
+                accepted.append((name, list(answered)))
                 extensions.append(extension)
                 claimed |= _claimed(extension)
                 break
@@ -236,6 +238,10 @@ def _agree(candidates: Sequence[ExtensionFactory], name: str, params: Sequence[P
 # The grammar of Sec-WebSocket-Extensions (RFC 6455 9.1). White space is matched possessively, so that no input takes
 # more than time in proportion to its length.
 
+# Names and parameters in one header: ten times what the extensions that exist could use. Reading more would let 16 KiB of
+# header cost more than the rest of the connection.
+_MAX_WORDS = 256
+
 _empty = re.compile(r'[ \t,]*+').match
 _name = re.compile(rf'({TOKEN})').match
 _param = re.compile(rf'[ \t]*+;[ \t]*+({TOKEN})(?:[ \t]*+=[ \t]*+(?:({TOKEN})|"((?:[^"\\]|\\.)*+)"))?').match
@@ -252,15 +258,18 @@ def parse_extensions(header: str) -> ExtensionList:
     Quoted values come without their quotes. Empty elements of the list are skipped (RFC 9110 5.6.1).
 
     Raises:
-        NegotiationError: it does not follow the grammar, or names no extension.
+        NegotiationError: it does not follow the grammar, names no extension, or has more than 256 names and parameters.
     """
     found: ExtensionList = []
+    words = 0
     at = _span(_empty(header, 0))
     while at < len(header):
         name = _name(header, at)
         params: list[Parameter] = []
         at = stop = name.end() if name else at
-        while name and (param := _param(header, stop)):
+        words += 1
+        while words <= _MAX_WORDS and name and (param := _param(header, stop)):
+            words += 1
             token, value, quoted = param.groups()
             if quoted is not None:
                 value = _escape.sub(r'\1', quoted)
@@ -268,6 +277,8 @@ def parse_extensions(header: str) -> ExtensionList:
                     break
             params.append((token, value))
             at = stop = param.end()
+        if words > _MAX_WORDS:
+            raise NegotiationError(f'Sec-WebSocket-Extensions has more than {_MAX_WORDS} names and parameters')
         end = _element_end(header, stop)
         if not name or not end:
             raise NegotiationError(

@@ -9,6 +9,7 @@ from pyjows.errors import NegotiationError
 from pyjows.extensions import (
     Extension,
     PerMessageDeflate,
+    answer_server,
     as_factories,
     format_extensions,
     negotiate_client,
@@ -221,6 +222,36 @@ def test_of_two_extensions_with_the_same_reserved_bit_the_client_s_first_wins():
     answer, [extension] = negotiate_server(factories, 'x-pepper; salt=9, x-salt; salt=8')
     assert answer == 'x-pepper; salt=9'
     assert extension.salt == 9
+
+
+class CountedName(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        CountedName.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_the_work_of_a_negotiation_grows_with_the_number_of_offers_and_not_with_its_square():
+    offers = [(CountedName(f'x-{n}'), []) for n in range(200)]
+    CountedName.compared = 0
+    assert answer_server([deflate.PerMessageDeflate(), Salt()], [*offers, ('x-salt', [('salt', '1')])])[0] == [
+        ('x-salt', [('salt', '1')])
+    ]
+    assert CountedName.compared <= 4 * len(offers)
+
+
+@pytest.mark.parametrize('header', [', '.join(f'x{n}' for n in range(257)), 'x' + '; a' * 256, 'x; a=1, ' * 129])
+def test_a_header_with_more_than_256_names_and_parameters_is_refused(header):
+    with pytest.raises(NegotiationError, match='more than 256 names and parameters'):
+        negotiate_server([deflate.PerMessageDeflate()], header)
+
+
+def test_a_header_with_256_names_and_parameters_is_read():
+    assert len(parse_extensions('x; a, ' * 128)) == 128
 
 
 def test_a_malformed_header_fails_the_negotiation_of_both_sides():

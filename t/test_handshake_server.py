@@ -353,6 +353,7 @@ def test_every_spelling_that_the_rfc_allows_is_accepted(request_: bytes) -> None
         (upgrade('Connection: keep-alive', without='Connection'), 400, "'keep-alive'"),
         (upgrade('Connection: upgraded', without='Connection'), 400, "'upgraded'"),
         (upgrade(without='Sec-WebSocket-Key'), 400, 'Sec-WebSocket-Key header is missing'),
+        (upgrade('Sec-WebSocket-Extensions: ' + 'a,' * 5000), 400, 'more than 256 names'),
         (upgrade(f'Sec-WebSocket-Key: {KEY}'), 400, 'more than one Sec-WebSocket-Key'),
         (upgrade('Sec-WebSocket-Key:', without='Sec-WebSocket-Key'), 400, 'not 16 bytes'),
         (upgrade('Sec-WebSocket-Key: YWJj', without='Sec-WebSocket-Key'), 400, "'YWJj'"),
