@@ -12,3 +12,5 @@ cdef class EmitterCore:
 
     cdef object _set(self, str event, tuple handlers)
     cdef object _returned(self, object result)
+    cpdef bint _emit_error(self, object exc) except -1
+    cdef object _log_error(self, object exc)

@@ -1,6 +1,7 @@
 """`EventEmitter`: pyee's interface, with the calling conventions of Mojolicious.
 
-Owns the subscribers of events, and calling them. Must not know what any event means.
+Owns the subscribers of events, calling them, and what happens to the exceptions that they raise. Must not know what any
+event means, nor which loop runs a coroutine: that is a `_spawner`.
 
 Every object of pyjows that has events is an `EventEmitter`. Handlers get the emitter as their first argument, so that
 one function can serve many emitters. The subscribers of an event are one immutable tuple, replaced as a whole when one
@@ -13,8 +14,8 @@ that `isinstance(ws, pyee.EventEmitter)` holds and pyee's own names work.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -23,9 +24,11 @@ from typing import Any, TypeVar, cast, overload
 
 import pyee
 
-__all__ = ['EmitterCore', 'EventEmitter']
+__all__ = ['EmitterCore', 'EventEmitter', 'set_default_spawner']
 
 Handler = TypeVar('Handler', bound=Callable[..., Any])
+
+_log = logging.getLogger('pyjows')
 
 # Subscribing is rare and short: one lock serves all emitters and costs an idle connection nothing.
 _LOCK = threading.RLock()
@@ -212,6 +215,42 @@ class EmitterCore:
                 self._returned(result)
         return True
 
+    def _emit_safely(self, event: str, *args: Any) -> None:
+        """Emit an event; what a handler raises becomes ``error``, and does not keep the next one from being called."""
+        for handler in self._events.get(event, ()):
+            try:
+                result = handler(self, *args)
+                if result is not None:
+                    self._returned(result)
+            except BaseException as exc:
+                self._handler_failed(exc)
+
+    def _emit_error(self, exc: BaseException) -> bool:
+        """Emit ``error``, or log the exception; tells whether ``error`` had handlers and none of them raised."""
+        handlers = self._events.get('error')
+        if handlers is None:
+            self._log_error(exc)
+            return False
+        handled = True
+        for handler in handlers:
+            try:
+                result = handler(self, exc)
+                if result is not None:
+                    self._returned(result)
+            except BaseException as another:
+                self._log_error(another)
+                handled = False
+                if not isinstance(another, Exception):
+                    self._raise_later(another)
+        return handled
+
+    def _raise_later(self, exc: BaseException) -> None:
+        """Raise KeyboardInterrupt and its like, which a handler has raised, when the state is consistent: here, now."""
+        raise exc
+
+    def _log_error(self, exc: BaseException) -> None:
+        _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
+
     # Coroutines
 
     def _returned(self, result: Any) -> None:
@@ -226,33 +265,31 @@ class EmitterCore:
             self._handler_failed(exc)
 
     def _spawner(self) -> Any:
-        """The reactor that runs coroutine handlers; None for the asyncio loop that is running."""
-        return None
+        """What runs coroutine handlers, a reactor or its like: it has `can_spawn` and `spawn`."""
+        return _default_spawner
 
     def _can_spawn(self) -> bool:
         """Whether coroutine functions may subscribe."""
-        reactor = self._spawner()
-        if reactor is not None:
-            return bool(reactor.can_spawn)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        return True
+        spawner = self._spawner()
+        return spawner is not None and bool(spawner.can_spawn)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine beside everything else."""
-        reactor = self._spawner()
-        if reactor is not None:
-            reactor.spawn(coroutine)
-            return
-        task = asyncio.get_running_loop().create_task(coroutine)
-        _TASKS.add(task)
-        task.add_done_callback(_TASKS.discard)
+        self._spawner().spawn(coroutine)
 
     def _handler_failed(self, exc: BaseException) -> None:
         """A coroutine handler raised; there is no caller that could catch it."""
         self.emit('error', exc)
+
+
+# Runs the coroutine handlers of emitters without a loop of their own.
+_default_spawner: Any = None
+
+
+def set_default_spawner(spawner: Any) -> None:
+    """Have the coroutine handlers of emitters without a loop run by this object with `can_spawn` and `spawn`."""
+    global _default_spawner  # noqa: PLW0603
+    _default_spawner = spawner
 
 
 def _is_coroutine_function(f: Callable[..., Any]) -> bool:
@@ -260,10 +297,6 @@ def _is_coroutine_function(f: Callable[..., Any]) -> bool:
     if type(f) is FunctionType:
         return bool(f.__code__.co_flags & inspect.CO_COROUTINE)
     return inspect.iscoroutinefunction(f)
-
-
-# asyncio holds only weak references to tasks.
-_TASKS: set[asyncio.Task[None]] = set()
 
 
 class EventEmitter(EmitterCore, pyee.EventEmitter):  # type: ignore[misc]

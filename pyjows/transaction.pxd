@@ -34,6 +34,7 @@ cdef class TransactionCore(EmitterCore):
     cdef object _ioloop
     cdef object _addresses
     cdef object _timer
+    cdef object _interrupt
     cdef bint _handshaking
     cdef bint _answered
     cdef bint _finished
@@ -53,13 +54,12 @@ cdef class TransactionCore(EmitterCore):
     cdef object _notify(self, object cb)
     @cython.locals(decoded=str)
     cdef object _message_received(self, int opcode, bytes payload)
-    cdef object _tell(self, tuple handlers, object arg)
-    cdef object _tell_nothing(self, str event)
-    cdef object _tell_json(self, tuple handlers, bytes payload)
+    cdef object _call_handlers(self, tuple handlers, object arg)
+    cdef object _emit_json(self, tuple handlers, bytes payload)
     cdef object _emit_frame(self, tuple handlers, object frame)
     cdef object _drained(self)
     cdef object _emit_resume(self)
-    cdef bint _complain(self, object exc) except -1
+    cdef object _raise_interrupt(self)
     cdef object _receive_handshake(self, bytes data)
     cdef object _set(self, str event, tuple handlers)
     cpdef object _close_began(self)

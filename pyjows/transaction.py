@@ -19,7 +19,6 @@ Before the handshake is done the same bytes go to `handshake/` instead, and what
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from types import NoneType
@@ -41,8 +40,6 @@ from .http11 import Request, Response
 from .protocol import Protocol, Side, State
 
 __all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
-
-_log = logging.getLogger('pyjows')
 
 _DEFAULT_SIZE = 262144
 
@@ -186,6 +183,7 @@ class TransactionCore(EmitterCore):
         self._addresses: Any = None
         self._timer: Any = None
         self._pinged = False
+        self._interrupt: BaseException | None = None
         self.close_timeout = close_timeout
         self.connection: str | None = None
         self.kept_alive = False
@@ -369,7 +367,7 @@ class TransactionCore(EmitterCore):
         """Without a loop: emit ``resume``, once for all that was written since the last time."""
         if self._protocol.resume_pending:
             self._protocol.resume_pending = False
-            self._tell_nothing('resume')
+            self._emit_safely('resume')
 
     def flush(self) -> Self:
         """Write what waits now, instead of at the end of the read or of the loop's turn; returns the transaction."""
@@ -384,42 +382,36 @@ class TransactionCore(EmitterCore):
         if opcode == 1:
             if self._on_text is not None or self._on_message is not None:
                 decoded = self._protocol._decode_text(payload)
-                self._tell(self._on_text, decoded)
-                self._tell(self._on_message, decoded)
+                self._call_handlers(self._on_text, decoded)
+                self._call_handlers(self._on_message, decoded)
             elif not payload.isascii():
                 self._protocol._decode_text(payload)
         else:
-            self._tell(self._on_binary, payload)
-            self._tell(self._on_message, payload)
+            self._call_handlers(self._on_binary, payload)
+            self._call_handlers(self._on_message, payload)
         if self._on_json is not None:
-            self._tell_json(self._on_json, payload)
+            self._emit_json(self._on_json, payload)
 
-    def _tell(self, handlers: _Handlers, arg: Any) -> None:
-        """Call the handlers of an event, if there are any; what they raise ends here."""
+    def _call_handlers(self, handlers: _Handlers, arg: Any) -> None:
+        """Call the handlers of an event, if there are any; what one raises does not keep the next from being called."""
         if handlers is not None:
-            try:
-                for handler in handlers:
+            for handler in handlers:
+                try:
                     result = handler(self, arg)
                     if result is not None:
                         self._returned(result)
-            except Exception as exc:
-                self._handler_failed(exc)
+                except BaseException as exc:
+                    self._handler_failed(exc)
 
-    def _tell_nothing(self, event: str) -> None:
-        """Emit an event without an argument, whose handlers may raise."""
-        try:
-            self.emit(event)
-        except Exception as exc:
-            self._handler_failed(exc)
-
-    def _tell_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
+    def _emit_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
+        """Emit ``json`` with the decoded message; one that cannot be decoded is an ``error``, or closes with 1007."""
         try:
             value = _json.loads(payload)
-        except ValueError as exc:
-            if not self._complain(exc):
-                self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is no JSON: {exc}')
+        except (ValueError, RecursionError) as exc:
+            if not self._emit_error(exc):
+                self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is not valid JSON: {exc}')
             return
-        self._tell(handlers, value)
+        self._call_handlers(handlers, value)
 
     def _emit_frame(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
         """Emit ``frame`` to all but the built-in handler: the frame is processed after all others have seen it."""
@@ -427,7 +419,7 @@ class TransactionCore(EmitterCore):
             if handler is not assemble:
                 try:
                     self._returned(handler(self, frame))
-                except Exception as exc:
+                except BaseException as exc:
                     self._handler_failed(exc)
 
     def _drained(self) -> None:
@@ -437,33 +429,46 @@ class TransactionCore(EmitterCore):
             for cb in callbacks:
                 try:
                     self._returned(cb(self))
-                except Exception as exc:
+                except BaseException as exc:
                     self._handler_failed(exc)
         if 'drain' in self._events:
-            self._tell_nothing('drain')
+            self._emit_safely('drain')
 
     # Failing
 
-    def _complain(self, exc: BaseException) -> bool:
-        """Emit ``error``, or log where nobody listens; tells whether somebody did."""
-        if 'error' in self._events:
-            try:
-                self.emit('error', exc)
-                return True
-            except Exception as another:
-                exc = another
-        _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
-        return False
-
     def _handler_failed(self, exc: BaseException) -> None:
-        """A handler raised: the one place where that ends."""
-        if self._complain(exc):
+        """A handler raised: emit ``error``, or close with 1011. What is not an `Exception` is raised again later."""
+        if not isinstance(exc, Exception):
+            self._raise_later(exc)
+        if self._emit_error(exc):
             return
         if self._protocol.state == State.OPEN:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
             self._emit_resume()
-        elif not self._answered and isinstance(self.handshake, ServerHandshake) and self.req is not None:
+        elif self._can_reject():
             self.reject(500)
+
+    def _can_reject(self) -> bool:
+        """Whether there is an upgrade request that was not answered."""
+        return (
+            not self._answered
+            and not self._finished
+            and isinstance(self.handshake, ServerHandshake)
+            and self.req is not None
+        )
+
+    def _raise_later(self, exc: BaseException) -> None:
+        """Raise when all that was received is processed: from the loop, or from the `server_read` that is under way."""
+        if self._ioloop is not None:
+            self._ioloop.reactor.raise_later(exc)
+        else:
+            self._interrupt = exc
+
+    def _raise_interrupt(self) -> None:
+        """Raise what a handler raised that is not an `Exception`."""
+        exc, self._interrupt = self._interrupt, None
+        if exc is not None:
+            raise exc
 
     # The handshake
 
@@ -527,7 +532,7 @@ class TransactionCore(EmitterCore):
             except Exception as exc:
                 self._handler_failed(exc)
         if not self._answered:
-            self._tell_nothing('request')
+            self._emit_safely('request')
         if not self._answered:
             self.accept()
 
@@ -572,7 +577,7 @@ class TransactionCore(EmitterCore):
                     self._send_raw(head & 0xFF, payload)
                 else:
                     self._send(head, payload)
-        self._tell_nothing('open')
+        self._emit_safely('open')
         if trailing:
             protocol.feed(trailing, len(trailing))
 
@@ -604,7 +609,7 @@ class TransactionCore(EmitterCore):
 
     def _handshake_failed(self, exc: BaseException) -> None:
         """The server's answer is not what it has to be (client)."""
-        self._complain(exc)
+        self._emit_error(exc)
         protocol = self._protocol
         close = negotiation_close(exc, self.req)
         if close is not None and not self._finished:
@@ -639,17 +644,25 @@ class TransactionCore(EmitterCore):
 
     # With no loop
 
-    def server_read(self, chunk: bytes) -> Self:
-        """Bytes came from the client; none of them means that no more will. Returns the transaction."""
+    def server_read(self, chunk: bytes | bytearray | memoryview) -> Self:
+        """Take bytes of the client; ``b''`` means that it will send no more. Returns the transaction.
+
+        What a handler raises becomes ``error``. KeyboardInterrupt and its like, which are not an `Exception`, are also
+        raised again when all of the bytes are processed.
+        """
         if chunk:
+            # A copy of what may change: a handler could resize a bytearray while it is parsed.
+            chunk = as_bytes(chunk)
             self._protocol.feed(chunk, len(chunk))
         else:
             self._protocol.eof()
         self._emit_resume()
+        if self._interrupt is not None:
+            self._raise_interrupt()
         return self
 
-    def client_read(self, chunk: bytes) -> Self:
-        """Bytes came from the server; none of them means that no more will. Returns the transaction."""
+    def client_read(self, chunk: bytes | bytearray | memoryview) -> Self:
+        """Take bytes of the server; as `server_read` otherwise."""
         return self.server_read(chunk)
 
     def server_write(self) -> bytes:
@@ -661,6 +674,8 @@ class TransactionCore(EmitterCore):
         protocol.out = None
         if data:
             self._drained()
+            if self._interrupt is not None:
+                self._raise_interrupt()
         return data
 
     def client_write(self) -> bytes:
@@ -674,19 +689,18 @@ class TransactionCore(EmitterCore):
         self._finished = True
         protocol = self._protocol
         if self._handshaking and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
-            self._complain(HandshakeError('the connection was closed before the server answered the handshake'))
+            self._emit_error(HandshakeError('the connection was closed before the server answered the handshake'))
         protocol.receive_eof()
         self._forget_timer()
         self._early = self._callbacks = None
         close = protocol.close_rcvd or protocol.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, '')
-        try:
-            self.emit('finish', int(close.code), close.reason)
-        except Exception as exc:
-            self._complain(exc)
+        self._emit_safely('finish', int(close.code), close.reason)
         protocol.ws = None
         owner, self.owner = self.owner, None
         if owner is not None:
             owner.gone(self)
+        if self._interrupt is not None:
+            self._raise_interrupt()
         return self
 
     # With a loop
@@ -714,7 +728,7 @@ class TransactionCore(EmitterCore):
         self.connection = connection
         if out is not None and out.size:
             stream.write(out.take())
-        self._tell(self._events.get('connection'), connection)
+        self._call_handlers(self._events.get('connection'), connection)
 
     def forget(self) -> Any:
         """Let go of the stream and of the handshake, to begin again elsewhere (client); returns the stream."""
@@ -878,7 +892,7 @@ class TransactionCore(EmitterCore):
             self._protocol.awaits_drain = True
 
     def _spawner(self) -> Any:
-        return None if self._ioloop is None else self._ioloop.reactor
+        return EmitterCore._spawner(self) if self._ioloop is None else self._ioloop.reactor
 
 
 class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import struct
@@ -15,7 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyjows
-from pyjows import CloseCode, ConnectionClosed, Frame, InvalidState, Opcode, PerMessageDeflate, WebSocket, broadcast
+from pyjows import (
+    CloseCode,
+    ConnectionClosed,
+    Frame,
+    InvalidState,
+    Opcode,
+    PerMessageDeflate,
+    ProtocolError,
+    State,
+    WebSocket,
+    broadcast,
+    connect,
+    serve,
+)
 from pyjows.deflate import Deflate
 
 SIDES = ('server', 'client')
@@ -1383,3 +1397,155 @@ def test_a_finish_handler_sees_the_transaction_finished(side):
     ws.on('finish', lambda ws, code, reason: states.append((ws.is_finished, ws.is_writing)))
     ws.closed()
     assert states == [(True, False)]
+
+
+# What a handler raises
+
+INTERRUPTS = [KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError(), GeneratorExit()]
+FAILURES = [MemoryError('none left'), RecursionError('too deep'), ProtocolError('of a handler'), *INTERRUPTS]
+
+
+def raising(exc):
+    def handler(ws, *args):
+        raise exc
+
+    return handler
+
+
+def read_all(ws, data):
+    """Feed all of it; what is no `Exception` comes out again."""
+    try:
+        ws.server_read(data)
+    except BaseException as exc:
+        return exc
+    return None
+
+
+@pytest.mark.parametrize('event', ['text', 'message', 'binary', 'frame', 'json'])
+@pytest.mark.parametrize('exc', FAILURES, ids=repr)
+def test_what_a_handler_raises_keeps_nothing_else_from_being_processed(event, exc):
+    ws = opened()
+    seen = log(ws, 'error')
+    ws.on(event, raising(exc))
+    got = []
+    ws.on('message', lambda ws, message: got.append(message))
+    one, two = frame(TEXT, b'1', masked=True), frame(BINARY, b'2', masked=True)
+    raised = read_all(ws, one + two + two[:3])
+    assert raised is (None if isinstance(exc, Exception) else exc)
+    assert read_all(ws, two[3:] + one) in (None, exc)
+    assert got == ['1', b'2', b'2', '1']
+    assert seen and all(args == ('error', exc) for args in seen)
+    assert ws.protocol.state is State.OPEN
+
+
+@pytest.mark.parametrize('exc', FAILURES, ids=repr)
+def test_a_handler_that_raises_does_not_keep_the_next_one_from_being_called(exc):
+    ws = opened()
+    seen = log(ws, 'error')
+    got = []
+    for event in ('text', 'drain', 'finish'):
+        ws.on(event, raising(exc))
+        ws.on(event, lambda ws, *args, event=event: got.append(event))
+    read_all(ws, frame(TEXT, b'1', masked=True))
+    ws.send('x')
+    with contextlib.suppress(BaseException):
+        ws.server_write()
+    with contextlib.suppress(BaseException):
+        ws.closed()
+    assert got == ['text', 'drain', 'finish']
+    assert seen == [('error', exc)] * 3
+    assert ws.is_finished
+
+
+@pytest.mark.parametrize('exc', FAILURES, ids=repr)
+def test_what_a_handler_raises_closes_with_1011_where_nobody_subscribed_to_error(exc, caplog):
+    ws = opened()
+    ws.on('text', raising(exc))
+    got = []
+    ws.on('binary', lambda ws, message: got.append(message))
+    read_all(ws, frame(TEXT, b'1', masked=True) + frame(BINARY, b'2', masked=True))
+    assert frames(ws.server_write()) == [(0x88, struct.pack('!H', 1011) + b'internal error')]
+    assert got == []
+    assert type(exc).__name__ in caplog.text
+
+
+def test_an_error_handler_that_raises_does_not_keep_the_next_one_from_being_called(caplog):
+    ws = opened()
+    got = []
+    ws.on('error', raising(ValueError('first')))
+    ws.on('error', lambda ws, exc: got.append(exc))
+    ws.on('text', raising(exc := RuntimeError('a bug')))
+    ws.server_read(frame(TEXT, b'1', masked=True))
+    assert got == [exc]
+    assert 'ValueError' in caplog.text
+
+
+def test_json_that_is_too_deep_is_not_valid_json():
+    ws = opened()
+    got = log(ws, 'json', 'text')
+    deep = b'[' * 100_000 + b']' * 100_000
+    ws.server_read(frame(TEXT, deep, masked=True) + frame(TEXT, b'1', masked=True))
+    assert frames(ws.server_write())[0][1][:2] == struct.pack('!H', 1007)
+    assert got == [('text', deep.decode())]
+
+
+def test_deep_json_is_an_error_and_the_next_message_is_processed():
+    ws = opened()
+    seen = log(ws, 'json', 'error')
+    deep = b'[' * 100_000 + b']' * 100_000
+    ws.server_read(frame(TEXT, deep, masked=True) + frame(TEXT, b'1', masked=True))
+    assert [event for event, _ in seen] == ['error', 'json']
+    assert ws.protocol.state is State.OPEN
+
+
+@pytest.mark.parametrize('interrupt', [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_a_handler_ends_the_loop_when_the_rest_is_processed(ioloop, interrupt):
+    server, got = serve('ws://127.0.0.1:0', ioloop=ioloop), []
+
+    @server.on
+    def websocket(server, ws):
+        ws.on('error', lambda ws, exc: got.append(type(exc)))
+
+        @ws.on
+        def text(ws, message):
+            ws.send(message)
+            if message == '1':
+                raise interrupt
+
+    client = connect(f'ws://127.0.0.1:{server.ports[0]}', ioloop=ioloop)
+    client.on('text', lambda ws, message: got.append(message))
+    client.send('1').send('2')
+    with pytest.raises(interrupt):
+        ioloop.start()
+    client.once('text', lambda ws, message: ioloop.stop() if len(got) == 3 else None)
+    while len(got) < 3:
+        ioloop.one_tick()
+    assert sorted(map(str, got)) == sorted(map(str, [interrupt, '1', '2']))
+
+
+def test_a_cancelled_future_in_a_handler_does_not_end_the_loop(ioloop, run_until, caplog):
+    server, got = serve('ws://127.0.0.1:0', ioloop=ioloop), []
+
+    @server.on
+    def websocket(server, ws):
+        ws.on('error', lambda ws, exc: ws.send(type(exc).__name__))
+        ws.on('text', raising(asyncio.CancelledError()))
+
+    client = connect(f'ws://127.0.0.1:{server.ports[0]}', ioloop=ioloop)
+    client.on('text', lambda ws, message: got.append(message))
+    client.send('1').send('2')
+    run_until(ioloop, lambda: got == ['CancelledError'] * 2)
+
+
+def test_a_bytearray_that_a_handler_empties_is_not_read_again():
+    data = bytearray(frame(BINARY, b'x' * 4096, masked=True) * 3)
+    ws = opened()
+    got = []
+
+    @ws.on
+    def binary(ws, message):
+        got.append(message)
+        data.clear()
+
+    ws.server_read(data)
+    assert got == [b'x' * 4096] * 3

@@ -1,19 +1,17 @@
-"""`LoopEmitter`: an emitter with a loop.
+"""`LoopEmitter`: an emitter with a loop, and where coroutine handlers run.
 
-Owns running its coroutine handlers on that loop, and handling what a handler raises. Must not know what its events
-mean.
+Owns running coroutine handlers on the right loop, and handling what a handler raises. Must not know what events mean.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
-from ..emitter import EventEmitter
+from ..emitter import EventEmitter, set_default_spawner
 
 __all__ = ['LoopEmitter']
-
-_log = logging.getLogger('pyjows')
 
 
 class LoopEmitter(EventEmitter):
@@ -25,22 +23,36 @@ class LoopEmitter(EventEmitter):
 
     ioloop: Any
 
-    def _emit_safely(self, event: str, *args: Any) -> None:
-        """Emit an event; what its handlers raise becomes ``error``."""
-        try:
-            self.emit(event, *args)
-        except Exception as exc:
-            self._handler_failed(exc)
-
     def _spawner(self) -> Any:
         return self.ioloop.reactor
 
     def _handler_failed(self, exc: BaseException) -> None:
-        """Emit ``error``, or log the exception if ``error`` has no subscriber."""
-        if self.has_subscribers('error'):
-            try:
-                self.emit('error', exc)
-                return
-            except Exception as another:
-                exc = another
-        _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
+        self._emit_error(exc)
+        if not isinstance(exc, Exception):
+            self._raise_later(exc)
+
+    def _raise_later(self, exc: BaseException) -> None:
+        self.ioloop.reactor.raise_later(exc)
+
+
+class _RunningLoop:
+    """Runs the coroutine handlers of emitters without a loop of their own, on the asyncio loop that is running."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()  # asyncio holds only weak references to tasks
+
+    @property
+    def can_spawn(self) -> bool:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+set_default_spawner(_RunningLoop())

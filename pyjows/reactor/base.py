@@ -45,6 +45,9 @@ __all__ = ['Handle', 'Reactor', 'Watcher']
 
 _log = logging.getLogger('pyjows')
 
+# What ends the program, and is never swallowed.
+_ENDING = (KeyboardInterrupt, SystemExit)
+
 # Kernels take the time to wait in 32 bits of milliseconds; waking up once an hour is cheap.
 _MAX_WAIT = 3600.0
 
@@ -151,8 +154,8 @@ class Reactor(EventEmitter):
         can_spawn: whether it runs coroutines.
         is_running: whether it is inside `start` or `one_tick`.
 
-    Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `call_threadsafe`, `spawn`,
-    `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`.
+    Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `call_threadsafe`,
+    `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`.
 
     A reactor belongs to the thread that runs it: from others, and from signal handlers, call nothing but
     `call_threadsafe`, `wakeup` and `stop`.
@@ -264,6 +267,19 @@ class Reactor(EventEmitter):
     def next_tick(self, cb: Callable[[Any], object]) -> None:
         """Call ``cb(reactor)`` when the current callbacks are done, before the next wait."""
         self._ticks.append(cb)
+
+    def raise_later(self, exc: BaseException) -> None:
+        """Raise KeyboardInterrupt or SystemExit from `start` on the next tick, once the current callbacks are done.
+
+        For code that must not be left halfway by what a handler raised. Any other exception was reported before, and is
+        not raised again.
+        """
+        if isinstance(exc, _ENDING):
+
+            def raise_now(reactor: Any) -> None:
+                raise exc
+
+            self.next_tick(raise_now)
 
     # Other threads, coroutines
 
@@ -425,7 +441,7 @@ class Reactor(EventEmitter):
 
     def _failed(self, exc: BaseException) -> None:
         """A callback raised: emit ``error``, or log it."""
-        if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+        if isinstance(exc, _ENDING):
             raise exc
         if self.has_subscribers('error'):
             try:
