@@ -7,5 +7,6 @@ from pyjows.transaction cimport TransactionCore, TransactionProtocol
 cdef int _OPEN
 
 
-@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore, payload=bytes, head=int)
 cpdef object broadcast(object transactions, object text=*, object binary=*, object json=*)
+@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore)
+cpdef object _broadcast(object transactions, int head, bytes payload)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .buffers import WriteBuffer
 from .frames import write_frame
+from .loop_thread import LoopThread
 from .transaction import MISSING, TransactionCore, TransactionProtocol, encoded_message
 
 __all__ = ['Broadcast', 'broadcast']
@@ -43,15 +44,26 @@ def broadcast(
     A receiver that is slow (its stream's high water mark is reached), closing or closed is skipped and reported; it
     neither delays the others nor raises.
 
+    Any thread may call it. A message to a connection of another thread's loop is handed over to that loop, and counts
+    as sent.
+
     Raises:
         TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
     """
     head, payload = encoded_message('broadcast', text, binary, json)
+    return _broadcast(transactions, head, payload)
+
+
+def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: bytes) -> Broadcast:
     plain = _frames(head, payload)
     compressed: dict[Any, bytes] = {}
     sent = 0
     skipped = []
+    elsewhere: dict[LoopThread, list[TransactionCore]] = {}
     for ws in transactions:
+        if ws._thread is not None and ws._thread.is_foreign():
+            elsewhere.setdefault(ws._thread, []).append(ws)
+            continue
         protocol = ws._protocol
         out = protocol.out
         if protocol._state != _OPEN or (out is not None and out.size and _is_slow(protocol)):
@@ -65,6 +77,9 @@ def broadcast(
         else:
             _send_shared(protocol, head, payload, compressed)
         ws._emit_resume()
+    for thread, theirs in elsewhere.items():
+        thread.hand_over(_broadcast, theirs, head, payload)
+        sent += len(theirs)
     return Broadcast(sent, skipped)
 
 

@@ -1,6 +1,7 @@
-# Raw memory in C; `memory.py` beside this file says the same in Python.
+# Raw memory, and the id of the current thread, in C; `memory.py` beside this file says the same in Python.
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -67,3 +68,7 @@ cdef inline object fill(bytes memory, Py_ssize_t to, octets p, Py_ssize_t at, Py
 
 cdef inline bytes frozen(bytes memory):
     return memory
+
+
+cdef inline unsigned long thread_id() noexcept:
+    return PyThread_get_thread_ident()

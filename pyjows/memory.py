@@ -1,4 +1,4 @@
-"""Raw memory, as plain Python: the few operations that the compiled build does in C.
+"""Raw memory, and the id of the current thread, as plain Python: the few operations that the compiled build does in C.
 
 The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``memory.word(…)``:
 interpreted, that is a function of this file; compiled, it is the C function of the same name in ``memory.pxd``. Read
@@ -12,6 +12,7 @@ a 32-bit integer whose lowest byte masks the first byte of the payload.
 from __future__ import annotations
 
 from functools import cache
+from threading import get_ident
 from typing import TypeVar
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     'load_key',
     'pointer',
     'rotated',
+    'thread_id',
     'unmasked',
 ]
 
@@ -95,3 +97,8 @@ def fill(memory: bytearray, to: int, p: Octets, at: int, n: int, key: int) -> No
 def frozen(memory: bytearray) -> bytes:
     """The filled memory as bytes."""
     return bytes(memory)
+
+
+def thread_id() -> int:
+    """The id of the current thread, as `threading.get_ident` has it."""
+    return get_ident()

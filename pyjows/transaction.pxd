@@ -2,10 +2,11 @@ cimport cython
 
 from pyjows.buffers cimport WriteBuffer
 from pyjows.emitter cimport EmitterCore
+from pyjows.loop_thread cimport LoopThread
 from pyjows.frames cimport head_byte, make_frame, as_bytes, write_frame
 from pyjows.protocol cimport Protocol
 
-cdef int _OPEN, _TEXT, _BINARY
+cdef int _OPEN, _TEXT, _BINARY, _RAW
 cdef tuple _BUILT_IN
 cdef object _MISSING
 
@@ -32,6 +33,7 @@ cdef class TransactionCore(EmitterCore):
     cdef list _callbacks
     cdef public object owner
     cdef object _ioloop
+    cdef LoopThread _thread
     cdef object _addresses
     cdef object _timer
     cdef object _interrupt
@@ -48,6 +50,9 @@ cdef class TransactionCore(EmitterCore):
     cdef public object subprotocol
 
     cdef object _send(self, int head, bytes payload)
+    cdef object _send_from_thread(self, object message, object text, object binary, object json, object frame)
+    cdef object _check_thread(self, str method)
+    cdef object _closed_error(self)
     cdef object _send_raw(self, int head, bytes payload)
     cdef object _send_early(self, int head, object payload)
     cdef object _wait(self, int head, object payload)

@@ -37,6 +37,7 @@ from .handshake import (
     select_subprotocol,
 )
 from .http11 import Request, Response
+from .loop_thread import LoopThread
 from .protocol import Protocol, Side, State
 
 __all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
@@ -46,6 +47,11 @@ _DEFAULT_SIZE = 262144
 # The same numbers as in protocol.py and frames.py; compiled, these are C integers.
 _OPEN = 1
 _TEXT, _BINARY = 0x81, 0x82
+
+# Beside a first byte: a frame that is sent as it is, past the extensions.
+_RAW = 0x100
+
+_ONE_MESSAGE = 'send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes'
 
 MISSING = object()  # no value: None is one
 _MISSING = MISSING  # compiled, a C variable
@@ -180,6 +186,7 @@ class TransactionCore(EmitterCore):
         self._finished = False
         self.owner: Any = None
         self._ioloop: Any = None
+        self._thread: LoopThread | None = None
         self._addresses: Any = None
         self._timer: Any = None
         self._pinged = False
@@ -220,7 +227,13 @@ class TransactionCore(EmitterCore):
             TypeError: there is not exactly one message, or it is of the wrong type.
             ValueError: JSON cannot say it, or the opcode is none.
             ConnectionClosed: the close began.
+
+        Any thread may call it. Another one than the loop's hands the message over to the loop, which keeps the order of
+        that thread's calls; it is dropped if the connection closes before the loop gets to it.
         """
+        if self._thread is not None and self._thread.is_foreign():
+            self._send_from_thread(message, text, binary, json, frame)
+            return self
         if message is not None:
             if callable(message):
                 self._notify(message)
@@ -252,7 +265,43 @@ class TransactionCore(EmitterCore):
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
             self._send_raw(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
             return self
-        raise TypeError('send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes')
+        raise TypeError(_ONE_MESSAGE)
+
+    def _send_from_thread(self, message: Any, text: Any, binary: Any, json: Any, frame: Any) -> None:
+        """`send` in another thread than the loop's: encode here, queue there."""
+        cb = None
+        if callable(message):
+            cb = message
+        elif isinstance(message, str):
+            text = message
+        elif message is not None:
+            binary = message
+        given = sum((text is not None, binary is not None, json is not _MISSING, frame is not None))
+        if given > 1 or (given == 0 and cb is None):
+            raise TypeError(_ONE_MESSAGE)
+        head, payload = 0, b''
+        if frame is not None:
+            fin, rsv1, rsv2, rsv3, opcode, payload = frame
+            head, payload = _RAW | head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload)
+            _check_raw(head, payload)
+        elif given:
+            head, payload = encoded_message('send', text, binary, json)
+        if self._protocol.state > State.OPEN or self._finished:
+            raise self._closed_error()
+        assert self._thread is not None
+        self._thread.hand_over(self._send_handed_over, cb, head, payload)
+
+    def _send_handed_over(self, cb: Any, head: int, payload: bytes) -> None:
+        """Queue what another thread has encoded."""
+        try:
+            if cb is not None:
+                self._notify(cb)
+            if head & _RAW:
+                self._send_raw(head & 0xFF, payload)
+            elif head:
+                self._send(head, payload)
+        except ConnectionClosed as exc:
+            _log.debug('%r: %d bytes that another thread sent are dropped: %s', self, len(payload), exc)
 
     def _send(self, head: int, payload: bytes) -> None:
         """Queue one whole message."""
@@ -265,14 +314,10 @@ class TransactionCore(EmitterCore):
 
     def _send_raw(self, head: int, payload: bytes) -> None:
         """Queue one frame as it is, past the extensions."""
-        if head & 0x08 and (len(payload) > 125 or not head & 0x80):
-            raise ValueError(
-                f'a control frame of {len(payload)} bytes{"" if head & 0x80 else " without fin"}; it has fin and at '
-                'most 125 bytes (RFC 6455 5.5)'
-            )
+        _check_raw(head, payload)
         protocol = self._protocol
         if protocol._state != _OPEN:
-            self._send_early(head | 0x100, payload)
+            self._send_early(head | _RAW, payload)
             return
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
         self._emit_resume()
@@ -281,10 +326,14 @@ class TransactionCore(EmitterCore):
         """What is sent waits for the handshake; or the connection is closing, and nothing can be sent."""
         protocol = self._protocol
         if protocol.state != State.CONNECTING or self._finished:
-            raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
+            raise self._closed_error()
         if self._ends_early():
             raise ConnectionClosed()
         self._wait(head, payload)
+
+    def _closed_error(self) -> ConnectionClosed:
+        protocol = self._protocol
+        return ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
 
     def _wait(self, head: int, payload: Any) -> None:
         if self._early is None:
@@ -337,6 +386,8 @@ class TransactionCore(EmitterCore):
     def finish(self, code: int | None = None, reason: str | None = None) -> Self:
         """Close gracefully; returns the transaction. When the close has begun already, this does nothing.
 
+        Any thread may call it.
+
         Args:
             code: 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455 7.4); none by default.
             reason: at most 123 bytes of UTF-8; it needs a code.
@@ -353,6 +404,9 @@ class TransactionCore(EmitterCore):
             )
         if code is not None:
             Close(code, reason or '').serialize()
+        if self._thread is not None and self._thread.is_foreign():
+            self._thread.hand_over(self.finish, code, reason)
+            return self
         if protocol._state == _OPEN:
             protocol.send_close(code, reason or '')
         elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
@@ -369,8 +423,14 @@ class TransactionCore(EmitterCore):
             self._protocol.resume_pending = False
             self._emit_safely('resume')
 
+    def _check_thread(self, method: str) -> None:
+        """Raise RuntimeError where another thread runs the loop."""
+        if self._thread is not None and self._thread.is_foreign() and self._ioloop.reactor.is_running:
+            self._thread.check(method)
+
     def flush(self) -> Self:
         """Write what waits now, instead of at the end of the read or of the loop's turn; returns the transaction."""
+        self._check_thread('WebSocket.flush()')
         if self._protocol.stream is not None:
             self._protocol.stream.flush()
         return self
@@ -573,7 +633,7 @@ class TransactionCore(EmitterCore):
             for head, payload in early:
                 if head == 0:
                     self.finish(*payload)
-                elif head > 0xFF:
+                elif head & _RAW:
                     self._send_raw(head & 0xFF, payload)
                 else:
                     self._send(head, payload)
@@ -592,6 +652,7 @@ class TransactionCore(EmitterCore):
         Raises:
             InvalidState: it was answered already, or there is no request.
         """
+        self._check_thread('WebSocket.reject()')
         if self._answered or not isinstance(self.handshake, ServerHandshake) or self.req is None:
             raise InvalidState('only an unanswered request can be rejected: in the request or websocket event')
         self._refuse(Response(status, headers, body))
@@ -628,11 +689,13 @@ class TransactionCore(EmitterCore):
 
     def with_protocols(self, *names: str) -> str | None:
         """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
+        self._check_thread('WebSocket.with_protocols()')
         self.subprotocol = select_subprotocol(names, self._pending_request().subprotocols)
         return self.subprotocol
 
     def with_compression(self, compression: Any = True) -> Self:
         """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction."""
+        self._check_thread('WebSocket.with_compression()')
         self._pending_request()
         self._compression = compression
         return self
@@ -708,6 +771,7 @@ class TransactionCore(EmitterCore):
     def await_loop(self, ioloop: Any) -> None:
         """This loop is about to drive the transaction."""
         self._ioloop = ioloop
+        self._thread = ioloop.reactor.thread
 
     def dialing_failed(self, exc: BaseException | None) -> None:
         """The connection did not come to be (client): ``error`` (not for None: it was not wanted), then ``finish``."""
@@ -725,6 +789,7 @@ class TransactionCore(EmitterCore):
         protocol.stream = stream
         stream.receiver = protocol
         self._ioloop = ioloop
+        self._thread = ioloop.reactor.thread
         self.connection = connection
         if out is not None and out.size:
             stream.write(out.take())
@@ -836,7 +901,8 @@ class TransactionCore(EmitterCore):
     @property
     def buffered_amount(self) -> int:
         """How many bytes wait to be written."""
-        return 0 if self._protocol.out is None else self._protocol.out.size
+        out = self._protocol.out
+        return 0 if out is None else out.size
 
     @property
     def local_address(self) -> str | None:
@@ -874,6 +940,7 @@ class TransactionCore(EmitterCore):
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the subscribers of an event. Those of messages are at hand, with no dictionary to ask for each."""
+        self._check_thread('WebSocket.on() and unsubscribe()')
         EmitterCore._set(self, event, handlers)
         subscribers = handlers or None
         if event == 'frame':
@@ -957,6 +1024,15 @@ def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int
     if json is not _MISSING:
         return _TEXT, _json.dumps(json)
     raise TypeError(f'{method}() takes one of text=, binary= and json=')
+
+
+def _check_raw(head: int, payload: bytes) -> None:
+    """Raise ValueError for a control frame that may not be sent."""
+    if head & 0x08 and (len(payload) > 125 or not head & 0x80):
+        raise ValueError(
+            f'a control frame of {len(payload)} bytes{"" if head & 0x80 else " without fin"}; it has fin and at '
+            'most 125 bytes (RFC 6455 5.5)'
+        )
 
 
 def encoded(text: Any) -> bytes:

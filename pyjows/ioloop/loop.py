@@ -224,6 +224,7 @@ class IOLoop(EventEmitter):
         tls: ssl.SSLContext | None = None,
         tls_timeout: float = _TLS_TIMEOUT,
     ) -> str:
+        self.reactor.check_thread('IOLoop.server()')
         if tls is not None and not isinstance(tls, ssl.SSLContext):
             raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}')
         opened = listen(
@@ -320,6 +321,7 @@ class IOLoop(EventEmitter):
         server_hostname: str | None = None,
         admit: Admit | None = None,
     ) -> str:
+        self.reactor.check_thread('IOLoop.client()')
         if sum(what is not None for what in (port, path, socket)) != 1:
             raise ValueError('a client connects to one of these: port (and address), path, socket')
         if port is not None and not 0 < port < 65536:
@@ -467,11 +469,13 @@ class IOLoop(EventEmitter):
         if cb is None:
             return partial(self._add_timer, method, after=after)
         cb = self._check_callback(cb)
+        self.reactor.check_thread('a timer')
         return method(lambda reactor: self._call(cb), after)
 
     def next_tick(self, cb: AnyCall) -> AnyCall:
         """Call ``cb(loop)`` when the current callbacks are done, before the loop waits again; returns the callback."""
         self._check_callback(cb)
+        self.reactor.check_thread('IOLoop.next_tick()')
         self.reactor.next_tick(lambda reactor: self._call(cb))
         return cb
 
@@ -489,6 +493,7 @@ class IOLoop(EventEmitter):
         A server stops listening (its connections stay), a client that is not connected yet gives up, a connection
         closes when it has written all that waits.
         """
+        self.reactor.check_thread('IOLoop.remove()')
         if isinstance(what, Timer):
             return self.reactor.remove(what)
         if (acceptor := self._acceptors.pop(what, None)) is not None:
@@ -533,6 +538,7 @@ class IOLoop(EventEmitter):
         Args:
             timeout: seconds after which open connections are closed; by default the loop waits for them.
         """
+        self.reactor.check_thread('IOLoop.stop_gracefully()')
         if not self._is_stopping:
             self._is_stopping = True
             for id in list(self._acceptors):

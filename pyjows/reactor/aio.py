@@ -104,6 +104,7 @@ class AsyncioReactor(PollingReactor):
             super()._shut()
 
     def _on_readable(self) -> None:
+        self.thread.enter()
         self._stop_if_done(self._wait(0.0))
 
     def remove(self, what: int | Timer) -> bool:
@@ -136,6 +137,7 @@ class AsyncioReactor(PollingReactor):
             self._alarm = self.loop.call_later(max(0.0, deadline - monotonic()), self._on_alarm)
 
     def _on_alarm(self) -> None:
+        self.thread.enter()
         self._alarm = None
         self._alarm_at = math.inf
         try:
@@ -151,6 +153,7 @@ class AsyncioReactor(PollingReactor):
             self.loop.call_soon(self._on_ticks)
 
     def _on_ticks(self) -> None:
+        self.thread.enter()
         self._ticks_scheduled = False
         self._stop_if_done(self._run_ticks())
 
@@ -245,6 +248,7 @@ class AsyncioReactor(PollingReactor):
 
     def _run(self) -> None:
         self._running = True
+        self.thread.enter()
         try:
             while self._running and self._has_work():
                 self.loop.run_forever()

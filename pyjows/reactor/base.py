@@ -39,6 +39,7 @@ from time import monotonic
 from typing import Any, ClassVar, NoReturn, Self
 
 from ..emitter import EmitterCore, EventEmitter
+from ..loop_thread import LoopThread
 from .timers import Timer, Timers
 
 __all__ = ['Handle', 'Reactor', 'Watcher']
@@ -153,6 +154,7 @@ class Reactor(EventEmitter):
         name: the name by which it is chosen.
         can_spawn: whether it runs coroutines.
         is_running: whether it is inside `start` or `one_tick`.
+        thread: the thread that it belongs to (`LoopThread`).
 
     Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `call_threadsafe`,
     `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`.
@@ -170,6 +172,7 @@ class Reactor(EventEmitter):
         self._timers = Timers()
         self._ticks: deque[Callable[[Any], object]] = deque()
         self._running = False
+        self.thread = LoopThread(self.call_threadsafe)
         self._waker: Waker | None = None
         self._waker_watcher: Watcher | None = None
         # Reentrant: a signal handler may call `wakeup` in the thread that holds it.
@@ -283,6 +286,11 @@ class Reactor(EventEmitter):
 
     # Other threads, coroutines
 
+    def check_thread(self, method: str) -> None:
+        """Raise RuntimeError if another thread than the current one runs the reactor."""
+        if self.is_running:
+            self.thread.check(method)
+
     def call_threadsafe(self, cb: Callable[[Any], object]) -> None:
         """`next_tick` for other threads and for signal handlers."""
         self._ticks.append(cb)
@@ -337,6 +345,7 @@ class Reactor(EventEmitter):
             self._run_until_event()
             return
         self._running = True
+        self.thread.enter()
         try:
             self._run_until_event()
         finally:
@@ -351,6 +360,7 @@ class Reactor(EventEmitter):
         if self._running:
             raise RuntimeError('the reactor is running already; to wait inside a callback, call one_tick()')
         self._running = True
+        self.thread.enter()
         try:
             while self._running and self._has_work():
                 self._turn()

@@ -1,0 +1,10 @@
+from pyjows cimport memory
+
+
+cdef class LoopThread:
+    cdef readonly unsigned long id
+    cdef object _wake
+    cdef object _lock
+    cdef object _calls
+
+    cpdef bint is_foreign(self)

@@ -1,0 +1,76 @@
+"""`LoopThread`: the thread that a loop belongs to, and the calls that other threads hand over to it.
+
+Owns the comparison of thread ids, and the queue of calls. Must not know loops, connections or what is called: how a
+loop is woken is a function that it is given.
+
+Nothing of a loop is locked, so everything of a connection has to happen in one thread. A method that other threads may
+call asks `is_foreign` first, which compiled is a comparison of two integers, and hands itself over where it is true.
+The calls of one thread are made in their order, at the end of the loop's turn; the loop is woken once for all that
+wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from . import memory
+
+__all__ = ['LoopThread']
+
+
+class LoopThread:
+    """The thread of one loop: the one that runs it, or ran it last, or at first the one that made it.
+
+    Args:
+        wake: called ``wake(f)`` from any thread; it has the loop call ``f(reactor)`` in its own thread.
+    """
+
+    def __init__(self, wake: Callable[[Callable[[Any], object]], object]) -> None:
+        self.id = memory.thread_id()
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+
+    def enter(self) -> None:
+        """The loop runs in this thread from now on."""
+        self.id = memory.thread_id()
+
+    def is_foreign(self) -> bool:
+        """Whether the current thread is another one than the loop's."""
+        return self.id != memory.thread_id()
+
+    def check(self, method: str) -> None:
+        """Raise RuntimeError in another thread than the loop's."""
+        if self.is_foreign():
+            raise RuntimeError(
+                f"{method} belongs to the loop's thread, and this is another one: "
+                'wrap it in ioloop.call_threadsafe(lambda ioloop: …); send, finish and broadcast need no wrapping'
+            )
+
+    def hand_over(self, f: Callable[..., object], *args: Any) -> None:
+        """Have the loop call ``f(*args)``; what that raises is the loop's to report. For all threads."""
+        with self._lock:
+            self._calls.append((f, args))
+            is_first = len(self._calls) == 1
+        if is_first:
+            self._wake(self._run)
+
+    def _run(self, reactor: Any) -> None:
+        """Make the calls that wait now; those that come meanwhile are for the next turn."""
+        with self._lock:
+            calls, self._calls = self._calls, deque()
+        while calls:
+            f, args = calls.popleft()
+            try:
+                f(*args)
+            except BaseException:
+                if calls:
+                    # The others must not wait for calls that may never come.
+                    with self._lock:
+                        calls.extend(self._calls)
+                        self._calls = calls
+                    self._wake(self._run)
+                raise
