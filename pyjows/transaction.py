@@ -19,6 +19,7 @@ Before the handshake is done the same bytes go to `handshake/` instead, and what
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from types import NoneType
@@ -41,6 +42,8 @@ from .loop_thread import LoopThread
 from .protocol import Protocol, Side, State
 
 __all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
+
+_log = logging.getLogger('pyjows')
 
 _DEFAULT_SIZE = 262144
 
