@@ -94,8 +94,8 @@ class Service:
             raise self._failure
         reactor = self.loop.reactor
         assert not self.loop.acceptors, f'listening sockets left: {self.loop.acceptors}'
-        assert not len(reactor._timers), f'timers left: {reactor._timers.heap}'
-        assert not reactor._watchers, f'descriptors still watched: {reactor._watchers}'
+        assert not reactor.statistics()['timers'], f'timers left: {reactor}'
+        assert not reactor.statistics()['descriptors'], f'descriptors still watched: {reactor}'
         self.loop.close()
         del self.server, self.loop, reactor
         until(lambda: gc.collect() >= 0 and open_files() <= self._files_before, 'the file descriptors to be closed')

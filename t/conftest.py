@@ -112,8 +112,8 @@ def _run_until(loop: Any, condition: Callable[[], object], seconds: float = 20) 
 
 def _assert_idle(loop: Any) -> None:
     reactor = getattr(loop, 'reactor', loop)
-    assert not reactor._watchers, f'descriptors still watched: {reactor._watchers}'
-    assert not len(reactor._timers), f'timers left: {reactor._timers.heap}'
+    assert not reactor.statistics()['descriptors'], f'descriptors still watched: {reactor}'
+    assert not reactor.statistics()['timers'], f'timers left: {reactor}'
     if reactor is not loop:
         assert not loop.connections, f'connections left: {loop.connections}'
         assert not loop.acceptors, f'servers left: {loop.acceptors}'

@@ -214,7 +214,7 @@ class Client:
         thread.join(TIMEOUT)
         listening.close()
         assert not loop.connections, f'connections left: {loop.connections}'
-        assert not len(loop.reactor._timers), f'timers left: {loop.reactor._timers.heap}'
+        assert not loop.reactor.statistics()['timers'], f'timers left: {loop.reactor}'
         loop.close()
         del ws
         if script_failed:

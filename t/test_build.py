@@ -32,6 +32,9 @@ def extension_modules(folder):
 
 
 def test_a_compiler_that_fails_leaves_the_interpreted_form_and_one_line_about_it(checkout):
+    for path in [*(checkout / 'pyjows').rglob('*.pxd'), *(checkout / 'pyjows').rglob('*.pyx')]:
+        if path.stem not in ('__init__', 'memory', 'buffers'):
+            path.unlink()  # one module is enough to fail with
     output = python('setup.py', '-q', 'build_ext', '--inplace', cwd=checkout, CC='/bin/false', PYJOWS_PURE='0')
     lines = [line for line in output.splitlines() if line.startswith('pyjows: ')]
     assert len(lines) == 1

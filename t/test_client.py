@@ -198,7 +198,7 @@ def test_tls_with_an_untrusted_certificate_is_an_error(ioloop, run_until, assert
     assert 'certificate' in str(seen[0][1])
     assert seen[1] == ('finish', 1006, '')
     server.stop()
-    run_until(ioloop, lambda: not ioloop._negotiations)
+    run_until(ioloop, lambda: not ioloop.statistics()['tls_handshakes'])
     assert_idle(ioloop)
 
 

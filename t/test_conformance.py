@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -18,11 +19,16 @@ ROWS = [
 TESTS = sorted({found for row in ROWS for found in re.findall(r'`([^`]+)`', row[2])})
 
 
+@functools.cache
+def functions(file):
+    """The names of the functions in a file of tests."""
+    return {node.name for node in ast.walk(ast.parse((HERE / file).read_text())) if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize('name', TESTS)
 def test_every_test_that_is_named_is_there(name):
     file, _, function = name.partition('::')
-    tree = ast.parse((HERE / file).read_text())
-    assert function in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert function in functions(file)
 
 
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: f'{row[0]} {row[1]}'[:60])

@@ -258,7 +258,7 @@ def refusal(ioloop: IOLoop, run_until: Any, url: str, **options: Any) -> BaseExc
     """The error that a connection ends with."""
     ws = pyjows.connect(url, ioloop=ioloop, **options)
     seen = log(ws, 'open', 'error', 'finish')
-    run_until(ioloop, lambda: ws.is_finished and not ioloop._dialed)
+    run_until(ioloop, lambda: ws.is_finished and not ioloop.statistics()['dialed'])
     (_, exc), (_, code, _) = seen
     assert code == 1006
     assert not len(ioloop.dial_queue)
@@ -288,7 +288,7 @@ def test_tls_goes_through_a_proxy(ioloop, server, proxy, run_until):
     assert 'localhost' in str(exc)
     assert 'certificate' in str(exc)
     secure.stop()
-    run_until(ioloop, lambda: not ioloop._negotiations)
+    run_until(ioloop, lambda: not ioloop.statistics()['tls_handshakes'])
 
 
 def test_a_proxy_gets_the_user_name_and_password_that_it_wants(ioloop, server, guarded, run_until):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -882,3 +883,18 @@ def test_a_package_can_add_a_reactor_by_entry_point(
     reactor.start()
     assert got == ['theirs']
     reactor.close()
+
+
+def test_statistics_tell_what_a_reactor_waits_for(reactor):
+    assert reactor.statistics() == {'descriptors': 0, 'timers': 0, 'next_timer': math.inf}
+    one, other = socket.socketpair()
+    reactor.io(one.fileno(), lambda reactor, writable: None)
+    timer = reactor.timer(lambda reactor: None, 100)
+    found = reactor.statistics()
+    assert 99 < found.pop('next_timer') <= 100
+    assert found == {'descriptors': 1, 'timers': 1}
+    reactor.remove(one.fileno())
+    reactor.remove(timer)
+    assert (reactor.statistics()['descriptors'], reactor.statistics()['timers']) == (0, 0)
+    one.close()
+    other.close()

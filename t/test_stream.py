@@ -69,6 +69,11 @@ def line(ioloop: IOLoop) -> Iterator[Callable[..., Line]]:
         each.peer.close()
 
 
+def due(ioloop: IOLoop) -> float:
+    """When the loop's first timer is due, by the monotonic clock."""
+    return time.monotonic() + ioloop.reactor.statistics()['next_timer']
+
+
 def turns(ioloop: IOLoop, n: int = 3) -> None:
     """A few turns of the loop, whatever there is to do."""
     for _ in range(n):
@@ -642,15 +647,15 @@ def test_what_is_read_or_written_sets_the_inactivity_timeout_back(ioloop, run_un
     stream.on('read', lambda stream, data: None)
     stream.timeout = 100
     for act in (lambda: peer.send(b'x'), lambda: stream.write(b'y')):
-        before = ioloop.reactor._timers.next()
+        before = due(ioloop)
         act()
         time.sleep(0.002)
         turns(ioloop, 3)
         stream.timeout = stream.timeout  # setting it anew shows when it would be due
-        deadlines.append(ioloop.reactor._timers.next() - before)
+        deadlines.append(due(ioloop) - before)
     assert all(later > 0 for later in deadlines)
     stream.timeout = 0
-    assert not len(ioloop.reactor._timers)
+    assert not ioloop.reactor.statistics()['timers']
     stream.close()
     peer.close()
 

@@ -90,7 +90,7 @@ class IOLoop(EventEmitter):
         connections, acceptors, ports, is_running: see there.
 
     Methods: `server`, `client`, `stream`, `acceptor`, `timer`, `recurring`, `next_tick`, `call_threadsafe`, `remove`,
-    `start`, `stop`, `stop_gracefully`, `one_tick`, `reset`, `close`, `singleton`.
+    `start`, `stop`, `stop_gracefully`, `one_tick`, `reset`, `close`, `statistics`, `singleton`.
 
     Each that takes a callback also works as a decorator, and the decorated name then stands for what the method
     returns: the id of a server or client, the `Timer`. ``async def`` callbacks need a reactor that runs coroutines.
@@ -158,6 +158,19 @@ class IOLoop(EventEmitter):
     def acceptors(self) -> dict[str, Listener]:
         """The listening sockets, by id, in the order in which they were opened."""
         return dict(self._acceptors)
+
+    def statistics(self) -> dict[str, int]:
+        """Numbers of ``acceptors``, ``accepted`` and ``dialed`` connections, and of ``dialers`` and ``tls_handshakes``
+        under way; ``accepts`` counts all connections that were ever accepted.
+        """
+        return {
+            'acceptors': len(self._acceptors),
+            'accepted': len(self._accepted),
+            'dialed': len(self._dialed),
+            'dialers': len(self._dialers),
+            'tls_handshakes': len(self._negotiations),
+            'accepts': self._accepts,
+        }
 
     @property
     def ports(self) -> list[int]:

@@ -157,7 +157,7 @@ class Reactor(EventEmitter):
         thread: the thread that it belongs to (`LoopThread`).
 
     Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `call_threadsafe`,
-    `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`.
+    `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`, `statistics`.
 
     A reactor belongs to the thread that runs it: from others, and from signal handlers, call nothing but
     `call_threadsafe`, `wakeup` and `stop`.
@@ -189,6 +189,16 @@ class Reactor(EventEmitter):
     def is_running(self) -> bool:
         """Whether it is inside `start` or `one_tick`."""
         return self._running
+
+    def statistics(self) -> dict[str, float]:
+        """Numbers of ``descriptors`` and ``timers`` that it waits for, and ``next_timer``, the seconds after which it
+        looks at its timers again (infinite without one).
+        """
+        return {
+            'descriptors': len(self._watchers),
+            'timers': len(self._timers),
+            'next_timer': max(0.0, self._timers.next() - monotonic()),
+        }
 
     # File descriptors
 
