@@ -11,10 +11,12 @@ stream drives the transaction, which calls back: `answered` (it is open), `refus
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from time import monotonic
+from types import NoneType
 from typing import Any
 
 from .errors import HandshakeError
@@ -42,7 +44,7 @@ def connect(
     headers: HeadersLike = (),
     origin: str | None = None,
     subprotocols: Any = (),
-    tls: ssl.SSLContext | bool = True,
+    tls: ssl.SSLContext | bool | None = True,
     proxy: str | bool | None = True,
     max_redirects: int = 10,
     simultaneous: bool = False,
@@ -74,7 +76,8 @@ def connect(
         headers: more headers for the request.
         origin: its ``Origin``, or None.
         subprotocols: to offer, the preferred one first.
-        tls: for ``wss://``, an `ssl.SSLContext`; True for the default one.
+        tls: for ``wss://``, an `ssl.SSLContext`; True for the default one, which verifies the server's certificate and
+            is made once for the process (`ssl.create_default_context`). Without effect on ``ws://``.
         proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``; True (the default) for the one in the
             environment (``HTTPS_PROXY`` and so on), except for ``localhost`` and loopback addresses; None for a direct
             connection.
@@ -84,16 +87,19 @@ def connect(
         simultaneous: do not wait for a slot. For load generators, and for gateways: where a server answers an upgrade
             only after it has itself connected to the host that the upgrade came from, on the same loop, each of the two
             would wait for the other until the timeout.
-        timeout: seconds until the connection has to be open (10), the wait for its turn not counted, redirects
-            included.
+        timeout: seconds until the connection has to be open (10), including name resolution, the wait for a slot, the
+            proxy, TLS and redirects.
         ping_interval: seconds of silence after which the server is pinged, and as many again after which the connection
             is closed (20; 0 for never).
         **options: those of `WebSocket`: ``max_websocket_size``, ``compression``, ``close_timeout``.
 
     Raises:
-        ValueError: the URL, the proxy or an option is malformed.
+        ValueError: the URL, the proxy or an option is not valid, such as ``tls=False`` with ``wss://``.
+        TypeError: an option is of the wrong type.
     """
     parsed = parse_url(url)
+    if not isinstance(tls, (ssl.SSLContext, bool, NoneType)):
+        raise TypeError(f'tls takes an ssl.SSLContext, or True for the default one, not {tls!r}')
     if max_redirects < 0:
         raise ValueError(f'max_redirects={max_redirects}: give how many redirects to follow, 0 for none')
     headers = Headers(headers)
@@ -127,7 +133,7 @@ class _Connector:
         *,
         headers: Headers,
         origin: str | None,
-        tls: ssl.SSLContext | bool,
+        tls: ssl.SSLContext | bool | None,
         proxy: str | bool | None,
         max_redirects: int,
         simultaneous: bool,
@@ -150,14 +156,14 @@ class _Connector:
         self.slot: Any = None
         self.tunnel: Tunnel | None = None
         self.timer: Any = None
-        self.time_left = timeout
-        self.deadline = 0.0
+        self.deadline = monotonic() + timeout
         self.is_cancelled = False
         self.is_open = False
 
     def start(self) -> None:
         self.ws.await_loop(self.ioloop)
         self.begin()
+        self.timer = self.ioloop.reactor.timer(self._timed_out, self.timeout)
         self.ws.owner = self
         self.clients = _Clients.of(self.ioloop)
         self.clients.connectors.add(self)
@@ -165,6 +171,7 @@ class _Connector:
     def begin(self) -> None:
         """Connect to `url`; raises ValueError for a bad proxy, and calls nothing back before it returns."""
         url = self.url
+        tls = self._tls()
         via = choose_proxy(self.proxy, url)
         if via is not None:
             self.tunnel = Tunnel(via, url)
@@ -175,24 +182,16 @@ class _Connector:
                 where = {'address': url.host, 'port': url.port}
             if not self.simultaneous:
                 where['admit'] = self._admit
-            self.connection = self.ioloop.client(
-                self._connected, timeout=max(0.001, self.time_left), **where, **self._tls()
-            )
-            self._start_timer()
+            self.connection = self.ioloop.client(self._connected, timeout=self._time_left(), **where, **tls)
 
     # The slot
 
     def _admit(self, addresses: list[str], begin: Callable[[], object]) -> None:
         """The host's addresses are known: wait until no other connection to one of them is being made."""
-        self._stop_timer()
         self._acquire_slot(dict.fromkeys(addresses, 1), begin)
 
     def _acquire_slot(self, limits: Mapping[Hashable, int], go_on: Callable[[], object]) -> None:
-        def acquired() -> None:
-            self._start_timer()
-            go_on()
-
-        self.slot = self.ioloop.dial_queue.acquire({} if self.simultaneous else limits, acquired)
+        self.slot = self.ioloop.dial_queue.acquire({} if self.simultaneous else limits, go_on)
         if self.is_cancelled:
             self.given_up(self.ws)
 
@@ -201,10 +200,20 @@ class _Connector:
             self.slot.release()
             self.slot = None
 
+    def _waits_for_slot(self) -> bool:
+        return self.slot is not None and not self.slot.is_acquired
+
+    def _slot_error(self) -> TimeoutError:
+        return TimeoutError(
+            errno.ETIMEDOUT,
+            f'could not connect to {self.url} within {self.timeout:g} seconds: other connections to the same address '
+            'were being made, one at a time (RFC 6455 4.1); simultaneous=True does not wait for them',
+        )
+
     def given_up(self, ws: WebSocket) -> None:
         """`WebSocket.finish` was called with nothing waiting to be sent: stop waiting for a slot."""
         self.is_cancelled = True
-        if self.slot is not None and not self.slot.is_acquired:
+        if self._waits_for_slot():
             self._release_slot()
             self.ioloop.reactor.next_tick(lambda reactor: ws.dialing_failed(None))
 
@@ -212,7 +221,7 @@ class _Connector:
 
     def _dial_proxy(self, via: URL) -> None:
         self.connection = self.ioloop.client(
-            self._proxy_connected, address=via.host, port=via.port, timeout=max(0.001, self.time_left)
+            self._proxy_connected, address=via.host, port=via.port, timeout=self._time_left()
         )
 
     def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
@@ -240,7 +249,7 @@ class _Connector:
             self._connected(self.ioloop, None, stream)
             return
         self.connection = self.ioloop.client(
-            self._connected, socket=stream.detach(), timeout=max(0.001, self.deadline - monotonic()), **self._tls()
+            self._connected, socket=stream.detach(), timeout=self._time_left(), **self._tls()
         )
 
     def _proxy_gone(self, stream: Stream) -> None:
@@ -253,10 +262,18 @@ class _Connector:
     # The handshake
 
     def _tls(self) -> dict[str, Any]:
+        """The TLS options of `IOLoop.client`; raises ValueError where TLS is switched off for a URL that needs it."""
+        if self.url.secure and not self.tls:
+            raise ValueError(
+                f'tls={self.tls!r} with {self.url}: wss:// is always encrypted; leave out tls=, or pass an '
+                'ssl.SSLContext (use a ws:// URL for a connection without TLS)'
+            )
         return {'tls': self.tls, 'server_hostname': self.url.host} if self.url.secure else {}
 
     def _connected(self, ioloop: IOLoop, err: Exception | None, stream: Stream | None) -> None:
         if stream is None:
+            if self._waits_for_slot():
+                err = self._slot_error()
             self.ws.dialing_failed(err or OSError(f'could not connect to {self.url}'))
             return
         self.ws.drive(stream, ioloop, self.connection)
@@ -295,26 +312,26 @@ class _Connector:
             self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in _PRIVATE])
         self.url = url
         self.ws.forget().close()
-        self._stop_timer()
         self._release_slot()
         self.ws.client_handshake(url, headers=self.headers, origin=self.origin)
         self.begin()
 
     # Timers, and the end
 
-    def _start_timer(self) -> None:
-        self.deadline = monotonic() + self.time_left
-        self.timer = self.ioloop.reactor.timer(self._timed_out, self.time_left)
+    def _time_left(self) -> float:
+        return max(0.001, self.deadline - monotonic())
 
     def _stop_timer(self) -> None:
         if self.timer is not None:
             self.ioloop.reactor.remove(self.timer)
             self.timer = None
-            self.time_left = max(0.0, self.deadline - monotonic())
 
     def _timed_out(self, reactor: Any) -> None:
         self.timer = None
-        self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
+        if self._waits_for_slot():
+            self.ws.dialing_failed(self._slot_error())
+        else:
+            self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
 
     def _ping(self, reactor: Any) -> None:
         self.ws.keep_alive()

@@ -202,6 +202,35 @@ def test_tls_with_an_untrusted_certificate_is_an_error(ioloop, run_until, assert
     assert_idle(ioloop)
 
 
+@pytest.mark.parametrize('off', [False, None])
+def test_tls_cannot_be_switched_off_where_the_url_asks_for_it(ioloop, server, run_until, assert_idle, off):
+    with pytest.raises(ValueError, match=r'tls=(False|None) with wss://127\.0\.0\.1/: wss:// is always encrypted'):
+        pyjows.connect('wss://127.0.0.1', ioloop=ioloop, tls=off)
+    with pytest.raises(ValueError, match='always encrypted'):
+        pyjows.connect('wss://127.0.0.1', ioloop=ioloop, tls=off, proxy='http://127.0.0.1:9')
+    assert not ioloop.connections
+    redirect(server, (302, 'wss://127.0.0.1/'))
+    exc = refusal(ioloop, run_until, server.urls[0], tls=off)
+    assert 'which is not followed: ' in str(exc)
+    assert 'always encrypted' in str(exc)
+
+
+def test_tls_is_a_context_or_true(ioloop):
+    with pytest.raises(TypeError, match='tls takes an ssl.SSLContext, or True'):
+        pyjows.connect('wss://127.0.0.1', ioloop=ioloop, tls='ca.pem')
+
+
+def test_the_default_tls_context_is_made_once(ioloop, nobody, run_until, monkeypatch):
+    made = []
+    real = ssl.create_default_context
+    monkeypatch.setattr(ssl, 'create_default_context', lambda *args: made.append(1) or real(*args))
+    clients = [pyjows.connect(nobody.replace('ws:', 'wss:'), ioloop=ioloop) for _ in range(3)]
+    for ws in clients:
+        ws.on('error', lambda ws, exc: None)
+    run_until(ioloop, lambda: all(ws.is_finished for ws in clients))
+    assert len(made) <= 1
+
+
 def test_tls_names_the_host_that_is_wanted(ioloop, run_until, assert_idle):
     authority = trustme.CA()
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -373,16 +402,19 @@ def test_a_dead_peer_delays_the_others_by_its_own_timeout_at_most(ioloop, slow, 
     slow.stop(*others)
 
 
-def test_the_time_in_the_queue_is_not_counted(ioloop, slow, run_until):
-    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(slow.url, ioloop=ioloop, timeout=1.5)
-    over = []
-    ioloop.timer(lambda loop: over.append(True), 1.7)
-    run_until(ioloop, lambda: over)
-    assert not second.is_finished
+def test_the_timeout_includes_the_wait_for_a_slot(ioloop, slow, server, run_until):
+    first, second = pyjows.connect(slow.url, ioloop=ioloop), pyjows.connect(server.urls[0], ioloop=ioloop, timeout=0.2)
+    seen = log(second, 'open', 'error', 'finish')
+    run_until(ioloop, lambda: second.is_finished)
+    assert not first.is_finished, 'which is still being made'
+    [(_, exc), (_, code, _)] = seen
+    assert isinstance(exc, TimeoutError)
+    assert f'{server.urls[0]}/ within 0.2 seconds: other connections to the same address' in str(exc)
+    assert 'simultaneous=True' in str(exc)
+    assert code == 1006
     slow.answer(0)
-    slow.answer(1)
-    run_until(ioloop, lambda: second.established)
-    slow.stop(first, second)
+    run_until(ioloop, lambda: first.established)
+    slow.stop(first)
 
 
 def test_one_that_is_given_up_leaves_the_queue(ioloop, slow, run_until):
@@ -472,6 +504,50 @@ def test_the_next_one_is_made_though_an_open_handler_raises(ioloop, server, run_
     for ws in (first, second):
         ws.finish()
     run_until(ioloop, lambda: first.is_finished and second.is_finished)
+
+
+# Names
+
+
+@pytest.fixture
+def dead_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], threading.Event]]:
+    """Names that end in dead.test are not resolved before the event; gives those looked up, and the event."""
+    looked_up: list[str] = []
+    over = threading.Event()
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *args: Any, **options: Any) -> Any:
+        if 'flags' not in options and str(host).endswith('dead.test'):
+            looked_up.append(host)
+            over.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, 'no name server')
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, 'getaddrinfo', resolve)
+    yield looked_up, over
+    over.set()
+
+
+def test_names_that_are_not_resolved_delay_no_other_name(ioloop, server, run_until, dead_names):
+    dead = [pyjows.connect(f'ws://{n}.dead.test', ioloop=ioloop, proxy=None) for n in range(50)]
+    ws = pyjows.connect(server.urls[0].replace('127.0.0.1', 'localhost'), ioloop=ioloop, timeout=5)
+    run_until(ioloop, lambda: ws.established)
+    assert not any(other.is_finished for other in dead)
+    for other in dead:
+        other.on('error', lambda ws, exc: None)
+    dead_names[1].set()
+    ws.finish()
+    run_until(ioloop, lambda: all(other.is_finished for other in (ws, *dead)))
+
+
+def test_a_name_is_looked_up_once_for_all_that_ask_at_a_time(ioloop, run_until, dead_names):
+    clients = [pyjows.connect('ws://dead.test', ioloop=ioloop, proxy=None, timeout=0.3) for _ in range(20)]
+    errors = [log(ws, 'error') for ws in clients]
+    run_until(ioloop, lambda: all(ws.is_finished for ws in clients))
+    assert dead_names[0] == ['dead.test']
+    for [(_, exc)] in errors:
+        assert isinstance(exc, TimeoutError)
+        assert 'the name was not resolved within 0.3 s' in str(exc)
 
 
 # Redirects

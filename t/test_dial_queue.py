@@ -104,17 +104,16 @@ def test_a_cleared_slot_may_still_be_released(wait, dial_queue):
     assert wait.settle() == ['3']
 
 
-def test_a_client_is_asked_before_it_dials_and_its_time_stands_still(ioloop, run_until, assert_idle):
+def test_a_client_is_asked_before_it_dials(ioloop, run_until, assert_idle):
     accepted, asked, connected = [], [], []
     server = ioloop.server(lambda loop, stream, id: accepted.append(stream), address='127.0.0.1')
     ioloop.client(
         lambda loop, err, stream: connected.append((err, stream)),
         port=ioloop.acceptor(server).port,
-        timeout=1,
         admit=lambda addresses, begin: asked.append((addresses, begin)),
     )
     over = []
-    ioloop.timer(lambda loop: over.append(True), 1.2)
+    ioloop.timer(lambda loop: over.append(True), 0.1)
     run_until(ioloop, lambda: over)
     [(addresses, begin)] = asked
     assert addresses == ['127.0.0.1']
@@ -126,6 +125,16 @@ def test_a_client_is_asked_before_it_dials_and_its_time_stands_still(ioloop, run
     for stream in (*accepted, connected[0][1]):
         stream.close()
     ioloop.remove(server)
+    assert_idle(ioloop)
+
+
+def test_the_timeout_includes_the_time_until_it_may_dial(ioloop, run_until, assert_idle):
+    connected = []
+    ioloop.client(
+        lambda loop, err, stream: connected.append(err), port=9, timeout=0.05, admit=lambda addresses, begin: None
+    )
+    run_until(ioloop, lambda: connected)
+    assert isinstance(connected[0], TimeoutError)
     assert_idle(ioloop)
 
 

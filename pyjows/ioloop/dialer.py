@@ -34,44 +34,73 @@ _STAGGER = 0.25
 # Seconds until the next try at a Unix socket whose backlog is full.
 _BACKLOG_FULL = 0.02
 
-_THREADS = 4
+# Names being resolved at a time. Each thread takes about 100 KiB, for as long as the system's resolver takes.
+_MAX_THREADS = 256
+
+
+Lookup = tuple[str, int, Callable[[Found], object]]
+"""A host name, a port, and what to call with the result."""
 
 
 class Resolver:
-    """Resolves host names, in at most four threads at a time; they end when there is nothing left to resolve.
+    """Resolves host names, each in a thread of its own: a name that is not answered delays no other one.
 
-    The threads are daemons: a name server that does not answer does not keep a program from ending.
+    Concurrent lookups of the same name and port share one thread. At most `_MAX_THREADS` run at a time. The threads are
+    daemons: a name server that does not answer does not keep a program from ending.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._wanted: deque[tuple[str, int, Callable[[Found], object]]] = deque()
+        # The callers waiting for each host and port. Those in `_queue` have no thread yet.
+        self._lookups: dict[tuple[str, int], list[Lookup]] = {}
+        self._queue: deque[tuple[str, int]] = deque()
         self._threads = 0
 
-    def lookup(self, host: str, port: int, done: Callable[[Found], object]) -> None:
+    def lookup(self, host: str, port: int, done: Callable[[Found], object]) -> Lookup:
         """Call ``done``, in a thread, with the addresses of a host or with the exception."""
+        lookup = (host, port, done)
         with self._lock:
-            self._wanted.append((host, port, done))
-            if self._threads < _THREADS:
+            waiting = self._lookups.get((host, port))
+            if waiting is not None:
+                waiting.append(lookup)
+                return lookup
+            self._lookups[host, port] = [lookup]
+            self._queue.append((host, port))
+            if self._threads < _MAX_THREADS:
                 self._threads += 1
                 threading.Thread(target=self._work, name='pyjows-resolver', daemon=True).start()
+        return lookup
+
+    def cancel(self, lookup: Lookup) -> None:
+        """Forget a lookup. One that has begun goes on in its thread."""
+        name = lookup[:2]
+        with self._lock:
+            waiting = self._lookups.get(name)
+            if waiting is not None and lookup in waiting:
+                waiting.remove(lookup)
+                if not waiting and name in self._queue:
+                    self._queue.remove(name)
+                    del self._lookups[name]
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._wanted:
+                if not self._queue:
                     self._threads -= 1
                     return
-                host, port, done = self._wanted.popleft()
+                host, port = self._queue.popleft()
             found: Found
             try:
                 found = _socket.getaddrinfo(host, port, type=_socket.SOCK_STREAM)
             except Exception as exc:
                 found = exc
-            try:
-                done(found)
-            except RuntimeError:
-                pass  # the loop of the caller is closed
+            with self._lock:
+                waiting = self._lookups.pop((host, port))
+            for _, _, done in waiting:
+                try:
+                    done(found)
+                except RuntimeError:
+                    pass  # the loop of the caller is closed
 
 
 _resolver = Resolver()
@@ -146,10 +175,9 @@ class Dialer:
         done: called once, ``done(exc, socket)``: with an OSError and None, or with None and a connected socket that
             does not block. Never before `start` returned, and not after `cancel`.
         where: the destination, for messages.
-        timeout: seconds for all of it.
+        timeout: seconds for all of it, the time that `admit` takes included.
         local_address: the IP address to dial from.
-        admit: called when the addresses of a host are known, before the first is dialed; the time until it calls
-            ``begin()`` is not counted.
+        admit: called when the addresses of a host are known, before the first is dialed.
     """
 
     def __init__(
@@ -172,6 +200,7 @@ class Dialer:
         self._timeout = timeout
         self._untried: deque[AddressInfo] = deque()
         self._attempts: list[Attempt] = []
+        self._lookup: Lookup | None = None
         self._stagger_timer: Timer | None = None
         self._connected_socket: _socket.socket | None = None
         self._failures: list[tuple[str, OSError]] = []
@@ -182,7 +211,9 @@ class Dialer:
         try:
             found = _socket.getaddrinfo(host, port, type=_socket.SOCK_STREAM, flags=_socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
-            _resolver.lookup(host, port, lambda found: reactor.call_threadsafe(lambda reactor: self._resolved(found)))
+            self._lookup = _resolver.lookup(
+                host, port, lambda found: reactor.call_threadsafe(lambda reactor: self._resolved(found))
+            )
         else:  # an IP address: no lookup
             reactor.next_tick(lambda reactor: self._resolved(found))
 
@@ -210,6 +241,7 @@ class Dialer:
         self._cancel_attempts()
 
     def _resolved(self, found: Found) -> None:
+        self._lookup = None
         if self._done is None:
             return
         if isinstance(found, BaseException):
@@ -220,13 +252,9 @@ class Dialer:
         if self._admit is None or not self._untried or self._untried[0][0] not in (_socket.AF_INET, _socket.AF_INET6):
             self._try_next()
             return
-        time_left = self.time_left
-        self.reactor.remove(self._deadline_timer)
 
         def begin() -> None:
             if self._done is not None:
-                self._deadline_at = monotonic() + time_left
-                self._deadline_timer = self.reactor.timer(self._timed_out, time_left)
                 self._try_next()
 
         self._admit(list(dict.fromkeys(map(_host_of, self._untried))), begin)
@@ -281,12 +309,9 @@ class Dialer:
         self._failures.append((_host_of(attempt.info), exc))
 
     def _timed_out(self, reactor: Reactor) -> None:
-        self._report(
-            TimeoutError(
-                errno.ETIMEDOUT, f'{self._prefix()}: no answer within {self._timeout:g} s; timeout= sets the limit'
-            ),
-            None,
-        )
+        what = 'no answer' if self._lookup is None else 'the name was not resolved'
+        message = f'{self._prefix()}: {what} within {round(self._timeout, 3):g} s; timeout= sets the limit'
+        self._report(TimeoutError(errno.ETIMEDOUT, message), None)
 
     def _prefix(self) -> str:
         return f'could not connect to {self.where}'
@@ -310,6 +335,9 @@ class Dialer:
             attempt.close()
         self._attempts.clear()
         self._untried.clear()
+        if self._lookup is not None:
+            _resolver.cancel(self._lookup)
+            self._lookup = None
         self.reactor.remove(self._deadline_timer)
         if self._stagger_timer is not None:
             self.reactor.remove(self._stagger_timer)

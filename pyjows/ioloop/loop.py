@@ -26,7 +26,7 @@ from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
 from .listener import Listener, listen
 from .stream import LoopData, Stream
-from .tls import TLSNegotiation, TLSStream
+from .tls import TLSNegotiation, TLSStream, default_context
 
 __all__ = ['IOLoop']
 
@@ -304,10 +304,10 @@ class IOLoop(EventEmitter):
             socket: a connected socket, instead: for TLS on it, or to drive it by this loop.
             local_address: the IP address to connect from.
             timeout: seconds for connecting, TLS included (10).
-            tls: an `ssl.SSLContext`, or True for the standard library's default.
+            tls: an `ssl.SSLContext`, or True for the default one (`ssl.create_default_context`, once a process).
             server_hostname: the name that the certificate is checked for (`address`).
             admit: called ``admit(addresses, begin)`` with the IP addresses that were found, before the first is dialed:
-                dialing goes on when it calls ``begin()``, and only then does the time run on.
+                dialing goes on when it calls ``begin()``. The time until then counts.
 
         Returns:
             The id of the connection; `remove` cancels one that is still being made, then the callback is not called.
@@ -342,7 +342,7 @@ class IOLoop(EventEmitter):
         if not timeout > 0:
             raise ValueError(f'timeout={timeout!r}: give the seconds that connecting may take, more than 0')
         if tls is True:
-            tls = ssl.create_default_context()
+            tls = default_context()
         if tls and server_hostname is None and port is not None:
             server_hostname = address
         if tls and tls.check_hostname and not server_hostname:

@@ -7,6 +7,7 @@ configures the `ssl.SSLContext`.
 
 from __future__ import annotations
 
+import functools
 import socket as _socket
 import ssl
 from collections.abc import Callable
@@ -16,10 +17,16 @@ from ..buffers import WriteBuffer
 from ..reactor import Handle, Reactor
 from .stream import LoopData, Stream, StreamCore
 
-__all__ = ['TLSNegotiation', 'TLSStream']
+__all__ = ['TLSNegotiation', 'TLSStream', 'default_context']
 
 # The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384
+
+
+@functools.cache
+def default_context() -> ssl.SSLContext:
+    """The context of clients that bring none; made once, because loading the authorities takes some 30 ms."""
+    return ssl.create_default_context()
 
 
 class TLSNegotiation(Handle):
@@ -95,7 +102,7 @@ class TLSNegotiation(Handle):
             self.ready(False, False)
 
     def _timed_out(self, reactor: Reactor) -> None:
-        self._complete(TimeoutError(f'the TLS handshake did not complete within {self._timeout:g} s'))
+        self._complete(TimeoutError(f'the TLS handshake did not complete within {round(self._timeout, 3):g} s'))
 
     def _complete(self, exc: OSError | ValueError | None) -> None:
         self._unregister()
