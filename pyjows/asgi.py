@@ -142,12 +142,15 @@ class WebSocketProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The transport has enough to write."""
         self._writable = self.loop.create_future()
+        self.transport.pause_reading()  # answers to a client that does not read, such as pongs, must not pile up
 
     def resume_writing(self) -> None:
         """The transport can take more."""
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
+        if not self._reading_paused and not self._lost:
+            self._read_on()
 
     def shutdown(self) -> None:
         """The server stops."""
@@ -242,11 +245,12 @@ class WebSocketProtocol(asyncio.Protocol):
         if not self._messages:
             self._queued = 0
             if self._reading_paused:
-                self._read_on()
+                self._reading_paused = False
+                if self._writable is None:
+                    self._read_on()
         return message
 
     def _read_on(self) -> None:
-        self._reading_paused = False
         if not self.transport.is_closing():
             self.transport.resume_reading()
 

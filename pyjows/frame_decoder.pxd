@@ -16,10 +16,12 @@ cdef class FrameDecoder(Receiver):
     cdef bint _raw
     cdef bint _in_parts
     cdef bint _discarding
+    cdef bint _paused
     cdef bint _text_checked
     cdef Py_ssize_t _max_message
     cdef Py_ssize_t _max_frame
     cdef FrameHeader _header
+    cdef bytes _unread
     cdef bytearray _cut_header
     cdef list _chunks
     cdef bytes _chunk
@@ -35,6 +37,9 @@ cdef class FrameDecoder(Receiver):
     cdef object _fail_internally(self, object exc)
     @cython.locals(p=memory.octets, header=FrameHeader, at=Py_ssize_t, size=Py_ssize_t, length=Py_ssize_t, head=int, payload=bytes)
     cpdef object feed(self, object data, Py_ssize_t n)
+    cdef object _keep_unread(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
+    cdef object _pause_input(self)
+    cdef object _resume_input(self)
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, have=Py_ssize_t, header=FrameHeader, cut=bytearray)
     cdef Py_ssize_t _continue_frame(self, memory.octets p, Py_ssize_t n) except -1
     cdef object _begin_frame(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)

@@ -50,10 +50,12 @@ class FrameDecoder(Receiver):
         self._claimed_bits = 0
         self.max_size = max_size
         # How they are delivered: as they are, with no rules but masking and size (`_raw`); data frames in parts
-        # (`_in_parts`); or not at all any more (`_discarding`).
+        # (`_in_parts`); or not at all any more (`_discarding`). `_paused` keeps what follows for later, in `_unread`.
         self._raw = False
         self._in_parts = False
         self._discarding = False
+        self._paused = False
+        self._unread: bytes | None = None
         # The frame that the bytes at hand end in: a header that is not complete, or the last header parsed and its
         # payload, full steps of memory and the one that is being filled.
         self._header = FrameHeader()
@@ -108,12 +110,18 @@ class FrameDecoder(Receiver):
         if self._discarding:
             return
         p = memory.pointer(data)
+        if self._paused:
+            self._keep_unread(p, 0, n)
+            return
         header = self._header
         at = 0
         try:
             if self._remaining or self._cut_header is not None:
                 at = self._continue_frame(p, n)
             while at < n and not self._discarding:
+                if self._paused:
+                    self._keep_unread(p, at, n - at)
+                    return
                 size = header.parse(p, at, n)
                 if size == 0:
                     self._cut_header = bytearray(memory.copied(p, at, n - at))
@@ -139,6 +147,22 @@ class FrameDecoder(Receiver):
             self._fail_violation(exc)
         except BaseException as exc:
             self._fail_internally(exc)
+
+    def _keep_unread(self, p: Any, at: int, n: int) -> None:
+        """Keep `n` bytes until `_resume_input`."""
+        unread = memory.copied(p, at, n)
+        self._unread = unread if self._unread is None else self._unread + unread
+
+    def _pause_input(self) -> None:
+        """Deliver no more frames, also not of the bytes at hand."""
+        self._paused = True
+
+    def _resume_input(self) -> None:
+        """Deliver what was kept since `_pause_input`, and what comes from now on; a handler may pause again."""
+        self._paused = False
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            self.feed(unread, len(unread))
 
     def _continue_frame(self, p: Any, n: int) -> int:
         """Continue the frame that the bytes before ended in; returns how many of the new ones belonged to it."""
@@ -226,6 +250,7 @@ class FrameDecoder(Receiver):
     def _discard_input(self) -> None:
         """From now on, ignore all that is received, and keep nothing of it."""
         self._discarding = True
+        self._unread = None
         self._cut_header = None
         self._chunk = None
         self._chunks = None

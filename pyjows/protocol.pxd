@@ -4,6 +4,7 @@ from pyjows.frames cimport as_bytes, head_byte, make_frame, write_frame
 
 cdef int _SERVER, _CLIENT
 cdef int _CONNECTING, _OPEN, _CLOSING, _CLOSED
+cdef Py_ssize_t _MAX_BEFORE_PONG
 cdef int _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG
 
 
@@ -12,6 +13,9 @@ cdef class Protocol(FrameDecoder):
     cdef object _id
     cdef object _extensions
     cdef bytearray _fragments
+    cdef Py_ssize_t _fragment_count
+    cdef Py_ssize_t _max_fragments
+    cdef bytes _unanswered_ping
     cdef list _events
     cdef public object close_rcvd
     cdef public object close_sent
@@ -34,7 +38,10 @@ cdef class Protocol(FrameDecoder):
     cdef object _process_frame(self, int head, bytes payload)
     cdef bytes _through_extensions(self, int head, bytes payload)
     cdef object _receive_fragment(self, int opcode, bint fin, bytes payload)
+    cdef object _count_fragment(self)
     cdef object _end_message(self)
+    cdef object _answer_ping(self, bytes payload)
+    cdef object _send_late_pong(self)
     cdef object _receive_control(self, int opcode, bytes payload)
     cdef object _receive_close(self, bytes payload)
     cdef object _answer_close(self, bytes payload)

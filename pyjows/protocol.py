@@ -56,6 +56,7 @@ from .errors import (
     ConnectionClosedError,
     ConnectionClosedOK,
     InvalidState,
+    PayloadTooBig,
     ProtocolError,
 )
 from .frame_decoder import FrameDecoder
@@ -90,6 +91,12 @@ _CONNECTING, _OPEN, _CLOSING, _CLOSED = (state.value for state in State)
 _CONT, _TEXT, _BINARY = Opcode.CONT.value, Opcode.TEXT.value, Opcode.BINARY.value
 _CLOSE, _PING, _PONG = Opcode.CLOSE.value, Opcode.PING.value, Opcode.PONG.value
 
+#: The largest number of frames of one message, unless another is given.
+MAX_FRAGMENTS = 131072
+
+# While more bytes than this wait to be written, pings are not answered one by one.
+_MAX_BEFORE_PONG = 65536
+
 
 class Protocol(FrameDecoder):
     """A WebSocket connection without I/O, frame by frame.
@@ -115,6 +122,7 @@ class Protocol(FrameDecoder):
         defer_close: whether a close that the peer causes, by its close frame or by a fault, waits for the next
             `data_to_send` or `receive_eof`: until then the connection is open, and what is sent goes first. By default
             `receive_data` closes it, and the frames that came before in the same bytes cannot be answered any more.
+        max_fragments: the largest number of frames that one message may come in; None for no limit.
         join_fragments: whether the fragments of a message are joined, so that each message is one frame in
             `events_received`. By default they are given out as they come.
         logger: for log records of the connection; the logger ``pyjows.server`` or ``pyjows.client`` by default.
@@ -127,6 +135,7 @@ class Protocol(FrameDecoder):
         state: State = State.OPEN,
         max_size: int | tuple[int | None, int | None] | None = 1048576,
         defer_close: bool = False,
+        max_fragments: int | None = MAX_FRAGMENTS,
         join_fragments: bool = False,
         logger: Any = None,
     ) -> None:
@@ -140,9 +149,13 @@ class Protocol(FrameDecoder):
         # How what is received is given out: `_joins` fragments, shows every frame first, answers nothing by itself.
         self._joins = join_fragments
         self._fragments: bytearray | None = None
+        self._fragment_count = 0
+        self._max_fragments = -1 if max_fragments is None else max_fragments
         self._shows_frames = False
         self._answers_nothing = False
         self._events: list[Any] | None = None
+        # The payload of the latest ping that was not answered, because too much waits to be written.
+        self._unanswered_ping: bytes | None = None
         # A fragmented message was begun by us, and its next fragment is to be sent.
         self._sending = False
         # The close: the frames seen so far and their order, what broke the rules, and what `defer_close` delays (the
@@ -260,6 +273,8 @@ class Protocol(FrameDecoder):
         """The peer ended its half of the connection; a second call does nothing."""
         if self.eof_received:
             return
+        while self._unread is not None:
+            self._resume_input()  # it was received before the end; a handler may pause after each message
         self.eof_received = True
         if self._deferred_close is not None:
             self._send_deferred_close()
@@ -326,6 +341,7 @@ class Protocol(FrameDecoder):
         if opcode:
             self._opcode = opcode
         self._size += len(payload)
+        self._count_fragment()
         if self._opcode == _TEXT:
             # The payload of a cut frame was checked as it came.
             self._decode_part(b'' if self._text_checked else payload, fin)
@@ -361,8 +377,15 @@ class Protocol(FrameDecoder):
             self._size += len(part)
         self._piece_received(opcode, piece, whole, fin)
 
+    def _count_fragment(self) -> None:
+        """Raise PayloadTooBig for a message in too many frames: empty ones have no size that would end it."""
+        self._fragment_count += 1
+        if self._fragment_count > self._max_fragments >= 0:
+            raise PayloadTooBig(f'a message in more than {self._max_fragments} frames')
+
     def _end_message(self) -> None:
         """The last fragment of a message was received."""
+        self._fragment_count = 0
         self._opcode = 0
         self._size = 0
         self._text_decoder = None
@@ -372,10 +395,24 @@ class Protocol(FrameDecoder):
         """A control frame (RFC 6455 5.5)."""
         if opcode == _PING:
             if not self._answers_nothing:
-                self._send(0x80 | _PONG, payload)
+                self._answer_ping(payload)
         elif opcode == _CLOSE:
             self._receive_close(payload)
         self._control_received(opcode, payload)
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """Send a pong; while much waits to be written, only to the latest ping, and later (RFC 6455 5.5.3)."""
+        if self.out is None or self.out.size <= _MAX_BEFORE_PONG:
+            self._send(0x80 | _PONG, payload)
+        else:
+            self._unanswered_ping = payload
+            self.awaits_drain = True
+
+    def _send_late_pong(self) -> None:
+        """Answer the latest ping, now that what waited is written."""
+        payload, self._unanswered_ping = self._unanswered_ping, None
+        if payload is not None and self._state == _OPEN:
+            self._send(0x80 | _PONG, payload)
 
     def _receive_close(self, payload: bytes) -> None:
         """A close frame (RFC 6455 5.5.1, 7.1.5)."""
@@ -557,6 +594,8 @@ class Protocol(FrameDecoder):
         """What to write to the network now; `SEND_EOF`, last, asks to half-close the connection."""
         if self._deferred_close is not None:
             self._send_deferred_close()
+        if self._unanswered_ping is not None:
+            self._send_late_pong()
         writes = []
         if self.out is not None and self.out.size:
             writes.append(self.out.take())

@@ -112,6 +112,8 @@ class TransactionProtocol(Protocol):
 
     def drained(self) -> None:
         """The kernel has taken all that waited."""
+        if self._unanswered_ping is not None:
+            self._send_late_pong()
         ws = self.ws
         if ws is not None:
             ws._drained()
@@ -440,6 +442,30 @@ class TransactionCore(EmitterCore):
 
     # Receiving
 
+    def pause_reading(self) -> Self:
+        """Deliver no more messages for now, not even those that came with the current one; returns the transaction.
+
+        What the peer sends stays in the kernel's buffers, and slows the peer down when these are full. A peer that is
+        not read is not taken for dead: pings wait until reading goes on.
+        """
+        self._check_thread('WebSocket.pause_reading()')
+        protocol = self._protocol
+        protocol._pause_input()
+        if protocol.stream is not None:
+            protocol.stream.stop()
+        return self
+
+    def resume_reading(self) -> Self:
+        """Deliver messages again, first those that waited; returns the transaction."""
+        self._check_thread('WebSocket.resume_reading()')
+        protocol = self._protocol
+        if protocol._paused:
+            protocol._resume_input()
+            self._emit_resume()
+            if protocol.stream is not None and not protocol._paused and not protocol.eof_received:
+                protocol.stream.start()
+        return self
+
     def _message_received(self, opcode: int, payload: bytes) -> None:
         """A whole message: tell those who want to know, each in the form that it wants."""
         if opcode == 1:
@@ -736,6 +762,8 @@ class TransactionCore(EmitterCore):
         protocol = self._protocol
         if protocol.out is None:
             return b''
+        if protocol._unanswered_ping is not None:
+            protocol._send_late_pong()
         data = protocol.out.take()
         protocol.out = None
         if data:

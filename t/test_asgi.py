@@ -433,6 +433,17 @@ def test_pings_are_answered(server):
     sock.close()
 
 
+def test_a_client_that_pings_and_reads_nothing_is_not_read_for_ever(server):
+    pings = frame(PING, bytes(125)) * 1000
+    sock = server.raw('echo')
+    sock.settimeout(3)
+    sent = 0
+    with pytest.raises(TimeoutError):  # the kernel's buffers are full: no more is read
+        while sent < 200_000_000:
+            sent += sock.send(pings)
+    sock.close()
+
+
 def test_a_refusal_is_a_403(server):
     with pytest.raises(InvalidStatus) as caught:
         server.connect('refuses')
