@@ -61,10 +61,10 @@ def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: byte
     skipped = []
     elsewhere: dict[LoopThread, list[TransactionCore]] = {}
     for ws in transactions:
-        if ws._thread is not None and ws._thread.is_foreign():
-            elsewhere.setdefault(ws._thread, []).append(ws)
-            continue
         protocol = ws._protocol
+        if protocol.thread is not None and protocol.thread.is_foreign():
+            elsewhere.setdefault(protocol.thread, []).append(ws)
+            continue
         out = protocol.out
         if protocol._state != _OPEN or (out is not None and out.size and _is_slow(protocol)):
             skipped.append(ws)

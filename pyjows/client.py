@@ -161,10 +161,10 @@ class _Connector:
         self.is_open = False
 
     def start(self) -> None:
-        self.ws.await_loop(self.ioloop)
+        self.ws.protocol.await_loop(self.ioloop)
         self.begin()
         self.timer = self.ioloop.reactor.timer(self._timed_out, self.timeout)
-        self.ws.owner = self
+        self.ws.protocol.owner = self
         self.clients = _Clients.of(self.ioloop)
         self.clients.connectors.add(self)
 
@@ -215,7 +215,7 @@ class _Connector:
         self.is_cancelled = True
         if self._waits_for_slot():
             self._release_slot()
-            self.ioloop.reactor.next_tick(lambda reactor: ws.dialing_failed(None))
+            self.ioloop.reactor.next_tick(lambda reactor: ws.protocol.connect_failed(None))
 
     # Through a proxy
 
@@ -228,7 +228,7 @@ class _Connector:
         if err is not None:
             failure = type(err)(err.errno, f'could not connect to {self.url} through its proxy: {err.strerror}')
             failure.__cause__ = err
-            self.ws.dialing_failed(failure)
+            self.ws.protocol.connect_failed(failure)
             return
         assert stream is not None and self.tunnel is not None
         stream.on('read', self._proxy_read)
@@ -242,7 +242,7 @@ class _Connector:
             if not self.tunnel.receive(data):
                 return
         except HandshakeError as exc:
-            self.ws.dialing_failed(exc)
+            self.ws.protocol.connect_failed(exc)
             return
         stream.unsubscribe('read', self._proxy_read).unsubscribe('close', self._proxy_gone)
         if not self.url.secure:
@@ -257,7 +257,7 @@ class _Connector:
         try:
             self.tunnel.receive(b'')
         except HandshakeError as exc:
-            self.ws.dialing_failed(exc)
+            self.ws.protocol.connect_failed(exc)
 
     # The handshake
 
@@ -274,9 +274,9 @@ class _Connector:
         if stream is None:
             if self._waits_for_slot():
                 err = self._slot_error()
-            self.ws.dialing_failed(err or OSError(f'could not connect to {self.url}'))
+            self.ws.protocol.connect_failed(err or OSError(f'could not connect to {self.url}'))
             return
-        self.ws.drive(stream, ioloop, self.connection)
+        self.ws.protocol.drive(stream, ioloop, self.connection)
         stream.start()
 
     def answered(self, ws: WebSocket) -> None:
@@ -295,7 +295,7 @@ class _Connector:
             self._follow(exc.headers['location'])
         except ValueError as why:
             message = f'{exc}, which is not followed: {why}'
-            ws.dialing_failed(
+            ws.protocol.connect_failed(
                 type(exc)(message, status=exc.status, headers=exc.headers, body=exc.body, response=exc.response)
             )
         return True
@@ -311,7 +311,7 @@ class _Connector:
         if url.origin != self.url.origin:
             self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in _PRIVATE])
         self.url = url
-        self.ws.forget().close()
+        self.ws.protocol.restart().close()
         self._release_slot()
         self.ws.client_handshake(url, headers=self.headers, origin=self.origin)
         self.begin()
@@ -329,19 +329,19 @@ class _Connector:
     def _timed_out(self, reactor: Any) -> None:
         self.timer = None
         if self._waits_for_slot():
-            self.ws.dialing_failed(self._slot_error())
+            self.ws.protocol.connect_failed(self._slot_error())
         else:
-            self.ws.dialing_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
+            self.ws.protocol.connect_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
 
     def _ping(self, reactor: Any) -> None:
-        self.ws.keep_alive()
+        self.ws.protocol.keep_alive()
 
     def loop_finishes(self) -> None:
         """The loop stops gracefully."""
         if self.ws.established:
             self.ws.finish(1001)
         else:
-            self.ws.dialing_failed(HandshakeError(f'the loop was stopped before {self.url} was open'))
+            self.ws.protocol.connect_failed(HandshakeError(f'the loop was stopped before {self.url} was open'))
 
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""

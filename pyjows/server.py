@@ -232,13 +232,13 @@ class Server(LoopEmitter):
         self._incoming.discard(incoming)
         stream = incoming.stream
         ws = WebSocket(**self._options)
-        ws.kept_alive = incoming.kept_alive
-        ws.owner = self
+        ws.protocol.kept_alive = incoming.kept_alive
+        ws.protocol.owner = self
         self._websockets[ws] = None
         if self._timer is None and self._ping_interval:
             self._timer = self.ioloop.reactor.recurring(self._ping, self._ping_interval)
-        ws.drive(stream, self.ioloop, incoming.connection)
-        ws.requested(incoming.handshake, request, self._announce)
+        ws.protocol.drive(stream, self.ioloop, incoming.connection)
+        ws.protocol.request_received(incoming.handshake, request, self._announce)
 
     def _announce(self, ws: WebSocket) -> None:
         self.emit('websocket', ws)
@@ -253,7 +253,7 @@ class Server(LoopEmitter):
 
     def _ping(self, reactor: Any) -> None:
         for ws in list(self._websockets):
-            ws.keep_alive()
+            ws.protocol.keep_alive()
 
     def gone(self, ws: WebSocket) -> None:
         """A transaction is closed."""

@@ -5,16 +5,17 @@ not know how a frame looks, which may come when (`protocol.py`), or what an upgr
 (`handshake/`): it is a face of those two, and works with no loop and no socket.
 
 Two objects make a connection. `TransactionCore` is what the user holds. Its `TransactionProtocol` is the state machine
-under it: what a stream (or `server_read`, `client_read`) feeds, a `Protocol` that gives whole messages to its
-transaction instead of collecting frames. The way of a message reads straight down:
+under it: what a stream (or `server_read`, `client_read`) feeds, and what a loop drives (`driver.py`). The way of a
+message reads straight down; `docs/architecture.md` has all of it:
 
-    Stream._read → TransactionProtocol.feed → _frame → _message → TransactionCore._message_received → your handler
-    ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream.flush
+    Stream._read → FrameDecoder.feed → Protocol._frame_received → TransactionProtocol._message_received
+        → TransactionCore._message_received → your handler
+    ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream._flush
 
 The two refer to each other until the end, when the protocol lets go. A method that calls the other half therefore
 takes it by a local name first: compiled, that is what keeps it alive during the call.
 
-Before the handshake is done the same bytes go to `handshake/` instead, and what is sent waits in `_early`.
+Before the connection is open, an `Opening` (`opening.py`) is fed in place of the protocol, and keeps what is sent.
 """
 
 from __future__ import annotations
@@ -27,19 +28,26 @@ from typing import Any, Self
 
 from . import _json
 from .buffers import Receiver, WriteBuffer
+from .driver import DrivenProtocol
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
 from .extensions import as_factories
-from .frames import Close, CloseCode, Frame, as_bytes, build_frame, head_byte, make_frame, parse_frame, write_frame
-from .handshake import (
-    ClientHandshake,
-    ServerHandshake,
-    negotiation_close,
-    select_subprotocol,
+from .frames import (
+    Close,
+    CloseCode,
+    Frame,
+    Opcode,
+    as_bytes,
+    build_frame,
+    head_byte,
+    make_frame,
+    parse_frame,
+    write_frame,
 )
+from .handshake import ClientHandshake, ServerHandshake, select_subprotocol
 from .http11 import Request, Response
-from .loop_thread import LoopThread
-from .protocol import Protocol, Side, State
+from .opening import RAW, Opening
+from .protocol import Side, State
 
 __all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
 
@@ -47,12 +55,10 @@ _log = logging.getLogger('pyjows')
 
 _DEFAULT_SIZE = 262144
 
-# The same numbers as in protocol.py and frames.py; compiled, these are C integers.
-_OPEN = 1
-_TEXT, _BINARY = 0x81, 0x82
-
-# Beside a first byte: a frame that is sent as it is, past the extensions.
-_RAW = 0x100
+# Compiled, these are C integers: the state, and the first bytes of frames with a whole message.
+_OPEN = State.OPEN.value
+_TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
+_RAW = RAW
 
 _ONE_MESSAGE = 'send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes'
 
@@ -76,39 +82,50 @@ _BUILT_IN = (assemble,)
 _Handlers = tuple[Callable[..., Any], ...] | None
 
 
-class TransactionProtocol(Protocol):
-    """The state machine under a transaction: a `Protocol` that gives whole messages away."""
+class TransactionProtocol(DrivenProtocol):
+    """The state machine under a transaction: a `Protocol` that gives whole messages to it."""
 
-    def __init__(self, ws: TransactionCore, side: Side, max_size: int) -> None:
-        Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size, join_fragments=True)
+    def __init__(self, ws: TransactionCore, side: Side, max_size: int, close_timeout: float) -> None:
+        DrivenProtocol.__init__(self, side, max_size, close_timeout)
         self.ws: TransactionCore | None = ws
-        self.heard = True
-        self.resume_pending = False
+
+    # What servers and clients call
+
+    def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
+        """Have a stream move the bytes from now on; ``connection`` is emitted with its id."""
+        ws = self.ws
+        assert ws is not None
+        self.attach(ws._receiver(), stream, ioloop, connection)
+        ws._emit_safely('connection', connection)
+
+    def request_received(
+        self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None = None
+    ) -> None:
+        """A server has read the upgrade request: ask the handlers (`announce` first), then answer it."""
+        ws = self.ws
+        assert ws is not None and ws._opening is not None
+        opening = ws._opening
+        opening.request_received(handshake, request, announce)
+
+    def connect_failed(self, exc: BaseException | None) -> None:
+        """There is no connection (client): ``error`` (not for None: it was given up), then ``finish``."""
+        ws = self.ws
+        if ws is not None and not self.is_finished:
+            opening = ws._opening
+            if exc is not None and opening is not None:
+                opening.failed(exc)
+            else:
+                self._discard_input()
+            ws.closed()
+
+    def restart(self) -> Any:
+        """Let go of the stream and of the handshake, to begin again on another one (client); returns the stream."""
+        ws = self.ws
+        assert ws is not None and ws._opening is not None
+        opening = ws._opening
+        return opening.restart()
 
     # What a stream calls
-
-    def feed(self, data: bytes | bytearray, n: int) -> None:
-        """`n` bytes came, ``data[:n]``."""
-        self.heard = True
-        ws = self.ws
-        if ws is None:
-            return
-        if ws._handshaking:
-            ws._receive_handshake(bytes(data[:n]))
-        else:
-            Protocol.feed(self, data, n)
-
-    def eof(self) -> None:
-        """The peer will send no more."""
-        ws = self.ws
-        if ws is not None and ws._handshaking:
-            handshake = ws.handshake
-            ws._receive_handshake(b'')
-            if handshake is not None and ws.handshake is not handshake:
-                return  # a redirect is followed: what ended is no connection of ours any more
-        self.receive_eof()
-        if self.stream is not None:
-            self.stream.close_gracefully()
 
     def drained(self) -> None:
         """The kernel has taken all that waited."""
@@ -116,18 +133,13 @@ class TransactionProtocol(Protocol):
             self._send_late_pong()
         ws = self.ws
         if ws is not None:
-            ws._drained()
+            ws._emit_drain()
 
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
         ws = self.ws
         if ws is not None:
             ws.closed()
-
-    def outgoing(self) -> WriteBuffer:
-        """The buffer to write to. Without a stream, ``resume`` is emitted for what is written (`_emit_resume`)."""
-        self.resume_pending = self.stream is None
-        return Receiver.outgoing(self)
 
     # What the state machine calls
 
@@ -153,11 +165,6 @@ class TransactionProtocol(Protocol):
     def _control_received(self, opcode: int, payload: bytes) -> None:
         pass
 
-    def _close_began(self) -> None:
-        ws = self.ws
-        if ws is not None:
-            ws._close_began()
-
 
 class TransactionCore(EmitterCore):
     """The behaviour of `WebSocket`."""
@@ -180,25 +187,11 @@ class TransactionCore(EmitterCore):
         self._on_binary: _Handlers = None
         self._on_json: _Handlers = None
         size = _max_size() if max_websocket_size is None else max_websocket_size
-        self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size)
+        self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size, close_timeout)
         self._compression = compression
-        self._subprotocols = subprotocols
-        self._headers = headers
-        self._early: list[tuple[int, Any]] | None = None
+        self._opening: Opening | None = None
         self._callbacks: list[Callable[[Any], object]] | None = None
-        self._handshaking = not established
-        self._answered = established
-        self._finished = False
-        self.owner: Any = None
-        self._ioloop: Any = None
-        self._thread: LoopThread | None = None
-        self._addresses: Any = None
-        self._timer: Any = None
-        self._pinged = False
         self._interrupt: BaseException | None = None
-        self.close_timeout = close_timeout
-        self.connection: str | None = None
-        self.kept_alive = False
         self.handshake: ServerHandshake | ClientHandshake | None = None
         self.req: Request | None = None
         self.res: Response | None = None
@@ -207,6 +200,8 @@ class TransactionCore(EmitterCore):
             self._protocol.open()
             if compression:
                 self.compressed = True
+        else:
+            self._opening = Opening(self, self._protocol, compression, subprotocols, headers)
 
     # Sending
 
@@ -236,7 +231,7 @@ class TransactionCore(EmitterCore):
         Any thread may call it. Another one than the loop's hands the message over to the loop, which keeps the order of
         that thread's calls; it is dropped if the connection closes before the loop gets to it.
         """
-        if self._thread is not None and self._thread.is_foreign():
+        if self._protocol.thread is not None and self._protocol.thread.is_foreign():
             self._send_from_thread(message, text, binary, json, frame)
             return self
         if message is not None:
@@ -291,10 +286,11 @@ class TransactionCore(EmitterCore):
             _check_raw(head, payload)
         elif given:
             head, payload = encoded_message('send', text, binary, json)
-        if self._protocol.state > State.OPEN or self._finished:
-            raise self._closed_error()
-        assert self._thread is not None
-        self._thread.hand_over(self._send_handed_over, cb, head, payload)
+        protocol = self._protocol
+        if protocol.state > State.OPEN or protocol.is_finished:
+            raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
+        assert protocol.thread is not None
+        protocol.thread.hand_over(self._send_handed_over, cb, head, payload)
 
     def _send_handed_over(self, cb: Any, head: int, payload: bytes) -> None:
         """Queue what another thread has encoded."""
@@ -328,26 +324,11 @@ class TransactionCore(EmitterCore):
         self._emit_resume()
 
     def _send_early(self, head: int, payload: Any) -> None:
-        """What is sent waits for the handshake; or the connection is closing, and nothing can be sent."""
-        protocol = self._protocol
-        if protocol.state != State.CONNECTING or self._finished:
-            raise self._closed_error()
-        if self._ends_early():
-            raise ConnectionClosed()
-        self._wait(head, payload)
-
-    def _closed_error(self) -> ConnectionClosed:
-        protocol = self._protocol
-        return ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
-
-    def _wait(self, head: int, payload: Any) -> None:
-        if self._early is None:
-            self._early = []
-        self._early.append((head, payload))
-
-    def _ends_early(self) -> bool:
-        """Whether what waits for the handshake ends with a close."""
-        return self._early is not None and self._early[-1][0] == 0
+        """What is sent waits until the connection is open; or it is closed, and nothing can be sent."""
+        protocol, opening = self._protocol, self._opening
+        if opening is None:
+            raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
+        opening.queue(head, payload)
 
     def _notify(self, cb: Callable[[Any], object]) -> None:
         self._protocol.awaits_drain = True
@@ -409,16 +390,14 @@ class TransactionCore(EmitterCore):
             )
         if code is not None:
             Close(code, reason or '').serialize()
-        if self._thread is not None and self._thread.is_foreign():
-            self._thread.hand_over(self.finish, code, reason)
+        if protocol.thread is not None and protocol.thread.is_foreign():
+            protocol.thread.hand_over(self.finish, code, reason)
             return self
+        opening = self._opening
         if protocol._state == _OPEN:
             protocol.send_close(code, reason or '')
-        elif protocol.state == State.CONNECTING and not self._finished and not self._ends_early():
-            nothing_else = self._early is None
-            self._wait(0, (code, reason or ''))
-            if nothing_else and self.owner is not None and isinstance(self.handshake, ClientHandshake):
-                self.owner.given_up(self)
+        elif opening is not None:
+            opening.queue_close(code, reason or '')
         self._emit_resume()
         return self
 
@@ -430,8 +409,9 @@ class TransactionCore(EmitterCore):
 
     def _check_thread(self, method: str) -> None:
         """Raise RuntimeError where another thread runs the loop."""
-        if self._thread is not None and self._thread.is_foreign() and self._ioloop.reactor.is_running:
-            self._thread.check(method)
+        protocol = self._protocol
+        if protocol.thread is not None and protocol.thread.is_foreign() and protocol.ioloop.reactor.is_running:
+            protocol.thread.check(method)
 
     def flush(self) -> Self:
         """Write what waits now, instead of at the end of the read or of the loop's turn; returns the transaction."""
@@ -511,8 +491,8 @@ class TransactionCore(EmitterCore):
                 except BaseException as exc:
                     self._handler_failed(exc)
 
-    def _drained(self) -> None:
-        """All data has been written."""
+    def _emit_drain(self) -> None:
+        """All data has been written: call those who asked for it once, then emit ``drain``."""
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for cb in callbacks:
@@ -531,25 +511,18 @@ class TransactionCore(EmitterCore):
             self._raise_later(exc)
         if self._emit_error(exc):
             return
+        opening = self._opening
         if self._protocol.state == State.OPEN:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
             self._emit_resume()
-        elif self._can_reject():
-            self.reject(500)
-
-    def _can_reject(self) -> bool:
-        """Whether there is an upgrade request that was not answered."""
-        return (
-            not self._answered
-            and not self._finished
-            and isinstance(self.handshake, ServerHandshake)
-            and self.req is not None
-        )
+        elif opening is not None and opening.awaits_answer():
+            opening.refuse(Response(500))
 
     def _raise_later(self, exc: BaseException) -> None:
         """Raise when all that was received is processed: from the loop, or from the `server_read` that is under way."""
-        if self._ioloop is not None:
-            self._ioloop.reactor.raise_later(exc)
+        ioloop = self._protocol.ioloop
+        if ioloop is not None:
+            ioloop.reactor.raise_later(exc)
         else:
             self._interrupt = exc
 
@@ -572,103 +545,25 @@ class TransactionCore(EmitterCore):
             ValueError: the URL or an option is malformed.
             InvalidState: a handshake was begun before.
         """
-        if self.handshake is not None or not self._handshaking:
+        opening = self._opening
+        if self.handshake is not None or opening is None:
             raise InvalidState('this transaction has begun its handshake; a new connection is a new WebSocket()')
         self.masked = True
-        options = {'headers': self._headers, 'subprotocols': self._subprotocols, **options}
-        if self._compression:
-            options.setdefault('extensions', as_factories(self._compression))
-        handshake = ClientHandshake(url, **options)
-        self.handshake = handshake
-        self.req = handshake.request
-        self._protocol.outgoing().put(handshake.send())
+        opening.send_request(url, options)
         self._emit_resume()
         return self
 
-    def _receive_handshake(self, data: bytes) -> None:
-        """Bytes of the handshake came; none of them means that no more will."""
-        try:
-            if isinstance(self.handshake, ClientHandshake):
-                if not data:
-                    self.handshake.eof()
-                elif (response := self.handshake.receive(data)) is not None:
-                    self._handshake_accepted(self.handshake, response)
-            else:
-                if self.handshake is None:
-                    self.handshake = ServerHandshake()
-                request = self.handshake.receive(data)
-                if request is not None:
-                    self.requested(self.handshake, request)
-        except HandshakeError as exc:
-            if isinstance(self.handshake, ServerHandshake):
-                self._refuse(exc.response)
-            elif self.owner is None or not self.owner.refused(self, exc):
-                self._handshake_failed(exc)
+    def accept(self) -> Self:
+        """Accept the upgrade now (server): answer 101, then send what was sent before; returns the transaction.
 
-    def requested(
-        self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None = None
-    ) -> None:
-        """The upgrade request is here: ask the handlers (`announce` first), then accept it, unless they rejected it."""
-        self.handshake = handshake
-        self.req = request
-        refusal = handshake.check(request)
-        if refusal is not None:
-            self._refuse(refusal)
-            return
-        if announce is not None:
-            try:
-                announce(self)
-            except Exception as exc:
-                self._handler_failed(exc)
-        if not self._answered:
-            self._emit_safely('request')
-        if not self._answered:
-            self.accept()
+        Without it, the upgrade is accepted when all handlers of ``request`` have returned.
 
-    def accept(self) -> None:
-        """Answer 101, then all that was sent before it (server)."""
-        handshake, request = self.handshake, self.req
-        assert isinstance(handshake, ServerHandshake) and request is not None
-        try:
-            if self.subprotocol is None and self._subprotocols:
-                self.with_protocols(*self._subprotocols)
-            head = handshake.accept(
-                headers=self._headers, subprotocol=self.subprotocol, extensions=as_factories(self._compression)
-            )
-        except ValueError as exc:
-            self._handler_failed(exc)
-            if not self._answered:
-                self.reject(500)
-            return
-        self._answered = True
-        self._protocol.outgoing().put(head)
-        self._establish(handshake.agreed_extensions, handshake.trailing_data)
-
-    def _handshake_accepted(self, handshake: ClientHandshake, response: Response) -> None:
-        """The server accepted (client)."""
-        self.res = response
-        self.subprotocol = handshake.subprotocol
-        if self.owner is not None:
-            self.owner.answered(self)
-        self._establish(handshake.agreed_extensions, handshake.trailing_data)
-
-    def _establish(self, extensions: Sequence[Any], trailing: bytes) -> None:
-        """The handshake is done."""
-        protocol = self._protocol
-        self._handshaking = False
-        protocol.open(extensions)
-        early, self._early = self._early, None
-        if early is not None:
-            for head, payload in early:
-                if head == 0:
-                    self.finish(*payload)
-                elif head & _RAW:
-                    self._send_raw(head & 0xFF, payload)
-                else:
-                    self._send(head, payload)
-        self._emit_safely('open')
-        if trailing:
-            protocol.feed(trailing, len(trailing))
+        Raises:
+            InvalidState: it was answered already, or there is no request.
+        """
+        self._check_thread('WebSocket.accept()')
+        self._pending_opening().accept()
+        return self
 
     def reject(self, status: int = 403, headers: Any = (), body: Any = b'') -> Self:
         """Refuse the upgrade (server, before the 101); returns the transaction.
@@ -682,57 +577,35 @@ class TransactionCore(EmitterCore):
             InvalidState: it was answered already, or there is no request.
         """
         self._check_thread('WebSocket.reject()')
-        if self._answered or not isinstance(self.handshake, ServerHandshake) or self.req is None:
-            raise InvalidState('only an unanswered request can be rejected: in the request or websocket event')
-        self._refuse(Response(status, headers, body))
+        self._pending_opening().refuse(Response(status, headers, body))
         return self
-
-    def _refuse(self, response: Response) -> None:
-        """Answer, and end the connection (server)."""
-        assert isinstance(self.handshake, ServerHandshake)
-        self._answered = True
-        self.res = response
-        protocol = self._protocol
-        protocol.outgoing().put(self.handshake.respond(response))
-        protocol._send_eof()
-        protocol._discard_input()
-
-    def _handshake_failed(self, exc: BaseException) -> None:
-        """The server's answer is not what it has to be (client)."""
-        self._emit_error(exc)
-        protocol = self._protocol
-        close = negotiation_close(exc, self.req)
-        if close is not None and not self._finished:
-            # The server takes the connection for open, and is told why it is closed (RFC 6455 7.1.7).
-            self._handshaking = False
-            self._early = None
-            if self.owner is not None:
-                self.owner.answered(self)
-            protocol.open()
-            protocol.fail(*close)
-            self._emit_resume()
-            return
-        protocol._discard_input()
-        if protocol.stream is not None:
-            protocol.stream.close()
 
     def with_protocols(self, *names: str) -> str | None:
         """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
         self._check_thread('WebSocket.with_protocols()')
-        self.subprotocol = select_subprotocol(names, self._pending_request().subprotocols)
+        self.subprotocol = select_subprotocol(names, self._pending_opening().pending_request().subprotocols)
         return self.subprotocol
 
     def with_compression(self, compression: Any = True) -> Self:
         """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction."""
         self._check_thread('WebSocket.with_compression()')
-        self._pending_request()
-        self._compression = compression
+        self._pending_opening().compression = self._compression = compression
         return self
 
-    def _pending_request(self) -> Request:
-        if self.req is None or self._answered or not isinstance(self.handshake, ServerHandshake):
-            raise InvalidState('this is negotiated in the request or websocket event, before the 101 is answered')
-        return self.req
+    def _pending_opening(self) -> Opening:
+        """The opening, where a request waits for its answer; raises InvalidState otherwise."""
+        opening = self._opening
+        if opening is None or not opening.awaits_answer():
+            raise InvalidState('this is for the request or websocket event, before the request is answered')
+        return opening
+
+    def _opened(self) -> None:
+        """The connection is open: from now on the protocol is fed."""
+        self._opening = None
+
+    def _receiver(self) -> Receiver:
+        """What is fed now: the opening, then the protocol."""
+        return self._protocol if self._opening is None else self._opening
 
     # With no loop
 
@@ -742,12 +615,13 @@ class TransactionCore(EmitterCore):
         What a handler raises becomes ``error``. KeyboardInterrupt and its like, which are not an `Exception`, are also
         raised again when all of the bytes are processed.
         """
+        receiver = self._receiver()
         if chunk:
             # A copy of what may change: a handler could resize a bytearray while it is parsed.
             chunk = as_bytes(chunk)
-            self._protocol.feed(chunk, len(chunk))
+            receiver.feed(chunk, len(chunk))
         else:
-            self._protocol.eof()
+            receiver.eof()
         self._emit_resume()
         if self._interrupt is not None:
             self._raise_interrupt()
@@ -759,15 +633,17 @@ class TransactionCore(EmitterCore):
 
     def server_write(self) -> bytes:
         """All that waits to be written to the client."""
-        protocol = self._protocol
-        if protocol.out is None:
+        receiver = self._receiver()
+        if receiver.out is None:
             return b''
+        protocol = self._protocol
         if protocol._unanswered_ping is not None:
             protocol._send_late_pong()
-        data = protocol.out.take()
-        protocol.out = None
+        data = receiver.out.take()
+        receiver.out = None
         if data:
-            self._drained()
+            if receiver.awaits_drain:
+                receiver.drained()
             if self._interrupt is not None:
                 self._raise_interrupt()
         return data
@@ -778,98 +654,26 @@ class TransactionCore(EmitterCore):
 
     def closed(self) -> Self:
         """The connection is gone: ``finish`` is emitted, once. Returns the transaction."""
-        if self._finished:
+        protocol, opening = self._protocol, self._opening
+        if protocol.is_finished:
             return self
-        self._finished = True
-        protocol = self._protocol
-        if self._handshaking and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
+        protocol.is_finished = True
+        if opening is not None and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
             self._emit_error(HandshakeError('the connection was closed before the server answered the handshake'))
         protocol.receive_eof()
-        self._forget_timer()
-        self._early = self._callbacks = None
+        protocol.end_driving()
+        if opening is not None:
+            opening.close()
+        self._callbacks = None
         close = protocol.close_rcvd or protocol.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, '')
         self._emit_safely('finish', int(close.code), close.reason)
         protocol.ws = None
-        owner, self.owner = self.owner, None
+        owner, protocol.owner = protocol.owner, None
         if owner is not None:
             owner.gone(self)
         if self._interrupt is not None:
             self._raise_interrupt()
         return self
-
-    # With a loop
-
-    def await_loop(self, ioloop: Any) -> None:
-        """This loop is about to drive the transaction."""
-        self._ioloop = ioloop
-        self._thread = ioloop.reactor.thread
-
-    def dialing_failed(self, exc: BaseException | None) -> None:
-        """The connection did not come to be (client): ``error`` (not for None: it was not wanted), then ``finish``."""
-        if not self._finished:
-            if exc is None:
-                self._protocol._discard_input()
-            else:
-                self._handshake_failed(exc)
-            self.closed()
-
-    def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
-        """Have a stream move the bytes from now on; ``connection`` is emitted with its id."""
-        protocol = self._protocol
-        out, protocol.out = protocol.out, None
-        protocol.stream = stream
-        stream.receiver = protocol
-        self._ioloop = ioloop
-        self._thread = ioloop.reactor.thread
-        self.connection = connection
-        if out is not None and out.size:
-            stream.write(out.take())
-        self._call_handlers(self._events.get('connection'), connection)
-
-    def forget(self) -> Any:
-        """Let go of the stream and of the handshake, to begin again elsewhere (client); returns the stream."""
-        protocol = self._protocol
-        stream = protocol.stream
-        stream.receiver = protocol.stream = protocol.out = None
-        self.handshake = self.connection = self._addresses = None
-        return stream
-
-    def _close_began(self) -> None:
-        """The close began: the peer has `close_timeout` seconds to do its part."""
-        stream = self._protocol.stream
-        if stream is not None and self._timer is None and not self._finished:
-            self._remember_addresses()  # when both sides have ended TCP, the system forgets the peer's
-            self._timer = self._ioloop.reactor.timer(self._overdue, self.close_timeout)
-
-    def _overdue(self, reactor: Any) -> None:
-        """The peer did not do its part."""
-        self._timer = None
-        if self._protocol.stream is not None:
-            self._protocol.stream.close()
-
-    def _forget_timer(self) -> None:
-        if self._timer is not None:
-            self._ioloop.reactor.remove(self._timer)
-            self._timer = None
-        self._remember_addresses()
-
-    def _remember_addresses(self) -> None:
-        stream = self._protocol.stream
-        if self._addresses is None and stream is not None:
-            self._addresses = _addresses(stream)
-
-    def keep_alive(self) -> None:
-        """A while has passed: ping a peer that was silent, and close on one that did not even answer that."""
-        protocol = self._protocol
-        if protocol._state != _OPEN:
-            return
-        if not protocol.heard and self._pinged:
-            protocol.stream.close()
-            return
-        self._pinged = not protocol.heard
-        if self._pinged:
-            protocol.send_ping()
-        protocol.heard = False
 
     # What is known
 
@@ -912,7 +716,7 @@ class TransactionCore(EmitterCore):
     @property
     def established(self) -> bool:
         """Whether the handshake is done."""
-        return not self._handshaking
+        return self._opening is None
 
     @property
     def is_websocket(self) -> bool:
@@ -922,46 +726,58 @@ class TransactionCore(EmitterCore):
     @property
     def is_finished(self) -> bool:
         """Whether the connection is gone."""
-        return self._finished
+        return self._protocol.is_finished
 
     @property
     def is_writing(self) -> bool:
         """Whether something waits to be written."""
-        return self.buffered_amount > 0 or bool(self._early)
+        opening = self._opening
+        return self.buffered_amount > 0 or (opening is not None and opening.early is not None)
 
     @property
     def buffered_amount(self) -> int:
         """How many bytes wait to be written."""
-        out = self._protocol.out
+        out = self._receiver().out
         return 0 if out is None else out.size
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that the peer has for its part of the close."""
+        return self._protocol.close_timeout
+
+    @close_timeout.setter
+    def close_timeout(self, seconds: float) -> None:
+        self._protocol.close_timeout = seconds
+
+    @property
+    def connection(self) -> str | None:
+        """The id that the loop gave the connection; None without a loop."""
+        return self._protocol.connection
+
+    @property
+    def kept_alive(self) -> bool:
+        """Whether the upgrade request was not the first request of its connection (server)."""
+        return bool(self._protocol.kept_alive)
 
     @property
     def local_address(self) -> str | None:
         """Our address; a path for a Unix socket; None without a connection."""
-        address: str | None = self._address(0)[0]
-        return address
+        return self._protocol.addresses[0]
 
     @property
     def local_port(self) -> int | None:
         """Our port, None for a Unix socket or without a connection."""
-        port: int | None = self._address(0)[1]
-        return port
+        return self._protocol.addresses[1]
 
     @property
     def remote_address(self) -> str | None:
         """The peer's address."""
-        address: str | None = self._address(1)[0]
-        return address
+        return self._protocol.addresses[2]
 
     @property
     def remote_port(self) -> int | None:
         """The peer's port."""
-        port: int | None = self._address(1)[1]
-        return port
-
-    def _address(self, which: int) -> Any:
-        self._remember_addresses()
-        return (None, None) if self._addresses is None else self._addresses[which]
+        return self._protocol.addresses[3]
 
     def __repr__(self) -> str:
         target = f' {self.req.target}' if self.req is not None else ''
@@ -990,7 +806,8 @@ class TransactionCore(EmitterCore):
             self._protocol.awaits_drain = True
 
     def _spawner(self) -> Any:
-        return EmitterCore._spawner(self) if self._ioloop is None else self._ioloop.reactor
+        ioloop = self._protocol.ioloop
+        return EmitterCore._spawner(self) if ioloop is None else ioloop.reactor
 
 
 class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
@@ -1071,15 +888,3 @@ def encoded(text: Any) -> bytes:
     if not isinstance(text, str):
         raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')
     return text.encode('utf-8')
-
-
-def _addresses(stream: Any) -> Any:
-    """The (address, port) of both ends of a stream."""
-    ends = []
-    for name in ('getsockname', 'getpeername'):
-        try:
-            address = getattr(stream.socket, name)()
-        except OSError:
-            address = None
-        ends.append(address[:2] if isinstance(address, tuple) else (address or None, None))
-    return tuple(ends)

@@ -34,7 +34,7 @@ class Line:
         self.stream = Stream(ours, ioloop.loop_data)
         ioloop.stream(self.stream)
         self.ws = WebSocket(established=True, masked=side == 'client', **options)
-        self.ws.drive(self.stream, ioloop, 'line')
+        self.ws.protocol.drive(self.stream, ioloop, 'line')
 
     def packets(self) -> list[bytes]:
         """What each system call wrote."""

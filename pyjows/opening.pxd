@@ -1,0 +1,32 @@
+from pyjows.buffers cimport Receiver, WriteBuffer
+from pyjows.driver cimport DrivenProtocol
+from pyjows.frames cimport write_frame
+
+cdef int _RAW, _CLOSE
+
+
+cdef class Opening(Receiver):
+    cdef object ws
+    cdef DrivenProtocol protocol
+    cdef public object compression
+    cdef object subprotocols
+    cdef object headers
+    cdef readonly list early
+    cdef readonly bint is_answered
+
+    cdef object _receive(self, bytes data)
+    cpdef object queue(self, int head, object payload)
+    cpdef object queue_close(self, object code, object reason)
+    cdef object _send_early(self)
+    cpdef object request_received(self, object handshake, object request, object announce)
+    cpdef object accept(self)
+    cpdef object refuse(self, object response)
+    cpdef bint awaits_answer(self) except -1
+    cpdef object pending_request(self)
+    cpdef object send_request(self, object url, dict options)
+    cdef object _accepted(self, object handshake, object response)
+    cpdef object failed(self, object exc)
+    cpdef object restart(self)
+    cdef object _open(self, object extensions, bytes trailing)
+    cdef object _hand_over(self, object extensions)
+    cpdef object close(self)

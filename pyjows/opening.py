@@ -1,0 +1,290 @@
+"""`Opening`: a transaction before it is open. What the stream feeds until then; afterwards it is gone.
+
+Owns the order of an opening: the handlers are asked, the answer is written, what was sent early follows it, and the
+first frames may be here already. Must not know what a valid handshake contains (`handshake/`), how a frame looks, nor
+how events are emitted (`transaction.py`).
+
+One object serves both sides. A server's goes from `feed` to `request_received` (where a server with a loop begins) and
+ends in `accept` or `refuse`; a client's begins with `send_request`, and ends in `_accepted` or `failed`, unless its
+connector follows a redirect: then it begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .buffers import Receiver, WriteBuffer
+from .driver import DrivenProtocol
+from .errors import ConnectionClosed, HandshakeError, InvalidState
+from .extensions import as_factories
+from .frames import write_frame
+from .handshake import ClientHandshake, ServerHandshake, negotiation_close, select_subprotocol
+from .http11 import Request, Response
+from .protocol import State
+
+__all__ = ['Opening']
+
+# What is sent early is kept as the first byte of its frame and its payload. Beside the first byte: the frame is sent as
+# it is, past the extensions. In its place: the close, its payload a code and a reason.
+RAW = 0x100
+_CLOSE = 0
+
+_RAW = RAW  # compiled, a C integer
+
+
+class Opening(Receiver):
+    """The opening of one transaction.
+
+    Args:
+        ws: the transaction.
+        protocol: its protocol.
+        compression, subprotocols, headers: its options.
+    """
+
+    def __init__(
+        self, ws: Any, protocol: DrivenProtocol, compression: Any, subprotocols: Sequence[str], headers: Any
+    ) -> None:
+        Receiver.__init__(self)
+        self.awaits_drain = True
+        self.ws = ws
+        self.protocol = protocol
+        self.compression = compression
+        self.subprotocols = subprotocols
+        self.headers = headers
+        self.is_answered = False
+        self.early: list[tuple[int, Any]] | None = None
+
+    # What a stream calls
+
+    def feed(self, data: bytes | bytearray, n: int) -> None:
+        """`n` bytes of the handshake were received, ``data[:n]``."""
+        if self.ws is not None and not self.protocol._discarding:
+            self._receive(bytes(data[:n]))
+
+    def eof(self) -> None:
+        """The peer ended its half of the connection in the middle of the handshake."""
+        ws, protocol = self.ws, self.protocol
+        if ws is not None and not protocol._discarding:
+            handshake = ws.handshake
+            self._receive(b'')
+            if handshake is not None and ws.handshake is not handshake:
+                return  # a redirect is followed: this end is that of the connection before
+        protocol.eof()
+
+    def drained(self) -> None:
+        """The kernel has taken all that waited; of what was sent early, nothing was written yet."""
+        if self.ws is not None and self.early is None and self.protocol.awaits_drain:
+            self.ws._emit_drain()
+
+    def lost(self, exc: BaseException | None) -> None:
+        """The connection is gone."""
+        if self.ws is not None:
+            self.ws.closed()
+        self.protocol.stream = None
+
+    def outgoing(self) -> WriteBuffer:
+        """The buffer to write to. Without a stream, ``resume`` is emitted for what is written."""
+        self.protocol.resume_pending = self.stream is None
+        return Receiver.outgoing(self)
+
+    def _receive(self, data: bytes) -> None:
+        """Bytes of the handshake were received; ``b''`` means that no more will come."""
+        ws = self.ws
+        handshake = ws.handshake
+        try:
+            if isinstance(handshake, ClientHandshake):
+                if not data:
+                    handshake.eof()
+                elif (response := handshake.receive(data)) is not None:
+                    self._accepted(handshake, response)
+            else:
+                if handshake is None:
+                    handshake = ws.handshake = ServerHandshake()
+                request = handshake.receive(data)
+                if request is not None:
+                    self.request_received(handshake, request, None)
+        except HandshakeError as exc:
+            if isinstance(handshake, ServerHandshake):
+                self.refuse(exc.response)
+            else:
+                connector: Any = self.protocol.owner
+                if connector is None or not connector.refused(ws, exc):
+                    self.failed(exc)
+
+    # Early messages
+
+    def queue(self, head: int, payload: Any) -> None:
+        """Keep a message, a raw frame (`RAW` in `head`) or the close until the connection is open.
+
+        Raises:
+            ConnectionClosed: it is closed, or the close waits already.
+        """
+        protocol = self.protocol
+        if protocol.state is not State.CONNECTING or protocol.is_finished:
+            raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
+        if self.early is None:
+            self.early = []
+        elif self.early[-1][0] == _CLOSE:
+            raise ConnectionClosed()
+        self.early.append((head, payload))
+
+    def queue_close(self, code: int | None, reason: str) -> None:
+        """Keep the close until the connection is open; a second one does nothing."""
+        nothing_to_send = self.early is None
+        try:
+            self.queue(_CLOSE, (code, reason))
+        except ConnectionClosed:
+            return
+        connector: Any = self.protocol.owner
+        if nothing_to_send and connector is not None and isinstance(self.ws.handshake, ClientHandshake):
+            connector.given_up(self.ws)
+
+    def _send_early(self) -> None:
+        """Send what waited for the handshake."""
+        protocol = self.protocol
+        early, self.early = self.early, None
+        if early is not None:
+            for head, payload in early:
+                if head == _CLOSE:
+                    protocol.send_close(*payload)
+                elif head & _RAW:
+                    write_frame(protocol.outgoing(), head & 0xFF, payload, protocol._masks)
+                else:
+                    protocol._send(head, payload)
+
+    # Server
+
+    def request_received(
+        self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None
+    ) -> None:
+        """The upgrade request is here: ask the handlers (`announce` first), accept it if they did not answer."""
+        ws = self.ws
+        ws.handshake = handshake
+        ws.req = request
+        refusal = handshake.check(request)
+        if refusal is not None:
+            self.refuse(refusal)
+            return
+        if announce is not None:
+            try:
+                announce(ws)
+            except BaseException as exc:
+                ws._handler_failed(exc)
+        if not self.is_answered:
+            ws._emit_safely('request')
+        if not self.is_answered and not self.protocol.is_finished:
+            self.accept()
+
+    def accept(self) -> None:
+        """Answer 101, then send all that was sent early; raises InvalidState where no request waits for its answer."""
+        request = self.pending_request()
+        ws = self.ws
+        handshake = ws.handshake
+        try:
+            if ws.subprotocol is None and self.subprotocols:
+                ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
+            head = handshake.accept(
+                headers=self.headers, subprotocol=ws.subprotocol, extensions=as_factories(self.compression)
+            )
+        except ValueError as exc:
+            ws._handler_failed(exc)
+            if not self.is_answered:
+                self.refuse(Response(500))
+            return
+        self.is_answered = True
+        self.outgoing().put(head)
+        self._open(handshake.agreed_extensions, handshake.trailing_data)
+
+    def refuse(self, response: Response) -> None:
+        """Answer the request, and end the connection."""
+        ws, protocol = self.ws, self.protocol
+        self.is_answered = True
+        ws.res = response
+        self.outgoing().put(ws.handshake.respond(response))
+        protocol._send_eof()
+        protocol._discard_input()
+
+    def awaits_answer(self) -> bool:
+        """Whether a request waits for its answer."""
+        ws = self.ws
+        return not (ws is None or ws.req is None or self.is_answered) and isinstance(ws.handshake, ServerHandshake)
+
+    def pending_request(self) -> Request:
+        """The request that waits for its answer; raises InvalidState where there is none."""
+        if not self.awaits_answer():
+            raise InvalidState('this is for the request or websocket event, before the request is answered')
+        request: Request = self.ws.req
+        return request
+
+    # Client
+
+    def send_request(self, url: Any, options: dict[str, Any]) -> None:
+        """Begin the handshake of a client: the request waits to be written."""
+        options = {'headers': self.headers, 'subprotocols': self.subprotocols, **options}
+        if self.compression:
+            options.setdefault('extensions', as_factories(self.compression))
+        handshake = ClientHandshake(url, **options)
+        self.ws.handshake = handshake
+        self.ws.req = handshake.request
+        self.outgoing().put(handshake.send())
+
+    def _accepted(self, handshake: ClientHandshake, response: Response) -> None:
+        """The server has accepted."""
+        ws = self.ws
+        ws.res = response
+        ws.subprotocol = handshake.subprotocol
+        connector: Any = self.protocol.owner
+        if connector is not None:
+            connector.answered(ws)
+        self._open(handshake.agreed_extensions, handshake.trailing_data)
+
+    def failed(self, exc: BaseException) -> None:
+        """There is no connection, or the server's answer is not a valid one."""
+        ws, protocol = self.ws, self.protocol
+        ws._emit_error(exc)
+        close = negotiation_close(exc, ws.req)
+        if close is not None and not protocol.is_finished:
+            # The server takes the connection for open, and is told why it is closed (RFC 6455 7.1.7).
+            connector: Any = protocol.owner
+            if connector is not None:
+                connector.answered(ws)
+            self.early = None
+            self._hand_over(())
+            protocol.fail(*close)
+            ws._emit_resume()
+            return
+        protocol._discard_input()
+        if protocol.stream is not None:
+            protocol.stream.close()
+
+    def restart(self) -> Any:
+        """Forget the handshake and let go of the stream, to begin again on another one; returns the stream."""
+        stream = self.protocol.release_stream()
+        self.stream = self.out = None
+        self.ws.handshake = None
+        return stream
+
+    # Both
+
+    def _open(self, extensions: Sequence[Any], trailing: bytes) -> None:
+        """The handshake is done: send what waited for it, tell the handlers, and receive what came with it."""
+        ws, protocol = self.ws, self.protocol
+        self._hand_over(extensions)
+        self._send_early()
+        ws._emit_safely('open')
+        if trailing:
+            protocol.feed(trailing, len(trailing))
+
+    def _hand_over(self, extensions: Sequence[Any]) -> None:
+        """From now on the stream feeds the protocol."""
+        protocol = self.protocol
+        protocol.take_over(self)
+        protocol.open(extensions)
+        self.ws._opened()
+        self.ws = None
+
+    def close(self) -> None:
+        """The connection is gone before it was open."""
+        self.early = None
+        self.ws = None
