@@ -17,29 +17,34 @@ def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
     """Run a loop until nothing is left to do, until `stop`, or until SIGINT or SIGTERM.
 
     A signal stops it gracefully: no new connections, 1001 to the open ones, which have at most `timeout` seconds to
-    close. A second signal stops it at once.
+    close. What it waits for is logged. A second signal raises KeyboardInterrupt (SIGINT) or SystemExit (SIGTERM) where
+    the program is, be it in the loop or in a handler that does not return.
 
     Args:
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
         timeout: seconds.
 
     Raises:
+        KeyboardInterrupt, SystemExit: a second signal came.
         RuntimeError: it is running already, or its asyncio loop is.
     """
     ioloop = IOLoop.singleton() if ioloop is None else ioloop
     if threading.current_thread() is not threading.main_thread():
         ioloop.start()
         return
-    seen: list[int] = []
+    is_first = True
 
-    def heard(number: int) -> None:
-        if seen:
-            ioloop.stop()
+    def on_signal(number: int) -> None:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            ioloop.call_threadsafe(lambda ioloop: ioloop.stop_gracefully(timeout))
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
         else:
-            seen.append(number)
-            ioloop.stop_gracefully(timeout)
+            raise SystemExit(128 + number)  # the exit status of a program that the signal ends
 
-    with ioloop.reactor.signals(heard, signal.SIGINT, signal.SIGTERM):
+    with ioloop.reactor.signals(on_signal, signal.SIGINT, signal.SIGTERM):
         ioloop.start()
 
 

@@ -8,6 +8,7 @@ import errno
 import gc
 import logging
 import os
+import re
 import resource
 import socket
 import ssl
@@ -928,6 +929,31 @@ def test_outside_of_asyncio_the_singleton_is_one_for_the_process() -> None:
     loop = IOLoop.singleton()
     assert loop is IOLoop.singleton()
     assert loop.reactor.name != 'asyncio' or os.environ.get('PYJOWS_REACTOR') == 'asyncio'
+
+
+def test_every_handler_of_finish_is_called_though_one_raises(ioloop: IOLoop, caplog: pytest.LogCaptureFixture) -> None:
+    called: list[object] = []
+    ioloop.on('finish', lambda loop: called.append(1))
+    ioloop.on('finish', lambda loop: 1 / 0)
+    ioloop.on('finish', lambda loop: called.append(2))
+    ioloop.stop_gracefully()
+    ioloop.start()
+    assert called == [1, 2]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_graceful_stop_logs_what_it_waits_for(
+    ioloop: IOLoop, dial: Any, run_until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, 'pyjows')
+    ioloop.server(lambda loop, stream, id: None, address='127.0.0.1')
+    dial(ioloop, port=ioloop.ports[0])
+    run_until(ioloop, lambda: len(ioloop.connections) == 2)
+    ioloop.stop_gracefully(0.05)
+    ioloop.start()
+    assert [record.levelname for record in caplog.records] == ['INFO', 'WARNING']
+    assert re.fullmatch(r'stopping: waiting for 2 open connections, for 0\.[01] s at most', caplog.messages[0])
+    assert caplog.messages[1] == 'stopping: the time is over, 2 open connections are closed now'
 
 
 # TLS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,14 +37,26 @@ print('returned', loop.is_running, len(server.connections), flush=True)
 """
 
 
+STUCK = """
+@server.on
+def websocket(server, ws):
+
+    @ws.on
+    def text(ws, message):
+        print('stuck', flush=True)
+        while True:
+            pass
+"""
+
+
 @pytest.fixture
 def program(tmp_path, reactor_name):
     """``program(close_timeout, timeout)``: a server as a process of its own; ``(process, url)``."""
     script = tmp_path / 'served.py'
-    script.write_text(PROGRAM)
     running = []
 
-    def start(close_timeout: float = 10, timeout: float = 10) -> tuple[Program, str]:
+    def start(close_timeout: float = 10, timeout: float = 10, more: str = '') -> tuple[Program, str]:
+        script.write_text(PROGRAM.replace('@loop.next_tick', f'{more}\n@loop.next_tick'))
         process = Program(script, reactor_name, str(close_timeout), str(timeout)).__enter__()
         running.append(process)
         return process, f'ws://127.0.0.1:{process.find(r"ready ([0-9]+)")}'
@@ -111,7 +124,10 @@ def test_the_wait_for_those_that_do_not_close_is_bounded(program, client_loop, r
     client_loop.stream(ws.connection).close()
 
 
-def test_a_second_signal_stops_it_at_once(program, client_loop, run_until):
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+def test_a_second_signal_ends_it_at_once(program, client_loop, run_until, number, status):
     process, url = program(close_timeout=1000, timeout=1000)
     ws = pyjows.connect(url, ioloop=client_loop)
     run_until(client_loop, lambda: ws.established)
@@ -120,13 +136,41 @@ def test_a_second_signal_stops_it_at_once(program, client_loop, run_until):
     ws.on('frame', lambda ws, frame: (closing.append(frame), stream.stop()))
     ws.unsubscribe('frame')  # nothing is answered
     ws.on('frame', lambda ws, frame: closing.append(frame))
-    process.process.send_signal(signal.SIGINT)
+    process.process.send_signal(number)
     run_until(client_loop, lambda: closing)
     assert process.process.poll() is None
-    process.process.send_signal(signal.SIGINT)
-    assert process.end() == 0
-    assert process.lines[-1] == 'returned False 1'
+    process.process.send_signal(number)
+    assert process.end() == status
+    assert not any('returned' in line for line in process.lines)
     stream.close()
+
+
+def test_a_second_signal_ends_a_handler_that_does_not_return(program, client_loop, run_until):
+    process, url = program(more=STUCK)
+    ws = pyjows.connect(url, ioloop=client_loop).send(text='go')
+    run_until(client_loop, lambda: 'stuck' in process.lines)
+    process.process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.process.wait(0.3)
+    process.process.send_signal(signal.SIGINT)
+    assert process.end() == -signal.SIGINT
+    assert 'KeyboardInterrupt' in process.errors[-1]
+    assert any(', in text' in line for line in process.errors), 'where the program was'
+    run_until(client_loop, lambda: ws.is_finished)
+
+
+def test_a_stop_that_waits_says_for_what_and_how_long(program, client_loop, run_until):
+    process, url = program(close_timeout=1000, timeout=1.5)
+    clients = [pyjows.connect(url, ioloop=client_loop) for _ in range(2)]
+    run_until(client_loop, lambda: all(ws.established for ws in clients))
+    for ws in clients:
+        client_loop.stream(ws.connection).stop()
+    assert process.stop() == 0
+    warned = [line for line in process.errors if 'stopping' in line]
+    assert re.fullmatch(r'still stopping: waiting for 2 open connections, for 0\.[0-9] s at most', warned[0])
+    assert warned[1:] == ['stopping: the time is over, 2 open connections are closed now']
+    for ws in clients:
+        client_loop.stream(ws.connection).close()
 
 
 def test_run_returns_when_nothing_is_left_to_do(ioloop):

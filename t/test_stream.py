@@ -81,6 +81,21 @@ def turns(ioloop: IOLoop, n: int = 3) -> None:
         ioloop.one_tick()
 
 
+def test_a_drain_handler_that_raises_does_not_stall_the_other_streams(ioloop, line, run_until, caplog):
+    ends = [line(socket.SOCK_STREAM) for _ in range(5)]
+    drained = []
+    for end in ends:
+        end.stream.receiver = None
+        end.stream.on('drain', lambda stream: 1 / 0)
+        end.stream.on('drain', drained.append)
+        end.stream.write(b'x', lambda stream: 1 / 0)
+        end.stream.write(b'y', drained.append)
+    turns(ioloop)
+    assert [end.peer.recv(10) for end in ends] == [b'xy'] * 5
+    assert len(drained) == 10
+    assert len([record for record in caplog.records if 'ZeroDivisionError' in record.message]) == 10
+
+
 # Corking
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import os
 import socket as _socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from time import monotonic
 from types import CoroutineType
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -48,6 +51,9 @@ _MULTI_ACCEPT = 64
 
 # The attribute of an asyncio loop that refers to its IOLoop: both have the same lifetime.
 _IOLOOP_ATTRIBUTE = '_pyjows_ioloop'
+
+# The IOLoops of asyncio loops that a host runs.
+_HOSTED: weakref.WeakSet[IOLoop] = weakref.WeakSet()
 
 
 class IOLoop(EventEmitter):
@@ -118,7 +124,11 @@ class IOLoop(EventEmitter):
         self._is_accepting_paused = False
         self._is_stopping = False
         self._stop_timer: Timer | None = None
+        self._stop_deadline = math.inf
+        self._stop_report: Timer | None = None
         self.loop_data.on_closed = self._stream_closed
+        self.reactor.on('shutdown', self._host_shuts_down)
+        self.reactor.on('close', self._host_closes)
 
     def __repr__(self) -> str:
         return (
@@ -138,8 +148,12 @@ class IOLoop(EventEmitter):
                 return IOLoop._singleton
         ioloop = getattr(host, _IOLOOP_ATTRIBUTE, None)
         if not isinstance(ioloop, IOLoop):
+            for other in list(_HOSTED):
+                if other.reactor.is_closed:
+                    other.close()  # its sockets would stay open until garbage collection
             ioloop = cls('asyncio')
             setattr(host, _IOLOOP_ATTRIBUTE, ioloop)
+            _HOSTED.add(ioloop)
         return ioloop
 
     # Looking
@@ -548,6 +562,8 @@ class IOLoop(EventEmitter):
     def stop_gracefully(self, timeout: float | None = None) -> None:
         """Accept no new connections, emit ``finish``, and stop when all connections are closed.
 
+        What the loop waits for is logged: as INFO at first, as WARNING after 1, 3, 7, 15 … seconds.
+
         Args:
             timeout: seconds after which open connections are closed; by default the loop waits for them.
         """
@@ -558,10 +574,9 @@ class IOLoop(EventEmitter):
                 self.remove(id)
             if timeout is not None:
                 self._stop_timer = self.reactor.timer(self._stop_timed_out, timeout)
-            try:
-                self.emit('finish')
-            finally:
-                self._schedule_stop_check()
+                self._stop_deadline = monotonic() + timeout
+            self._emit_safely('finish')
+            self._schedule_stop_check()
 
     def _schedule_stop_check(self) -> None:
         # After the callbacks that run now and their ticks: one may be making a connection, another may have to emit
@@ -569,28 +584,61 @@ class IOLoop(EventEmitter):
         self.reactor.next_tick(self._check_stopped)
 
     def _check_stopped(self, reactor: Reactor) -> None:
-        if self._is_stopping and not (self._ids or self._dialers or self._negotiations):
+        if not self._is_stopping:
+            return
+        if not (self._ids or self._dialers or self._negotiations):
             self._is_stopping = False
             self._accepts = 0
-            if self._stop_timer is not None:
-                self.reactor.remove(self._stop_timer)
-                self._stop_timer = None
+            self._remove_stop_timers()
             self.stop()
+        elif self._stop_report is None:
+            _log.info('stopping: %s', self._waiting_for())
+            self._report_stop_later(1.0)
+
+    def _report_stop_later(self, seconds: float) -> None:
+        def report(reactor: Reactor) -> None:
+            _log.warning('still stopping: %s', self._waiting_for())
+            self._report_stop_later(2 * seconds)
+
+        self._stop_report = self.reactor.timer(report, seconds)
+
+    def _waiting_for(self) -> str:
+        """What a graceful stop waits for, in words."""
+        left = max(0.0, self._stop_deadline - monotonic())
+        limit = 'without a time limit' if left == math.inf else f'for {left:.1f} s at most'
+        return f'waiting for {self._open_things()}, {limit}'
+
+    def _open_things(self) -> str:
+        numbers = {
+            'open connections': len(self._ids),
+            'connections being made': len(self._dialers),
+            'TLS handshakes': len(self._negotiations),
+        }
+        return ', '.join(f'{n} {what}' for what, n in numbers.items() if n)
+
+    def _remove_stop_timers(self) -> None:
+        for timer in (self._stop_timer, self._stop_report):
+            if timer is not None:
+                self.reactor.remove(timer)
+        self._stop_timer = self._stop_report = None
+        self._stop_deadline = math.inf
 
     def _stop_timed_out(self, reactor: Reactor) -> None:
-        self._stop_timer = None
+        if self._ids or self._dialers or self._negotiations:
+            _log.warning('stopping: the time is over, %s are closed now', self._open_things())
+        self._remove_stop_timers()
         self._close_all()
         self._schedule_stop_check()
 
     def reset(self) -> None:
         """Remove everything at once, and stop. A forked child calls it first, to share nothing with its parent."""
-        self.emit('reset')
+        self._emit_safely('reset')
         # The reactor first: a forked child must not remove the parent's descriptors from the kernel object they share.
         self.reactor.reset()
         self._close_all()
         self.loop_data.flush()  # its tick was removed
         self._is_stopping = False
-        self._stop_timer = None
+        self._remove_stop_timers()
         self._accepts = 0
         self.stop()
 
@@ -598,6 +646,15 @@ class IOLoop(EventEmitter):
         """`reset`, and close what the loop itself has open; it cannot be used any more."""
         self.reset()
         self.reactor.close()
+
+    def _host_shuts_down(self, reactor: Reactor) -> None:
+        """`asyncio.run` is about to end: close everything, so that all connections emit ``finish``."""
+        self._emit_safely('finish')
+        self.loop_data.flush()  # the close frames
+        self._close_all()
+
+    def _host_closes(self, reactor: Reactor) -> None:
+        self.close()
 
     def _close_all(self) -> None:
         self.dial_queue.clear()
@@ -628,6 +685,9 @@ class IOLoop(EventEmitter):
 
     def _spawner(self) -> Reactor:
         return self.reactor
+
+    def _handler_failed(self, exc: BaseException) -> None:
+        self.reactor.report(exc)
 
     def _new_id(self) -> str:
         return str(next(self._numbers))

@@ -59,7 +59,10 @@ class LoopData:
         """Flush all streams of `flush_later`."""
         unflushed, self.unflushed = self.unflushed, []
         for stream in unflushed:
-            stream._flush()
+            try:
+                stream._flush()
+            except BaseException as exc:  # a receiver raised: the other streams must be flushed all the same
+                self.reactor.report(exc)
 
 
 class StreamCore(Handle):
@@ -143,7 +146,7 @@ class StreamCore(Handle):
                 if receiver is not None:
                     receiver.feed(buffer, n)
                 else:
-                    self.emit('read', bytes(buffer[:n]))
+                    self._emit_safely('read', bytes(buffer[:n]))
             finally:
                 self._corked = False
                 loop_data.read_buffer = buffer
@@ -256,13 +259,16 @@ class StreamCore(Handle):
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for cb in callbacks:
-                cb(self)
+                try:
+                    self._returned(cb(self))
+                except BaseException as exc:
+                    self._handler_failed(exc)
         receiver = self.receiver
         if receiver is not None:
             if receiver.awaits_drain:
                 receiver.drained()
         elif self._events:
-            self.emit('drain')
+            self._emit_safely('drain')
 
     # Ending
 
@@ -304,8 +310,7 @@ class StreamCore(Handle):
         """The connection broke."""
         if self._closed:
             return
-        if self.has_subscribers('error'):
-            self.emit('error', exc)
+        self._emit_safely('error', exc)
         self._close(exc)
 
     def _close(self, exc: BaseException | None) -> None:
@@ -327,7 +332,7 @@ class StreamCore(Handle):
             self._close_socket()
             self._notify_loop()
         if self._events:
-            self.emit('close')
+            self._emit_safely('close')
 
     def _notify_loop(self) -> None:
         if self.loop_data.on_closed is not None:
@@ -393,7 +398,7 @@ class StreamCore(Handle):
 
     def _timed_out(self, reactor: Any) -> None:
         self._timer = None
-        self.emit('timeout')
+        self._emit_safely('timeout')
         self.close()
 
     # Watching
@@ -414,6 +419,9 @@ class StreamCore(Handle):
 
     def _spawner(self) -> Any:
         return self.loop_data.reactor
+
+    def _handler_failed(self, exc: BaseException) -> None:
+        self.loop_data.reactor.report(exc)
 
 
 class Stream(StreamCore, EventEmitter):  # type: ignore[misc]

@@ -8,6 +8,10 @@ setting a timer back costs no more here than elsewhere.
 
 A loop that is running when the reactor is made belongs to a host, which runs and closes it: `start` and `one_tick`
 raise RuntimeError. A loop that the reactor made itself is run and closed by the reactor.
+
+`asyncio.run` closes its loop with no notice to what uses it, except to asynchronous generators: it finalizes them first
+(`shutdown_asyncgens`), while the loop still runs. The reactor on a host's loop therefore starts one, which emits
+``shutdown`` then, gives handlers a moment to end, and closes the reactor.
 """
 
 from __future__ import annotations
@@ -16,10 +20,11 @@ import asyncio
 import math
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any, cast
 
 from .base import Watcher
 from .timers import Timer
@@ -39,12 +44,19 @@ _HOST_RUNS = (
     'Inside a coroutine, await what you wait for: the loop serves pyjows meanwhile'
 )
 
+# Seconds that coroutine handlers have to end when the host shuts its loop down.
+_SHUTDOWN_TIMEOUT = 1.0
+
 
 class AsyncioReactor(PollingReactor):
     """A `Reactor` on an asyncio loop; it runs coroutines.
 
     Args:
         loop: the asyncio loop; by default the one that is running, else a new one.
+
+    Events:
+        ``shutdown`` ``(reactor)``: the host is about to close its loop, which still runs.
+        ``close`` ``(reactor)``: nothing can run any more.
 
     Attributes:
         loop: the asyncio loop.
@@ -67,7 +79,29 @@ class AsyncioReactor(PollingReactor):
         self._alarm_at = math.inf
         self._ticks_scheduled = False
         self._until_event = False
+        self._host_watch: AsyncGeneratorType[None, None] | None = None
         super().__init__()
+        if not self._own_loop and loop.is_running():
+            self._host_watch = cast('AsyncGeneratorType[None, None]', self._watch_host())
+            _run_to_yield(self._host_watch.__anext__())
+
+    async def _watch_host(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            if self._host_watch is not None:  # it was not closed before
+                self._emit_safely('shutdown')
+                await asyncio.sleep(0)  # the ticks
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=_SHUTDOWN_TIMEOUT)
+                self._host_watch = None
+                self._emit_safely('close')
+                self.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the asyncio loop is closed."""
+        return self.loop.is_closed()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         # Windows' default loop (a proactor) has no add_reader.
@@ -130,7 +164,7 @@ class AsyncioReactor(PollingReactor):
             self._set_alarm(timer.deadline)
 
     def _set_alarm(self, deadline: float) -> None:
-        if deadline < self._alarm_at:
+        if deadline < self._alarm_at and not self.loop.is_closed():
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm_at = deadline
@@ -148,7 +182,7 @@ class AsyncioReactor(PollingReactor):
 
     def next_tick(self, cb: Callable[[Any], object]) -> None:
         self._ticks.append(cb)
-        if not self._ticks_scheduled:
+        if not self._ticks_scheduled and not self.loop.is_closed():
             self._ticks_scheduled = True
             self.loop.call_soon(self._on_ticks)
 
@@ -165,13 +199,15 @@ class AsyncioReactor(PollingReactor):
 
     @contextmanager
     def signals(self, cb: Callable[[int], object], *numbers: int) -> Iterator[None]:
-        """While the context lasts, ``cb(number)`` is called on the loop for each of these signals."""
+        """While the context lasts, ``cb(number)`` is called for each of these signals, as in `Reactor.signals`."""
         with ExitStack() as stack:
             for number in numbers:
                 before = signal.getsignal(number)
-                self.loop.add_signal_handler(number, cb, number)
+                # The asyncio loop's own handler is called from the loop alone; it is kept for waking the loop up.
+                self.loop.add_signal_handler(number, int)
                 stack.callback(signal.signal, number, before)
                 stack.callback(self.loop.remove_signal_handler, number)
+                signal.signal(number, lambda number, frame: cb(number))
             yield
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -225,16 +261,19 @@ class AsyncioReactor(PollingReactor):
             self._alarm.cancel()
             self._alarm = None
             self._alarm_at = math.inf
-        for task in self._tasks:
-            task.cancel()
+        if not self.loop.is_closed():
+            for task in self._tasks:
+                task.cancel()
 
     def close(self) -> None:
         """`reset`, and close the asyncio loop if the reactor made it."""
-        if self.loop.is_closed():
-            return
+        if self._host_watch is not None:
+            host_watch, self._host_watch = self._host_watch, None
+            if not host_watch.ag_running:
+                _run_to_yield(host_watch.aclose())
         self.stop()
         self.reset()
-        if self._own_loop and not self.loop.is_running():
+        if self._own_loop and not self.loop.is_running() and not self.loop.is_closed():
             if self._tasks:
                 self.loop.run_until_complete(asyncio.wait(list(self._tasks)))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
@@ -266,6 +305,14 @@ class AsyncioReactor(PollingReactor):
                 self.loop.stop()
             elif not self._watchers and not self._has_work():
                 self.loop.stop()  # `_run` checks again: there may be work by the end of this turn
+
+
+def _run_to_yield(awaitable: Any) -> None:
+    """Run an asynchronous generator that awaits nothing to its next ``yield`` or its end, with no task."""
+    try:
+        awaitable.send(None)
+    except StopIteration:
+        pass
 
 
 class UvloopReactor(AsyncioReactor):

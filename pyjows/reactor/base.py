@@ -154,10 +154,11 @@ class Reactor(EventEmitter):
         name: the name by which it is chosen.
         can_spawn: whether it runs coroutines.
         is_running: whether it is inside `start` or `one_tick`.
+        is_closed: whether it was closed.
         thread: the thread that it belongs to (`LoopThread`).
 
-    Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `call_threadsafe`,
-    `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`, `statistics`.
+    Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `report`,
+    `call_threadsafe`, `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`, `statistics`.
 
     A reactor belongs to the thread that runs it: from others, and from signal handlers, call nothing but
     `call_threadsafe`, `wakeup` and `stop`.
@@ -172,6 +173,7 @@ class Reactor(EventEmitter):
         self._timers = Timers()
         self._ticks: deque[Callable[[Any], object]] = deque()
         self._running = False
+        self._closed = False
         self.thread = LoopThread(self.call_threadsafe)
         self._waker: Waker | None = None
         self._waker_watcher: Watcher | None = None
@@ -294,6 +296,13 @@ class Reactor(EventEmitter):
 
             self.next_tick(raise_now)
 
+    def report(self, exc: BaseException) -> None:
+        """Emit ``error`` for what a handler raised, or log it; KeyboardInterrupt and SystemExit are raised later."""
+        if isinstance(exc, _ENDING):
+            self.raise_later(exc)
+        else:
+            self._failed(exc)
+
     # Other threads, coroutines
 
     def check_thread(self, method: str) -> None:
@@ -314,7 +323,10 @@ class Reactor(EventEmitter):
 
     @contextmanager
     def signals(self, cb: Callable[[int], object], *numbers: int) -> Iterator[None]:
-        """While the context lasts, ``cb(number)`` is called on the loop for each of these signals.
+        """While the context lasts, ``cb(number)`` is called for each of these signals.
+
+        It is called as `signal.signal` calls its handlers: in the main thread, in the middle of whatever runs there.
+        What it raises is raised there. `call_threadsafe` defers a call to the loop.
 
         While no Python code runs, a signal only sets a flag in the interpreter, which a reactor that is about to wait
         would not see. The signal therefore also wakes the reactor (`signal.set_wakeup_fd`).
@@ -324,8 +336,7 @@ class Reactor(EventEmitter):
         """
         with ExitStack() as stack:
             for number in numbers:
-                before = signal.signal(number, lambda number, frame: self.call_threadsafe(lambda reactor: cb(number)))
-                stack.callback(signal.signal, number, before)
+                stack.callback(signal.signal, number, signal.signal(number, lambda number, frame: cb(number)))
             self._open_waker()
             assert self._waker is not None
             fd = self._waker.writer.fileno()
@@ -345,6 +356,11 @@ class Reactor(EventEmitter):
         )
 
     # Running
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def one_tick(self) -> None:
         """Run until at least one event was handled, or there is nothing left to wait for.
@@ -400,6 +416,7 @@ class Reactor(EventEmitter):
 
     def close(self) -> None:
         """`reset`, and close what the reactor itself has open; it cannot be used any more."""
+        self._closed = True
         self.stop()
         self.reset()
         self._shut()
