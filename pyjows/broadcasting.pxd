@@ -2,7 +2,8 @@ cimport cython
 
 from pyjows.buffers cimport WriteBuffer
 from pyjows.frames cimport write_frame
-from pyjows.transaction cimport TransactionCore, TransactionProtocol
+from pyjows.driver cimport TransactionProtocol
+from pyjows.transaction cimport TransactionCore
 
 cdef int _OPEN
 

@@ -10,14 +10,17 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .buffers import WriteBuffer
+from .driver import TransactionProtocol
 from .frames import write_frame
 from .loop_thread import LoopThread
-from .transaction import MISSING, TransactionCore, TransactionProtocol, encoded_message
+from .messages import MISSING, encoded_message
+from .protocol import State
+from .transaction import TransactionCore
 
 __all__ = ['Broadcast', 'broadcast']
 
-# The same number as in protocol.py; compiled, this is a C integer.
-_OPEN = 1
+# Compiled, this is a C integer.
+_OPEN = State.OPEN.value
 
 
 class Broadcast(NamedTuple):

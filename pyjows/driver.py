@@ -1,23 +1,27 @@
-"""`DrivenProtocol`: what a loop does to a transaction.
+"""`TransactionProtocol`: the state machine under a transaction, and what a loop does to it.
 
-Owns what a connection has when a loop drives it, besides its bytes: the stream, the owner that is told of its end, the
-close timer, keep-alive, the addresses. Must not know messages and handlers (`transaction.py`), the opening handshake
-(`opening.py`), nor sockets: a stream is an object with the few methods that are used here.
+Owns the way of whole messages from `Protocol` to the handlers, and what a connection has when a loop drives it: the
+stream, the owner that is told of its end, the close timer, keep-alive, the addresses. Must not know how handlers are
+called (`handlers.py`), what a user calls (`transaction.py`), the opening handshake (`opening.py`), nor sockets: a
+stream is an object with the few methods that are used here.
 
-It is a class between `Protocol` and the transaction's own, and not an object beside them: a connection needs it for its
-whole life, and one object less is a hundred bytes less for each idle connection.
+There is no driver object beside the protocol: a connection needs both for its whole life, and one object less is a
+hundred bytes less for each idle connection.
 """
 
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from .buffers import Receiver, WriteBuffer
+from .frames import Frame, as_bytes, head_byte, make_frame
+from .handlers import MessageHandlers
 from .loop_thread import LoopThread
 from .protocol import Protocol, Side, State
 
-__all__ = ['Connector', 'DrivenProtocol', 'Owner']
+__all__ = ['Connector', 'Owner', 'TransactionProtocol']
 
 # Compiled, this is a C integer.
 _OPEN = State.OPEN.value
@@ -45,11 +49,14 @@ class Connector(Owner, typing.Protocol):
         """The transaction was told to finish before it was open, and has nothing to send."""
 
 
-class DrivenProtocol(Protocol):
-    """A `Protocol` that joins fragments, and that a loop can drive through a stream."""
+class TransactionProtocol(Protocol):
+    """The state machine under a transaction: a `Protocol` that gives it whole messages, and that a loop can drive."""
 
-    def __init__(self, side: Side, max_size: int, close_timeout: float) -> None:
+    def __init__(self, ws: MessageHandlers, side: Side, max_size: int, close_timeout: float) -> None:
         Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size, join_fragments=True)
+        # The transaction, until its end; and what is fed instead of this one while the connection is not open.
+        self.ws: MessageHandlers | None = ws
+        self.opening: Any = None
         # Whose connection it is, and what its loop calls it.
         self.owner: Owner | Connector | None = None
         self.ioloop: Any = None
@@ -67,15 +74,16 @@ class DrivenProtocol(Protocol):
         # Bytes were queued without a stream: ``resume`` is to be emitted, once.
         self.resume_pending = False
 
-    # The stream
+    # What servers and clients call
 
     def await_loop(self, ioloop: Any) -> None:
         """This loop is about to drive the connection; it belongs to the loop's thread from now on."""
         self.ioloop = ioloop
         self.thread = ioloop.reactor.thread
 
-    def attach(self, receiver: Receiver, stream: Any, ioloop: Any, connection: str | None) -> None:
-        """Have a stream move the bytes from now on, and feed `receiver`: this one, or that of the handshake."""
+    def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
+        """Have a stream move the bytes from now on; ``connection`` is emitted with its id."""
+        ws, receiver = self.ws, self.receiver()
         self.await_loop(ioloop)
         self.connection = connection
         out, receiver.out = receiver.out, None
@@ -83,6 +91,63 @@ class DrivenProtocol(Protocol):
         stream.receiver = receiver
         if out is not None and out.size:
             stream.write(out.take())
+        if ws is not None:
+            ws._emit_safely('connection', connection)
+
+    def request_received(self, handshake: Any, request: Any, announce: Callable[[Any], object] | None = None) -> None:
+        """A server has read the upgrade request: ask the handlers (`announce` first), then answer it."""
+        opening = self.opening
+        opening.request_received(handshake, request, announce)
+
+    def connect_failed(self, exc: BaseException | None) -> None:
+        """There is no connection (client): ``error`` (not for None: it was given up), then ``finish``."""
+        ws = self.ws
+        if ws is not None and not self.is_finished:
+            opening = self.opening
+            if exc is not None and opening is not None:
+                opening.failed(exc)
+            else:
+                self._discard_input()
+            ws.closed()
+
+    def restart(self) -> Any:
+        """Let go of the stream and of the handshake, to begin again on another one (client); returns the stream."""
+        opening = self.opening
+        return opening.restart()
+
+    # What a stream calls
+
+    def eof(self) -> None:
+        """The peer ended its half of the connection."""
+        self.receive_eof()
+        if self.stream is not None:
+            self.stream.close_gracefully()
+
+    def drained(self) -> None:
+        """The kernel has taken all that waited."""
+        if self._unanswered_ping is not None:
+            self._send_late_pong()
+        ws = self.ws
+        if ws is not None:
+            ws._emit_drain()
+
+    def lost(self, exc: BaseException | None) -> None:
+        """The connection is gone."""
+        ws = self.ws
+        if ws is not None:
+            ws.closed()
+
+    def outgoing(self) -> WriteBuffer:
+        """The buffer to write to. Without a stream, ``resume`` is emitted for what is written."""
+        self.resume_pending = self.stream is None
+        return Receiver.outgoing(self)
+
+    # What the opening calls
+
+    def receiver(self) -> Receiver:
+        """What is fed now: the opening, then the protocol."""
+        opening: Receiver | None = self.opening
+        return self if opening is None else opening
 
     def take_over(self, receiver: Receiver) -> None:
         """Receive from the stream, and write to it, instead of this receiver, which had it for the handshake."""
@@ -90,6 +155,7 @@ class DrivenProtocol(Protocol):
         if self.stream is not None:
             self.stream.receiver = self
             receiver.stream = None
+        self.opening = None
 
     def release_stream(self) -> Any:
         """Let go of the stream, to begin again on another one (client); returns it."""
@@ -98,16 +164,29 @@ class DrivenProtocol(Protocol):
         self.connection = self._addresses = None
         return stream
 
-    def outgoing(self) -> WriteBuffer:
-        """The buffer to write to. Without a stream, ``resume`` is emitted for what is written."""
-        self.resume_pending = self.stream is None
-        return Receiver.outgoing(self)
+    # What the state machine calls
 
-    def eof(self) -> None:
-        """The peer ended its half of the connection."""
-        self.receive_eof()
-        if self.stream is not None:
-            self.stream.close_gracefully()
+    def _frame_seen(self, head: int, payload: bytes) -> bool:
+        """Emit ``frame``, where more than the built-in handler subscribed to it."""
+        ws = self.ws
+        if ws is None:
+            return False
+        if ws._on_frame is not None:
+            ws._emit_frame(ws._on_frame, make_frame(head, payload))
+        return not self._raw and not self._discarding
+
+    def process(self, frame: Frame) -> None:
+        """Do with a frame what the RFC says, wherever it came from."""
+        fin, rsv1, rsv2, rsv3, opcode, payload = frame
+        self._process_frame(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
+
+    def _message_received(self, opcode: int, payload: bytes) -> None:
+        ws = self.ws
+        if ws is not None:
+            ws._message_received(opcode, payload)
+
+    def _control_received(self, opcode: int, payload: bytes) -> None:
+        pass
 
     # The end
 

@@ -9,15 +9,15 @@ cdef Py_ssize_t _STEP
 
 
 cdef class FrameDecoder(Receiver):
-    # Small types first: an idle connection keeps all of this.
+    # Flags in one byte each: an idle connection keeps all of this.
     cdef unsigned char _opcode
     cdef unsigned char _claimed_bits
-    cdef bint _masks
-    cdef bint _raw
-    cdef bint _in_parts
-    cdef bint _discarding
-    cdef bint _paused
-    cdef bint _text_checked
+    cdef unsigned char _masks
+    cdef unsigned char _raw
+    cdef unsigned char _in_parts
+    cdef unsigned char _discarding
+    cdef unsigned char _paused
+    cdef unsigned char _text_checked
     cdef Py_ssize_t _max_message
     cdef Py_ssize_t _max_frame
     cdef FrameHeader _header
@@ -53,4 +53,6 @@ cdef class FrameDecoder(Receiver):
     cdef object _check_size(self, Py_ssize_t length, Py_ssize_t before)
     cdef object _check_arriving_text(self, Py_ssize_t at, Py_ssize_t n)
     cdef str _decode_part(self, bytes part, bint final)
-    cdef str _decode_text(self, bytes payload)
+
+
+cpdef str decode_text(bytes payload)

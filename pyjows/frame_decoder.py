@@ -23,7 +23,7 @@ from .buffers import Receiver
 from .errors import CloseCode, PayloadTooBig, ProtocolError
 from .frames import FrameHeader, Opcode
 
-__all__ = ['FrameDecoder']
+__all__ = ['FrameDecoder', 'decode_text']
 
 # Compiled, these are C integers.
 _TEXT, _BINARY, _CLOSE, _PONG = Opcode.TEXT.value, Opcode.BINARY.value, Opcode.CLOSE.value, Opcode.PONG.value
@@ -321,12 +321,13 @@ class FrameDecoder(Receiver):
         except UnicodeDecodeError as exc:
             raise _invalid_text(exc) from exc
 
-    def _decode_text(self, payload: bytes) -> str:
-        """The text of a whole message; raises ProtocolError (1007) if it is not valid UTF-8 (RFC 6455 8.1)."""
-        try:
-            return payload.decode('utf-8')
-        except UnicodeDecodeError as exc:
-            raise _invalid_text(exc) from exc
+
+def decode_text(payload: bytes) -> str:
+    """The text of a whole message; raises ProtocolError (1007) if it is not valid UTF-8 (RFC 6455 8.1)."""
+    try:
+        return payload.decode('utf-8')
+    except UnicodeDecodeError as exc:
+        raise _invalid_text(exc) from exc
 
 
 def _invalid_text(exc: UnicodeDecodeError) -> ProtocolError:

@@ -1,5 +1,5 @@
 from pyjows.buffers cimport Receiver, WriteBuffer
-from pyjows.driver cimport DrivenProtocol
+from pyjows.driver cimport TransactionProtocol
 from pyjows.frames cimport write_frame
 
 cdef int _RAW, _CLOSE
@@ -7,7 +7,7 @@ cdef int _RAW, _CLOSE
 
 cdef class Opening(Receiver):
     cdef object ws
-    cdef DrivenProtocol protocol
+    cdef TransactionProtocol protocol
     cdef public object compression
     cdef object subprotocols
     cdef object headers

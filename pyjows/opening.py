@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .buffers import Receiver, WriteBuffer
-from .driver import DrivenProtocol
+from .driver import TransactionProtocol
 from .errors import ConnectionClosed, HandshakeError, InvalidState
 from .extensions import as_factories
 from .frames import write_frame
@@ -43,7 +43,7 @@ class Opening(Receiver):
     """
 
     def __init__(
-        self, ws: Any, protocol: DrivenProtocol, compression: Any, subprotocols: Sequence[str], headers: Any
+        self, ws: Any, protocol: TransactionProtocol, compression: Any, subprotocols: Sequence[str], headers: Any
     ) -> None:
         Receiver.__init__(self)
         self.awaits_drain = True
@@ -281,7 +281,6 @@ class Opening(Receiver):
         protocol = self.protocol
         protocol.take_over(self)
         protocol.open(extensions)
-        self.ws._opened()
         self.ws = None
 
     def close(self) -> None:

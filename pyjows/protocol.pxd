@@ -1,5 +1,5 @@
 from pyjows.buffers cimport WriteBuffer
-from pyjows.frame_decoder cimport FrameDecoder
+from pyjows.frame_decoder cimport FrameDecoder, decode_text
 from pyjows.frames cimport as_bytes, head_byte, make_frame, write_frame
 
 cdef int _SERVER, _CLIENT
@@ -22,17 +22,17 @@ cdef class Protocol(FrameDecoder):
     cdef public object close_rcvd_then_sent
     cdef public object parser_exc
     cdef object _deferred_close
-    # Small types together: an idle connection keeps all of this.
+    # Flags in one byte each: an idle connection keeps all of this.
     cdef unsigned char _side
     cdef unsigned char _state
-    cdef bint _joins
-    cdef bint _shows_frames
-    cdef bint _answers_nothing
-    cdef bint _sending
-    cdef bint _defers_close
+    cdef unsigned char _joins
+    cdef unsigned char _shows_frames
+    cdef unsigned char _answers_nothing
+    cdef unsigned char _sending
+    cdef unsigned char _defers_close
+    cdef unsigned char _eof_given_out
     cdef readonly bint eof_sent
     cdef readonly bint eof_received
-    cdef bint _eof_given_out
 
     cpdef object open(self, object extensions=*)
     cdef object _process_frame(self, int head, bytes payload)

@@ -59,7 +59,7 @@ from .errors import (
     PayloadTooBig,
     ProtocolError,
 )
-from .frame_decoder import FrameDecoder
+from .frame_decoder import FrameDecoder, decode_text
 from .frames import Opcode, as_bytes, head_byte, make_frame, write_frame
 
 if TYPE_CHECKING:
@@ -369,7 +369,7 @@ class Protocol(FrameDecoder):
             self._opcode = opcode
         piece: Any = part
         if self._opcode == _TEXT:
-            piece = self._decode_text(part) if opcode and fin else self._decode_part(part, fin)
+            piece = decode_text(part) if opcode and fin else self._decode_part(part, fin)
         opcode = self._opcode
         if fin:
             self._end_message()
@@ -469,7 +469,7 @@ class Protocol(FrameDecoder):
     def _message_received(self, opcode: int, payload: bytes) -> None:
         """A whole message was received."""
         if opcode == _TEXT and not payload.isascii():
-            self._decode_text(payload)
+            decode_text(payload)
         self._collect(make_frame(0x80 | opcode, payload))
 
     def _piece_received(self, opcode: int, piece: Any, frame_finished: bool, message_finished: bool) -> None:

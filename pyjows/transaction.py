@@ -9,7 +9,7 @@ under it: what a stream (or `server_read`, `client_read`) feeds, and what a loop
 message reads straight down; `docs/architecture.md` has all of it:
 
     Stream._read → FrameDecoder.feed → Protocol._frame_received → TransactionProtocol._message_received
-        → TransactionCore._message_received → your handler
+        → MessageHandlers._message_received → your handler
     ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream._flush
 
 The two refer to each other until the end, when the protocol lets go. A method that calls the other half therefore
@@ -27,8 +27,8 @@ from types import NoneType
 from typing import Any, Self
 
 from . import _json
-from .buffers import Receiver, WriteBuffer
-from .driver import DrivenProtocol
+from .buffers import WriteBuffer
+from .driver import TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
 from .extensions import as_factories
@@ -40,16 +40,17 @@ from .frames import (
     as_bytes,
     build_frame,
     head_byte,
-    make_frame,
     parse_frame,
     write_frame,
 )
+from .handlers import BUILT_IN, MessageHandlers, assemble
 from .handshake import ClientHandshake, ServerHandshake, select_subprotocol
 from .http11 import Request, Response
+from .messages import MISSING, check_raw_frame, encode_text, encoded_message
 from .opening import RAW, Opening
 from .protocol import Side, State
 
-__all__ = ['MISSING', 'TransactionCore', 'TransactionProtocol', 'WebSocket', 'encoded_message']
+__all__ = ['TransactionCore', 'WebSocket']
 
 _log = logging.getLogger('pyjows')
 
@@ -62,7 +63,6 @@ _RAW = RAW
 
 _ONE_MESSAGE = 'send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes'
 
-MISSING = object()  # no value: None is one
 _MISSING = MISSING  # compiled, a C variable
 
 
@@ -71,102 +71,7 @@ def _max_size() -> int:
     return int(os.environ.get('PYJO_MAX_WEBSOCKET_SIZE') or _DEFAULT_SIZE)
 
 
-def assemble(ws: TransactionCore, frame: Frame) -> None:
-    """The built-in subscriber of ``frame``: answers what is to be answered, and makes messages of the rest."""
-    ws._protocol.process(frame)
-
-
-_BUILT_IN = (assemble,)
-
-# The subscribers of an event, None where there are none.
-_Handlers = tuple[Callable[..., Any], ...] | None
-
-
-class TransactionProtocol(DrivenProtocol):
-    """The state machine under a transaction: a `Protocol` that gives whole messages to it."""
-
-    def __init__(self, ws: TransactionCore, side: Side, max_size: int, close_timeout: float) -> None:
-        DrivenProtocol.__init__(self, side, max_size, close_timeout)
-        self.ws: TransactionCore | None = ws
-
-    # What servers and clients call
-
-    def drive(self, stream: Any, ioloop: Any, connection: str | None = None) -> None:
-        """Have a stream move the bytes from now on; ``connection`` is emitted with its id."""
-        ws = self.ws
-        assert ws is not None
-        self.attach(ws._receiver(), stream, ioloop, connection)
-        ws._emit_safely('connection', connection)
-
-    def request_received(
-        self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None = None
-    ) -> None:
-        """A server has read the upgrade request: ask the handlers (`announce` first), then answer it."""
-        ws = self.ws
-        assert ws is not None and ws._opening is not None
-        opening = ws._opening
-        opening.request_received(handshake, request, announce)
-
-    def connect_failed(self, exc: BaseException | None) -> None:
-        """There is no connection (client): ``error`` (not for None: it was given up), then ``finish``."""
-        ws = self.ws
-        if ws is not None and not self.is_finished:
-            opening = ws._opening
-            if exc is not None and opening is not None:
-                opening.failed(exc)
-            else:
-                self._discard_input()
-            ws.closed()
-
-    def restart(self) -> Any:
-        """Let go of the stream and of the handshake, to begin again on another one (client); returns the stream."""
-        ws = self.ws
-        assert ws is not None and ws._opening is not None
-        opening = ws._opening
-        return opening.restart()
-
-    # What a stream calls
-
-    def drained(self) -> None:
-        """The kernel has taken all that waited."""
-        if self._unanswered_ping is not None:
-            self._send_late_pong()
-        ws = self.ws
-        if ws is not None:
-            ws._emit_drain()
-
-    def lost(self, exc: BaseException | None) -> None:
-        """The connection is gone."""
-        ws = self.ws
-        if ws is not None:
-            ws.closed()
-
-    # What the state machine calls
-
-    def _frame_seen(self, head: int, payload: bytes) -> bool:
-        """Emit ``frame``, where more than the built-in handler subscribed to it."""
-        ws = self.ws
-        if ws is None:
-            return False
-        if ws._on_frame is not None:
-            ws._emit_frame(ws._on_frame, make_frame(head, payload))
-        return not self._raw and not self._discarding
-
-    def process(self, frame: Frame) -> None:
-        """Do with a frame what the RFC says, wherever it came from."""
-        fin, rsv1, rsv2, rsv3, opcode, payload = frame
-        self._process_frame(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
-
-    def _message_received(self, opcode: int, payload: bytes) -> None:
-        ws = self.ws
-        if ws is not None:
-            ws._message_received(opcode, payload)
-
-    def _control_received(self, opcode: int, payload: bytes) -> None:
-        pass
-
-
-class TransactionCore(EmitterCore):
+class TransactionCore(MessageHandlers):
     """The behaviour of `WebSocket`."""
 
     def __init__(
@@ -180,18 +85,10 @@ class TransactionCore(EmitterCore):
         max_websocket_size: int | None = None,
         close_timeout: float = 10.0,
     ) -> None:
-        self._events = {'frame': _BUILT_IN}
-        self._on_frame: _Handlers = _BUILT_IN
-        self._on_message: _Handlers = None
-        self._on_text: _Handlers = None
-        self._on_binary: _Handlers = None
-        self._on_json: _Handlers = None
+        MessageHandlers.__init__(self)
         size = _max_size() if max_websocket_size is None else max_websocket_size
         self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size, close_timeout)
         self._compression = compression
-        self._opening: Opening | None = None
-        self._callbacks: list[Callable[[Any], object]] | None = None
-        self._interrupt: BaseException | None = None
         self.handshake: ServerHandshake | ClientHandshake | None = None
         self.req: Request | None = None
         self.res: Response | None = None
@@ -201,7 +98,7 @@ class TransactionCore(EmitterCore):
             if compression:
                 self.compressed = True
         else:
-            self._opening = Opening(self, self._protocol, compression, subprotocols, headers)
+            self._protocol.opening = Opening(self, self._protocol, compression, subprotocols, headers)
 
     # Sending
 
@@ -236,7 +133,7 @@ class TransactionCore(EmitterCore):
             return self
         if message is not None:
             if callable(message):
-                self._notify(message)
+                self._add_callback(message)
                 if text is None and binary is None and json is _MISSING and frame is None:
                     return self
                 try:
@@ -255,7 +152,7 @@ class TransactionCore(EmitterCore):
                 return self
         elif text is not None:
             if json is _MISSING and frame is None:
-                self._send(_TEXT, encoded(text))
+                self._send(_TEXT, encode_text(text))
                 return self
         elif json is not _MISSING:
             if frame is None:
@@ -283,7 +180,7 @@ class TransactionCore(EmitterCore):
         if frame is not None:
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
             head, payload = _RAW | head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload)
-            _check_raw(head, payload)
+            check_raw_frame(head, payload)
         elif given:
             head, payload = encoded_message('send', text, binary, json)
         protocol = self._protocol
@@ -296,7 +193,7 @@ class TransactionCore(EmitterCore):
         """Queue what another thread has encoded."""
         try:
             if cb is not None:
-                self._notify(cb)
+                self._add_callback(cb)
             if head & _RAW:
                 self._send_raw(head & 0xFF, payload)
             elif head:
@@ -315,7 +212,7 @@ class TransactionCore(EmitterCore):
 
     def _send_raw(self, head: int, payload: bytes) -> None:
         """Queue one frame as it is, past the extensions."""
-        _check_raw(head, payload)
+        check_raw_frame(head, payload)
         protocol = self._protocol
         if protocol._state != _OPEN:
             self._send_early(head | _RAW, payload)
@@ -325,16 +222,11 @@ class TransactionCore(EmitterCore):
 
     def _send_early(self, head: int, payload: Any) -> None:
         """What is sent waits until the connection is open; or it is closed, and nothing can be sent."""
-        protocol, opening = self._protocol, self._opening
+        protocol = self._protocol
+        opening = protocol.opening
         if opening is None:
             raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
         opening.queue(head, payload)
-
-    def _notify(self, cb: Callable[[Any], object]) -> None:
-        self._protocol.awaits_drain = True
-        if self._callbacks is None:
-            self._callbacks = []
-        self._callbacks.append(cb)
 
     def build_message(
         self,
@@ -393,7 +285,7 @@ class TransactionCore(EmitterCore):
         if protocol.thread is not None and protocol.thread.is_foreign():
             protocol.thread.hand_over(self.finish, code, reason)
             return self
-        opening = self._opening
+        opening = self._protocol.opening
         if protocol._state == _OPEN:
             protocol.send_close(code, reason or '')
         elif opening is not None:
@@ -446,64 +338,14 @@ class TransactionCore(EmitterCore):
                 protocol.stream.start()
         return self
 
-    def _message_received(self, opcode: int, payload: bytes) -> None:
-        """A whole message: tell those who want to know, each in the form that it wants."""
-        if opcode == 1:
-            if self._on_text is not None or self._on_message is not None:
-                decoded = self._protocol._decode_text(payload)
-                self._call_handlers(self._on_text, decoded)
-                self._call_handlers(self._on_message, decoded)
-            elif not payload.isascii():
-                self._protocol._decode_text(payload)
-        else:
-            self._call_handlers(self._on_binary, payload)
-            self._call_handlers(self._on_message, payload)
-        if self._on_json is not None:
-            self._emit_json(self._on_json, payload)
-
-    def _call_handlers(self, handlers: _Handlers, arg: Any) -> None:
-        """Call the handlers of an event, if there are any; what one raises does not keep the next from being called."""
-        if handlers is not None:
-            for handler in handlers:
-                try:
-                    result = handler(self, arg)
-                    if result is not None:
-                        self._returned(result)
-                except BaseException as exc:
-                    self._handler_failed(exc)
-
-    def _emit_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
-        """Emit ``json`` with the decoded message; one that cannot be decoded is an ``error``, or closes with 1007."""
-        try:
-            value = _json.loads(payload)
-        except (ValueError, RecursionError) as exc:
-            if not self._emit_error(exc):
-                self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is not valid JSON: {exc}')
-            return
-        self._call_handlers(handlers, value)
-
-    def _emit_frame(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
-        """Emit ``frame`` to all but the built-in handler: the frame is processed after all others have seen it."""
-        for handler in handlers:
-            if handler is not assemble:
-                try:
-                    self._returned(handler(self, frame))
-                except BaseException as exc:
-                    self._handler_failed(exc)
-
-    def _emit_drain(self) -> None:
-        """All data has been written: call those who asked for it once, then emit ``drain``."""
-        if self._callbacks is not None:
-            callbacks, self._callbacks = self._callbacks, None
-            for cb in callbacks:
-                try:
-                    self._returned(cb(self))
-                except BaseException as exc:
-                    self._handler_failed(exc)
-        if 'drain' in self._events:
-            self._emit_safely('drain')
+    def _add_callback(self, cb: Callable[[Any], object]) -> None:
+        self._protocol.awaits_drain = True
+        MessageHandlers._add_callback(self, cb)
 
     # Failing
+
+    def _fail_json(self, exc: Exception) -> None:
+        self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is not valid JSON: {exc}')
 
     def _handler_failed(self, exc: BaseException) -> None:
         """A handler raised: emit ``error``, or close with 1011. What is not an `Exception` is raised again later."""
@@ -511,7 +353,7 @@ class TransactionCore(EmitterCore):
             self._raise_later(exc)
         if self._emit_error(exc):
             return
-        opening = self._opening
+        opening = self._protocol.opening
         if self._protocol.state == State.OPEN:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
             self._emit_resume()
@@ -526,12 +368,6 @@ class TransactionCore(EmitterCore):
         else:
             self._interrupt = exc
 
-    def _raise_interrupt(self) -> None:
-        """Raise what a handler raised that is not an `Exception`."""
-        exc, self._interrupt = self._interrupt, None
-        if exc is not None:
-            raise exc
-
     # The handshake
 
     def client_handshake(self, url: Any, **options: Any) -> Self:
@@ -545,7 +381,7 @@ class TransactionCore(EmitterCore):
             ValueError: the URL or an option is malformed.
             InvalidState: a handshake was begun before.
         """
-        opening = self._opening
+        opening = self._protocol.opening
         if self.handshake is not None or opening is None:
             raise InvalidState('this transaction has begun its handshake; a new connection is a new WebSocket()')
         self.masked = True
@@ -594,18 +430,10 @@ class TransactionCore(EmitterCore):
 
     def _pending_opening(self) -> Opening:
         """The opening, where a request waits for its answer; raises InvalidState otherwise."""
-        opening = self._opening
+        opening: Opening | None = self._protocol.opening
         if opening is None or not opening.awaits_answer():
             raise InvalidState('this is for the request or websocket event, before the request is answered')
         return opening
-
-    def _opened(self) -> None:
-        """The connection is open: from now on the protocol is fed."""
-        self._opening = None
-
-    def _receiver(self) -> Receiver:
-        """What is fed now: the opening, then the protocol."""
-        return self._protocol if self._opening is None else self._opening
 
     # With no loop
 
@@ -615,7 +443,7 @@ class TransactionCore(EmitterCore):
         What a handler raises becomes ``error``. KeyboardInterrupt and its like, which are not an `Exception`, are also
         raised again when all of the bytes are processed.
         """
-        receiver = self._receiver()
+        receiver = self._protocol.receiver()
         if chunk:
             # A copy of what may change: a handler could resize a bytearray while it is parsed.
             chunk = as_bytes(chunk)
@@ -633,7 +461,7 @@ class TransactionCore(EmitterCore):
 
     def server_write(self) -> bytes:
         """All that waits to be written to the client."""
-        receiver = self._receiver()
+        receiver = self._protocol.receiver()
         if receiver.out is None:
             return b''
         protocol = self._protocol
@@ -654,7 +482,8 @@ class TransactionCore(EmitterCore):
 
     def closed(self) -> Self:
         """The connection is gone: ``finish`` is emitted, once. Returns the transaction."""
-        protocol, opening = self._protocol, self._opening
+        protocol = self._protocol
+        opening = protocol.opening
         if protocol.is_finished:
             return self
         protocol.is_finished = True
@@ -716,7 +545,7 @@ class TransactionCore(EmitterCore):
     @property
     def established(self) -> bool:
         """Whether the handshake is done."""
-        return self._opening is None
+        return self._protocol.opening is None
 
     @property
     def is_websocket(self) -> bool:
@@ -731,13 +560,13 @@ class TransactionCore(EmitterCore):
     @property
     def is_writing(self) -> bool:
         """Whether something waits to be written."""
-        opening = self._opening
+        opening = self._protocol.opening
         return self.buffered_amount > 0 or (opening is not None and opening.early is not None)
 
     @property
     def buffered_amount(self) -> int:
         """How many bytes wait to be written."""
-        out = self._receiver().out
+        out = self._protocol.receiver().out
         return 0 if out is None else out.size
 
     @property
@@ -786,24 +615,15 @@ class TransactionCore(EmitterCore):
     # What an emitter asks
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
-        """Replace the subscribers of an event. Those of messages are at hand, with no dictionary to ask for each."""
+        """Replace the subscribers of an event."""
         self._check_thread('WebSocket.on() and unsubscribe()')
-        EmitterCore._set(self, event, handlers)
-        subscribers = handlers or None
+        MessageHandlers._set(self, event, handlers)
+        protocol = self._protocol
         if event == 'frame':
-            self._on_frame = subscribers
-            self._protocol._raw = assemble not in handlers
-            self._protocol._shows_frames = handlers != _BUILT_IN
-        elif event == 'message':
-            self._on_message = subscribers
-        elif event == 'text':
-            self._on_text = subscribers
-        elif event == 'binary':
-            self._on_binary = subscribers
-        elif event == 'json':
-            self._on_json = subscribers
+            protocol._raw = assemble not in handlers
+            protocol._shows_frames = handlers != BUILT_IN
         elif event == 'drain':
-            self._protocol.awaits_drain = True
+            protocol.awaits_drain = True
 
     def _spawner(self) -> Any:
         ioloop = self._protocol.ioloop
@@ -861,30 +681,3 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         TransactionCore.__init__(self, **options)
-
-
-def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int, bytes]:
-    """The first byte and the payload of the frame that carries a message."""
-    if binary is not None:
-        return _BINARY, as_bytes(binary)
-    if text is not None:
-        return _TEXT, encoded(text)
-    if json is not _MISSING:
-        return _TEXT, _json.dumps(json)
-    raise TypeError(f'{method}() takes one of text=, binary= and json=')
-
-
-def _check_raw(head: int, payload: bytes) -> None:
-    """Raise ValueError for a control frame that may not be sent."""
-    if head & 0x08 and (len(payload) > 125 or not head & 0x80):
-        raise ValueError(
-            f'a control frame of {len(payload)} bytes{"" if head & 0x80 else " without fin"}; it has fin and at '
-            'most 125 bytes (RFC 6455 5.5)'
-        )
-
-
-def encoded(text: Any) -> bytes:
-    """A text message's payload; raises TypeError for what is no `str`, ValueError for one that UTF-8 cannot say."""
-    if not isinstance(text, str):
-        raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')
-    return text.encode('utf-8')

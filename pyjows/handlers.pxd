@@ -1,0 +1,27 @@
+cimport cython
+
+from pyjows.emitter cimport EmitterCore
+from pyjows.frame_decoder cimport decode_text
+
+cdef int _TEXT
+cdef tuple _BUILT_IN
+
+
+cdef class MessageHandlers(EmitterCore):
+    cdef tuple _on_frame
+    cdef tuple _on_message
+    cdef tuple _on_text
+    cdef tuple _on_binary
+    cdef tuple _on_json
+    cdef list _callbacks
+    cdef object _interrupt
+
+    @cython.locals(decoded=str)
+    cdef object _message_received(self, int opcode, bytes payload)
+    cdef object _call_handlers(self, tuple handlers, object arg)
+    cdef object _emit_json(self, tuple handlers, bytes payload)
+    cdef object _emit_frame(self, tuple handlers, object frame)
+    cpdef object _emit_drain(self)
+    cdef object _add_callback(self, object cb)
+    cdef object _raise_interrupt(self)
+    cdef object _fail_json(self, object exc)

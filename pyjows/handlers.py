@@ -1,0 +1,142 @@
+"""`MessageHandlers`: the handlers of a transaction, and what they are called with.
+
+Owns which handlers a message goes to and in which form, the order of events, and that a handler that raises keeps
+neither the next handler nor the next message from being served. Must not know how a message was received, nor how a
+connection closes (`transaction.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import _json
+from .emitter import EmitterCore
+from .frame_decoder import decode_text
+from .frames import Frame, Opcode
+
+__all__ = ['BUILT_IN', 'MessageHandlers', 'assemble']
+
+# Compiled, this is a C integer.
+_TEXT = Opcode.TEXT.value
+
+
+def assemble(ws: Any, frame: Frame) -> None:
+    """The built-in handler of ``frame``: control frames are answered, and the others become messages."""
+    ws.protocol.process(frame)
+
+
+BUILT_IN = (assemble,)
+
+_BUILT_IN = BUILT_IN  # compiled, a C variable
+
+# The handlers of an event, None where there are none.
+_Handlers = tuple[Callable[..., Any], ...] | None
+
+
+class MessageHandlers(EmitterCore):
+    """An emitter of whole messages, and of what else happens to a connection."""
+
+    def __init__(self) -> None:
+        self._events = {'frame': BUILT_IN}
+        # The handlers of messages once more: at hand, with no dictionary to look into for each message.
+        self._on_frame: _Handlers = BUILT_IN
+        self._on_message: _Handlers = None
+        self._on_text: _Handlers = None
+        self._on_binary: _Handlers = None
+        self._on_json: _Handlers = None
+        # Called once, when all data has been written.
+        self._callbacks: list[Callable[[Any], object]] | None = None
+        # What a handler raised that is not an `Exception`, to be raised again when all that was received is processed.
+        self._interrupt: BaseException | None = None
+
+    def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
+        EmitterCore._set(self, event, handlers)
+        subscribers = handlers or None
+        if event == 'frame':
+            self._on_frame = subscribers
+        elif event == 'message':
+            self._on_message = subscribers
+        elif event == 'text':
+            self._on_text = subscribers
+        elif event == 'binary':
+            self._on_binary = subscribers
+        elif event == 'json':
+            self._on_json = subscribers
+
+    def _message_received(self, opcode: int, payload: bytes) -> None:
+        """Call the handlers for a whole message, each with the form that it subscribed to."""
+        if opcode == _TEXT:
+            if self._on_text is not None or self._on_message is not None:
+                decoded = decode_text(payload)
+                self._call_handlers(self._on_text, decoded)
+                self._call_handlers(self._on_message, decoded)
+            elif not payload.isascii():
+                decode_text(payload)
+        else:
+            self._call_handlers(self._on_binary, payload)
+            self._call_handlers(self._on_message, payload)
+        if self._on_json is not None:
+            self._emit_json(self._on_json, payload)
+
+    def _call_handlers(self, handlers: _Handlers, arg: Any) -> None:
+        """Call the handlers of an event, if there are any; what one raises does not keep the next from being called."""
+        if handlers is not None:
+            for handler in handlers:
+                try:
+                    result = handler(self, arg)
+                    if result is not None:
+                        self._returned(result)
+                except BaseException as exc:
+                    self._handler_failed(exc)
+
+    def _emit_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
+        """Emit ``json`` with the decoded message; one that cannot be decoded is an ``error``, or closes with 1007."""
+        try:
+            value = _json.loads(payload)
+        except (ValueError, RecursionError) as exc:
+            if not self._emit_error(exc):
+                self._fail_json(exc)
+            return
+        self._call_handlers(handlers, value)
+
+    def _emit_frame(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
+        """Emit ``frame`` to all but the built-in handler: the frame is processed after all others have seen it."""
+        for handler in handlers:
+            if handler is not assemble:
+                try:
+                    self._returned(handler(self, frame))
+                except BaseException as exc:
+                    self._handler_failed(exc)
+
+    def _emit_drain(self) -> None:
+        """All data has been written: call those who asked for it once, then emit ``drain``."""
+        if self._callbacks is not None:
+            callbacks, self._callbacks = self._callbacks, None
+            for cb in callbacks:
+                try:
+                    self._returned(cb(self))
+                except BaseException as exc:
+                    self._handler_failed(exc)
+        if 'drain' in self._events:
+            self._emit_safely('drain')
+
+    def _add_callback(self, cb: Callable[[Any], object]) -> None:
+        """Call ``cb(ws)`` once, when all data has been written."""
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(cb)
+
+    def _raise_interrupt(self) -> None:
+        """Raise what a handler raised that is not an `Exception`."""
+        exc, self._interrupt = self._interrupt, None
+        if exc is not None:
+            raise exc
+
+    # What a transaction fills in
+
+    def _fail_json(self, exc: Exception) -> None:
+        """A message is not valid JSON, and ``error`` has no handler."""
+
+    def closed(self) -> Any:
+        """The connection is gone."""
