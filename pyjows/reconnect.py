@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 import random
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from math import inf
 from typing import Any
 
 from .client import connect
@@ -19,9 +22,12 @@ from .ioloop import IOLoop, LoopEmitter
 from .transaction import WebSocket
 from .url import parse_url
 
-__all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect']
+__all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 
 _log = logging.getLogger('pyjows')
+
+# Seconds.
+_MAX_RETRY_AFTER = 86400.0
 
 # The statuses below 500 that allow another attempt: Request Timeout, Too Early, Too Many Requests.
 _RETRY_STATUSES = frozenset({408, 425, 429})
@@ -70,12 +76,33 @@ def is_temporary(code: int, exc: BaseException | None) -> bool:
     return code not in (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
 
 
+def retry_after(exc: BaseException | None) -> float:
+    """The seconds that the ``Retry-After`` header of a refusal asks for (RFC 9110 section 10.2.3); 0 without one.
+
+    A date counts from the ``Date`` of the same answer, so that the clocks need not agree, or from now. At most a day.
+    """
+    if not isinstance(exc, HandshakeError):
+        return 0.0
+    value = exc.headers.get('retry-after', '').strip()
+    if value.isascii() and value.isdigit():
+        seconds = float(value)
+    else:
+        try:
+            at = parsedate_to_datetime(value).timestamp()
+            date = exc.headers.get('date')
+            seconds = at - (parsedate_to_datetime(date).timestamp() if date else time.time())
+        except (ValueError, OverflowError):
+            return 0.0  # neither a number nor a date
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER)
+
+
 def reconnect(
     url: str,
     *,
     ioloop: IOLoop | None = None,
     delays: Callable[[], Iterator[float]] = backoff,
     retry: Callable[[int, BaseException | None], bool] = is_temporary,
+    stable_after: float = 10.0,
     **options: Any,
 ) -> Reconnector:
     """Connect to a server, and again after each loss; returns the `Reconnector` at once, which begins on the loop.
@@ -94,15 +121,18 @@ def reconnect(
     Args:
         url: as `connect` takes it.
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
-        delays: returns an iterator of the seconds to wait before each attempt; called again whenever a connection has
-            opened. A finite one, such as ``lambda: iter([1, 2, 4])``, limits the number of attempts.
+        delays: returns an iterator of the seconds to wait before each attempt; called again after a connection that was
+            open for `stable_after`. A finite one, such as ``lambda: iter([1, 2, 4])``, limits the number of attempts in
+            a row. The wait is longer where a refusal has a ``Retry-After`` header that says so.
         retry: ``retry(code, exc)``, whether to try again; ``lambda code, exc: True`` always does.
+        stable_after: seconds that a connection has to be open for the delays to start anew (10). The delays go on
+            growing for a server that accepts connections and closes them at once.
         **options: those of `connect`.
 
     Raises:
-        ValueError, TypeError: the URL or an option is malformed.
+        ValueError, TypeError: the URL or an option is not valid.
     """
-    return Reconnector(url, ioloop=ioloop, delays=delays, retry=retry, **options)
+    return Reconnector(url, ioloop=ioloop, delays=delays, retry=retry, stable_after=stable_after, **options)
 
 
 class Reconnector(LoopEmitter):
@@ -142,9 +172,12 @@ class Reconnector(LoopEmitter):
         ioloop: IOLoop | None,
         delays: Callable[[], Iterator[float]],
         retry: Callable[[int, BaseException | None], bool],
+        stable_after: float,
         **options: Any,
     ) -> None:
         super().__init__()
+        if not 0 <= stable_after < inf:
+            raise ValueError(f'stable_after={stable_after!r}: give seconds, 0 or more')
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self.ws: WebSocket | None = None
         self.is_finished = False
@@ -154,6 +187,8 @@ class Reconnector(LoopEmitter):
         self._new_delays = delays
         self._delays = delays()
         self._retry = retry
+        self._stable_after = stable_after
+        self._opened_at = inf
         self._ending = False
         self._timer: Any = None
         self._exc: BaseException | None = None
@@ -197,7 +232,7 @@ class Reconnector(LoopEmitter):
     def _opened(self, ws: WebSocket) -> None:
         ws.unsubscribe('error', self._failed)
         exc, self._exc = self._exc, None
-        self._delays = self._new_delays()
+        self._opened_at = time.monotonic()
         if exc is not None:
             self._handler_failed(exc)  # it did open: a handler raised this
 
@@ -211,10 +246,13 @@ class Reconnector(LoopEmitter):
     def _decide(self, reactor: Any) -> None:
         self.ws = None
         exc, self._exc = self._exc, None
+        was_stable, self._opened_at = time.monotonic() - self._opened_at >= self._stable_after, inf
         if self._ending:
             self._emit_finish()
             return
         try:
+            if was_stable:
+                self._delays = self._new_delays()
             seconds = next(self._delays, None) if self._retry(self._last_close[0], exc) else None
         except Exception as another:
             exc, seconds = another, None
@@ -223,7 +261,9 @@ class Reconnector(LoopEmitter):
                 self._handler_failed(exc)
             self._emit_finish()
             return
-        _log.info('%s: %s; again in %.1f s', self._name, exc or f'closed with {self._last_close[0]}', seconds)
+        seconds = max(seconds, retry_after(exc))
+        reason = getattr(exc, 'strerror', None) or exc or 'closed with {} {}'.format(*self._last_close).rstrip()
+        _log.warning('%s: %s; connecting again in %.1f s', self._name, reason, seconds)
         self._timer = self.ioloop.reactor.timer(self._redial, seconds)
         self._emit_safely('waiting', seconds)
 

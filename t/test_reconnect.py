@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import chain, islice, pairwise, repeat
 from typing import Any
 
@@ -130,7 +132,7 @@ def test_it_waits_for_a_server_that_is_not_there_yet(ioloop, run_until, assert_i
     assert_idle(ioloop)
 
 
-def test_the_delays_begin_anew_when_a_connection_has_opened(ioloop, server, run_until):
+def test_the_delays_begin_anew_when_a_connection_was_stable(ioloop, server, run_until):
     made = []
 
     def delays():
@@ -139,13 +141,58 @@ def test_the_delays_begin_anew_when_a_connection_has_opened(ioloop, server, run_
 
     statuses = iter([503, None, 503])
     server.on('websocket', lambda server, ws: ws.reject(status) if (status := next(statuses)) else ws.finish(1011))
-    client = reconnect(server.urls[0], ioloop=ioloop, delays=delays)
+    client = reconnect(server.urls[0], ioloop=ioloop, delays=delays, stable_after=0)
     seen = log(client, 'waiting')
     run_until(ioloop, lambda: len(seen) == 3)
     assert [seconds for _, seconds in seen] == [0.01, 0.01, 0.02]
     assert len(made) == 2
     client.finish()
     run_until(ioloop, lambda: client.is_finished)
+
+
+def test_the_delays_go_on_when_a_connection_was_open_for_a_moment(ioloop, server, run_until):
+    server.on('websocket', lambda server, ws: ws.on('open', lambda ws: ws.finish(1013)))
+    client = reconnect(server.urls[0], ioloop=ioloop, delays=lambda: iter([0.01, 0.02, 0.03]))
+    seen = log(client, 'waiting', 'finish')
+    run_until(ioloop, lambda: client.is_finished)
+    assert seen == [('waiting', 0.01), ('waiting', 0.02), ('waiting', 0.03), ('finish', 1013, '')]
+
+
+DATE = 'Sat, 21 Nov 2026 23:59:30 GMT'
+
+
+@pytest.mark.parametrize(
+    ('headers', 'seconds'),
+    [
+        ({'Retry-After': '120'}, 120),
+        ({'Retry-After': '0'}, 0.5),
+        ({'Retry-After': '9' * 30}, 86400),
+        ({'Retry-After': 'Sun, 22 Nov 2026 00:01:00 GMT', 'Date': DATE}, 90),
+        ({'Retry-After': 'Sat, 21 Nov 2026 23:00:00 GMT', 'Date': DATE}, 0.5),
+        ({'Retry-After': format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True)}, 86400),
+        ({'Retry-After': 'soon'}, 0.5),
+        ({'Retry-After': '-5'}, 0.5),
+        ({'Retry-After': 'Sun, 99 Nov 99999999999 00:01:00 GMT'}, 0.5),
+        ({}, 0.5),
+    ],
+)
+def test_it_waits_as_long_as_a_refusal_asks_for(ioloop, server, run_until, headers, seconds):
+    server.on('websocket', lambda server, ws: ws.reject(503, headers=headers))
+    client = reconnect(server.urls[0], ioloop=ioloop, delays=lambda: repeat(0.5))
+    seen = log(client, 'waiting', 'error', 'finish')
+    run_until(ioloop, lambda: seen)
+    client.finish()
+    run_until(ioloop, lambda: client.is_finished)
+    assert seen[0] == ('waiting', seconds)
+
+
+def test_it_warns_of_each_loss_and_says_when_it_tries_again(ioloop, server, run_until, caplog):
+    server.on('websocket', lambda server, ws: ws.on('open', lambda ws: ws.finish(1012, 'an update')))
+    client = reconnect(server.urls[0], ioloop=ioloop, delays=lambda: iter([0.04]))
+    run_until(ioloop, lambda: client.is_finished)
+    [record] = caplog.records
+    assert record.levelname == 'WARNING'
+    assert record.message == f'{server.urls[0]}/: closed with 1012 an update; connecting again in 0.0 s'
 
 
 def test_a_normal_close_is_the_end(ioloop, server, run_until):
