@@ -94,10 +94,16 @@ class TransactionProtocol(Protocol):
         if ws is not None:
             ws._emit_safely('connection', connection)
 
-    def request_received(self, handshake: Any, request: Any, announce: Callable[[Any], object] | None = None) -> None:
-        """A server has read the upgrade request: ask the handlers (`announce` first), then answer it."""
+    def request_received(
+        self,
+        handshake: Any,
+        request: Any,
+        announce: Callable[[Any, list[Any]], object] | None = None,
+        timeout: float = 0.0,
+    ) -> None:
+        """A server has read the upgrade request: call the handlers, then answer it; see `Opening.request_received`."""
         opening = self.opening
-        opening.request_received(handshake, request, announce)
+        opening.request_received(handshake, request, announce, timeout)
 
     def connect_failed(self, exc: BaseException | None) -> None:
         """There is no connection (client): ``error`` (not for None: it was given up), then ``finish``."""

@@ -225,6 +225,13 @@ class EmitterCore:
             except BaseException as exc:
                 self._handler_failed(exc)
 
+    def _call_for_coroutines(self, event: str, coroutines: list[Any], *args: Any) -> None:
+        """Call every handler of an event, and collect the coroutines that they return; what one raises leaves."""
+        for handler in self._events.get(event, ()):
+            result = handler(self, *args)
+            if isinstance(result, Coroutine):
+                coroutines.append(result)
+
     def _emit_error(self, exc: BaseException) -> bool:
         """Emit ``error``, or log the exception; tells whether ``error`` had handlers and none of them raised."""
         handlers = self._events.get('error')

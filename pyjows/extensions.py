@@ -238,8 +238,8 @@ def _agree(candidates: Sequence[ExtensionFactory], name: str, params: Sequence[P
 # The grammar of Sec-WebSocket-Extensions (RFC 6455 9.1). White space is matched possessively, so that no input takes
 # more than time in proportion to its length.
 
-# Names and parameters in one header: ten times what the existing extensions could use. Reading more would let 16 KiB of
-# header cost more than the rest of the connection.
+# Names and parameters in one header: ten times what the extensions that exist could use. Without the limit, parsing a
+# header of 16 KiB would cost more than the rest of the connection.
 _MAX_WORDS = 256
 
 _empty = re.compile(r'[ \t,]*+').match

@@ -13,13 +13,19 @@ cdef class Opening(Receiver):
     cdef object headers
     cdef readonly list early
     cdef readonly bint is_answered
+    cdef object _timer
+    cdef bint _reading_stopped
+    cdef bytes _trailing
 
     cdef object _receive(self, bytes data)
     cpdef object queue(self, int head, object payload)
     cpdef object queue_close(self, object code, object reason)
     cdef object _send_early(self)
-    cpdef object request_received(self, object handshake, object request, object announce)
-    cpdef object accept(self)
+    cpdef object request_received(self, object handshake, object request, object announce, double timeout)
+    cdef object _run(self, list coroutines, double timeout)
+    cdef object _handler_failed(self, object ws, object exc)
+    cdef object _accept_or_refuse(self, object ws)
+    cpdef object accept(self, bint is_early)
     cpdef object refuse(self, object response)
     cpdef bint awaits_answer(self) except -1
     cpdef object pending_request(self)
@@ -27,6 +33,9 @@ cdef class Opening(Receiver):
     cdef object _accepted(self, object handshake, object response)
     cpdef object failed(self, object exc)
     cpdef object restart(self)
-    cdef object _open(self, object extensions, bytes trailing)
+    cdef object _open(self, object extensions)
+    cdef object _stop_reading(self)
+    cpdef object _read_on(self, object reactor)
+    cdef object _forget_timer(self)
     cdef object _hand_over(self, object extensions)
     cpdef object close(self)

@@ -11,6 +11,7 @@ connector follows a redirect: then it begins anew.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from .handshake import ClientHandshake, ServerHandshake, negotiation_close, sele
 from .http11 import Request, Response
 from .protocol import State
 
-__all__ = ['Opening']
+__all__ = ['Accepted', 'Opening']
 
 # What is sent early is kept as the first byte of its frame and its payload. Beside the first byte: the frame is sent as
 # it is, past the extensions. In its place: the close, its payload a code and a reason.
@@ -31,6 +32,8 @@ RAW = 0x100
 _CLOSE = 0
 
 _RAW = RAW  # compiled, a C integer
+
+_log = logging.getLogger('pyjows')
 
 
 class Opening(Receiver):
@@ -54,6 +57,10 @@ class Opening(Receiver):
         self.headers = headers
         self.is_answered = False
         self.early: list[tuple[int, Any]] | None = None
+        # While coroutine handlers hold the answer back: nothing is read, and a timer bounds it.
+        self._timer: Any = None
+        self._reading_stopped = False
+        self._trailing = b''
 
     # What a stream calls
 
@@ -103,7 +110,7 @@ class Opening(Receiver):
                     handshake = ws.handshake = ServerHandshake()
                 request = handshake.receive(data)
                 if request is not None:
-                    self.request_received(handshake, request, None)
+                    self.request_received(handshake, request, None, 0.0)
         except HandshakeError as exc:
             if isinstance(handshake, ServerHandshake):
                 self.refuse(exc.response)
@@ -156,9 +163,21 @@ class Opening(Receiver):
     # Server
 
     def request_received(
-        self, handshake: ServerHandshake, request: Request, announce: Callable[[Any], object] | None
+        self,
+        handshake: ServerHandshake,
+        request: Request,
+        announce: Callable[[Any, list[Any]], object] | None,
+        timeout: float,
     ) -> None:
-        """The upgrade request is here: ask the handlers (`announce` first), accept it if they did not answer."""
+        """The upgrade request is complete: call the handlers, then accept it, unless they have answered it.
+
+        Args:
+            handshake: what has read it.
+            request: the request.
+            announce: ``announce(ws, coroutines)`` calls the handlers of a server, before those of ``request``, and
+                appends the coroutines that they return.
+            timeout: seconds that coroutines may hold the answer back; 0 for no limit.
+        """
         ws = self.ws
         ws.handshake = handshake
         ws.req = request
@@ -166,44 +185,139 @@ class Opening(Receiver):
         if refusal is not None:
             self.refuse(refusal)
             return
-        if announce is not None:
-            try:
-                announce(ws)
-            except BaseException as exc:
-                ws._handler_failed(exc)
-        if not self.is_answered:
-            ws._emit_safely('request')
-        if not self.is_answered and not self.protocol.is_finished:
-            self.accept()
+        coroutines: list[Any] = []
+        try:
+            if announce is not None:
+                announce(ws, coroutines)
+            if not self.is_answered:
+                ws._call_for_coroutines('request', coroutines)
+            if coroutines:
+                self._run(coroutines, timeout)
+            elif self.awaits_answer():
+                self._accept_or_refuse(ws)
+        except BaseException as exc:
+            _close_all(coroutines)
+            self._handler_failed(ws, exc)
 
-    def accept(self) -> None:
-        """Answer 101, then send all that was sent early; raises InvalidState where no request waits for its answer."""
+    def _run(self, coroutines: list[Any], timeout: float) -> None:
+        """Run the coroutines of the handlers; until they have ended or answered the request, nothing more is read."""
+        runner = self._answer_after(self.ws, coroutines)
+        try:
+            self.ws._spawn(runner)
+        except BaseException:
+            runner.close()
+            raise
+        if self.awaits_answer():
+            self._stop_reading()
+            if timeout:
+                self._timer = self.protocol.ioloop.reactor.timer(self._timed_out, timeout)
+
+    async def _answer_after(self, ws: Any, coroutines: list[Any]) -> None:
+        """Await the coroutines, one after the other; then accept the request, unless they have answered it."""
+        try:
+            for coroutine in coroutines:
+                await coroutine
+        except Exception as exc:
+            self._handler_failed(ws, exc)
+        except BaseException:  # the task was cancelled
+            if self.awaits_answer():
+                self.refuse(Response(500))
+            raise
+        else:
+            if self.awaits_answer():
+                self._accept_or_refuse(ws)
+        finally:
+            _close_all(coroutines)
+            ws._emit_resume()
+
+    def _timed_out(self, reactor: Any) -> None:
+        """The coroutines hold the answer back for too long."""
+        self._timer = None
+        if self.awaits_answer():
+            _log.warning('%r: its handlers did not answer in time, the upgrade is refused with 503', self.ws)
+            self.refuse(Response(503))
+
+    def _handler_failed(self, ws: Any, exc: BaseException) -> None:
+        """A handler of the request raised: the upgrade is refused, also where ``error`` has a subscriber."""
+        if not self.awaits_answer():
+            ws._handler_failed(exc)
+            return
+        if not isinstance(exc, Exception):
+            ws._raise_later(exc)
+        ws._emit_error(exc)
+        if self.awaits_answer():
+            self.refuse(Response(500))
+
+    def _accept_or_refuse(self, ws: Any) -> None:
+        try:
+            self.accept(False)
+        except Exception as exc:
+            self._handler_failed(ws, exc)
+
+    def accept(self, is_early: bool) -> None:
+        """Answer 101, then send what was sent before.
+
+        Args:
+            is_early: a handler accepts. With a loop, the first frames are fed on the next turn, when it had the
+                opportunity to register the handlers of messages.
+
+        Raises:
+            InvalidState: no request waits for its answer.
+            ValueError: a header or the subprotocol of the answer is not valid.
+        """
         request = self.pending_request()
         ws = self.ws
         handshake = ws.handshake
-        try:
-            if ws.subprotocol is None and self.subprotocols:
-                ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
-            head = handshake.accept(
-                headers=self.headers, subprotocol=ws.subprotocol, extensions=as_factories(self.compression)
-            )
-        except ValueError as exc:
-            ws._handler_failed(exc)
-            if not self.is_answered:
-                self.refuse(Response(500))
-            return
+        if ws.subprotocol is None and self.subprotocols:
+            ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
+        head = handshake.accept(
+            headers=self.headers, subprotocol=ws.subprotocol, extensions=as_factories(self.compression)
+        )
         self.is_answered = True
+        self._forget_timer()
         self.outgoing().put(head)
-        self._open(handshake.agreed_extensions, handshake.trailing_data)
+        self._trailing = handshake.trailing_data
+        if is_early and self.stream is not None:
+            self._stop_reading()
+            self.protocol.ioloop.reactor.next_tick(self._read_on)
+            self._open(handshake.agreed_extensions)
+        else:
+            self._open(handshake.agreed_extensions)
+            self._read_on(None)
 
     def refuse(self, response: Response) -> None:
         """Answer the request, and end the connection."""
         ws, protocol = self.ws, self.protocol
+        answer = ws.handshake.respond(response, close=True)
         self.is_answered = True
+        self._forget_timer()
         ws.res = response
-        self.outgoing().put(ws.handshake.respond(response))
+        self.outgoing().put(answer)
         protocol._send_eof()
         protocol._discard_input()
+        self._read_on(None)
+
+    def _stop_reading(self) -> None:
+        stream = self.protocol.stream
+        if stream is not None and not self._reading_stopped:
+            self._reading_stopped = True
+            stream.stop()
+
+    def _read_on(self, reactor: Any) -> None:
+        """Feed the frames that came with the handshake, and read again if reading was stopped."""
+        protocol = self.protocol
+        trailing, self._trailing = self._trailing, b''
+        if trailing:
+            protocol.feed(trailing, len(trailing))
+        if self._reading_stopped:
+            self._reading_stopped = False
+            if protocol.stream is not None and not protocol._paused:
+                protocol.stream.start()
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self.protocol.ioloop.reactor.remove(self._timer)
+            self._timer = None
 
     def awaits_answer(self) -> bool:
         """Whether a request waits for its answer."""
@@ -237,7 +351,9 @@ class Opening(Receiver):
         connector: Any = self.protocol.owner
         if connector is not None:
             connector.answered(ws)
-        self._open(handshake.agreed_extensions, handshake.trailing_data)
+        self._trailing = handshake.trailing_data
+        self._open(handshake.agreed_extensions)
+        self._read_on(None)
 
     def failed(self, exc: BaseException) -> None:
         """There is no connection, or the server's answer is not a valid one."""
@@ -267,14 +383,12 @@ class Opening(Receiver):
 
     # Both
 
-    def _open(self, extensions: Sequence[Any], trailing: bytes) -> None:
-        """The handshake is done: send what waited for it, tell the handlers, and receive what came with it."""
-        ws, protocol = self.ws, self.protocol
+    def _open(self, extensions: Sequence[Any]) -> None:
+        """The handshake is done: send what waited for it, and emit ``open``."""
+        ws = self.ws
         self._hand_over(extensions)
         self._send_early()
         ws._emit_safely('open')
-        if trailing:
-            protocol.feed(trailing, len(trailing))
 
     def _hand_over(self, extensions: Sequence[Any]) -> None:
         """From now on the stream feeds the protocol."""
@@ -285,5 +399,25 @@ class Opening(Receiver):
 
     def close(self) -> None:
         """The connection is gone before it was open."""
+        self._forget_timer()
         self.early = None
         self.ws = None
+
+
+class Accepted:
+    """What `WebSocket.accept` returns: a coroutine may await it, and gets the transaction."""
+
+    __slots__ = ('_ws',)
+
+    def __init__(self, ws: Any) -> None:
+        self._ws = ws
+
+    def __await__(self) -> Any:
+        return self._ws
+        yield  # what makes this a generator
+
+
+def _close_all(coroutines: list[Any]) -> None:
+    """Close the coroutines that nothing awaits."""
+    for coroutine in coroutines:
+        coroutine.close()

@@ -22,6 +22,7 @@ from .frames import Close
 from .handshake import ServerHandshake
 from .http11 import Request, Response
 from .ioloop import IOLoop, LoopEmitter, Stream
+from .ioloop.syscalls import unsent
 from .transaction import WebSocket
 from .url import format_authority, parse_url
 
@@ -67,7 +68,8 @@ class Server(LoopEmitter):
 
     Events:
         ``websocket`` ``(server, ws)``: an upgrade request: look at ``ws.req``, register handlers, choose a subprotocol,
-            send, or ``ws.reject(403)``. It is accepted when all handlers have returned.
+            send, or ``ws.reject(403)``. It is accepted when all handlers have returned, coroutines included, or before
+            that by ``ws.accept()``. A handler that raises refuses it with 500.
         ``request`` ``(server, req)``: a plain HTTP request. The first `Response` that a handler returns is the answer;
             404 if none does.
         ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). Logged if there is no
@@ -79,7 +81,8 @@ class Server(LoopEmitter):
         `tls`.
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
         tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
-        handshake_timeout: seconds that a client has to send a request (10).
+        handshake_timeout: seconds that a client has to send a request, that coroutine handlers may hold back the answer
+            to an upgrade (503 after that), and that a client may take nothing of an HTTP answer (10).
         ping_interval: seconds of silence after which a client is pinged, and as many again after which it is closed
             (20; 0 for never).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
@@ -238,10 +241,10 @@ class Server(LoopEmitter):
         if self._timer is None and self._ping_interval:
             self._timer = self.ioloop.reactor.recurring(self._ping, self._ping_interval)
         ws.protocol.drive(stream, self.ioloop, incoming.connection)
-        ws.protocol.request_received(incoming.handshake, request, self._announce)
+        ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
-    def _announce(self, ws: WebSocket) -> None:
-        self.emit('websocket', ws)
+    def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
+        self._call_for_coroutines('websocket', coroutines, ws)
 
     def _respond(self, request: Request) -> Any:
         """The answer to a plain HTTP request; a coroutine where a handler is one."""
@@ -274,8 +277,19 @@ class Server(LoopEmitter):
             self._emit_safely('finish')
 
 
+# Answers to pipelined requests in one turn of the loop, after which other connections get their turn.
+_ANSWERS_A_TURN = 16
+
+
 class _HTTPConnection(Receiver):
-    """A connection that speaks HTTP so far."""
+    """A connection before its upgrade: plain HTTP requests and their answers, one after the other.
+
+    One timer bounds every phase. It gives a client `handshake_timeout` seconds for a request, and as many without any
+    progress for taking an answer; only while a coroutine handler works on an answer there is none.
+
+    Of pipelined requests, a few are answered in one turn, and none while more than the stream's `high_water_mark` bytes
+    of answers wait. Until the rest is answered, nothing more is read.
+    """
 
     def __init__(self, server: Server, stream: Stream, connection: str) -> None:
         Receiver.__init__(self)
@@ -284,92 +298,138 @@ class _HTTPConnection(Receiver):
         self.kept_alive = False
         self.handshake = ServerHandshake(max_header_size=server._max_header_size, max_body_size=server._max_body_size)
         self._ending = False
-        self._busy = False
-        self._again = False
-        self._timer: Any = server.ioloop.reactor.timer(self._too_late, server._handshake_timeout)
+        self._is_handled = False  # a handler works on an answer
+        self._written = 0
+        self._taken = -1  # how much of that the client had taken when the timer last expired
+        self._timer: Any = None
+        self._set_timer()
+
+    # Requests
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
         """Bytes of a request came."""
-        if not self._ending:
-            self._advance(bytes(data[:n]))
-
-    def _advance(self, data: bytes | None) -> None:
-        """Go on with what came, or with what is left of it: one request after the other."""
-        if data is None and self._busy:
-            self._again = True  # the loop below goes on when the call that answered has returned
-            return
-        self._busy = True
+        if self._ending:
+            return  # read and discarded: unread bytes would make the close a reset, which can destroy the answer
         try:
-            self._again = True
-            while self._again:
-                self._again = False
-                self._read_request(data)
-                data = None
-        finally:
-            self._busy = False
-
-    def _read_request(self, data: bytes | None) -> None:
-        try:
-            request = self.handshake.next() if data is None else self.handshake.receive(data)
+            request = self.handshake.receive(bytes(data[:n]))
         except HandshakeError as exc:
-            _log.info('a bad request: %s', exc)
-            self._answer(exc.response)
-            return
-        if request is not None:
-            self._requested(request)
-        elif interim := self.handshake.interim():
+            self._refuse(exc)
+        else:
+            self._serve(request)
+
+    def _serve(self, request: Request | None) -> None:
+        """Answer a request, and those after it that are here already."""
+        answered = 0
+        while request is not None:
+            headers = request.headers
+            if request.is_upgrade or 'sec-websocket-key' in headers or 'sec-websocket-version' in headers:
+                self._forget_timer()
+                self.server._upgrade(self, request)
+                return
+            self._is_handled = True
+            if not self._handle(request):
+                return
+            answered += 1
+            if self.handshake.trailing_data and (answered == _ANSWERS_A_TURN or not self.stream.can_write):
+                self._pause()
+                return
+            request = self._next_request()
+        if not self._ending and (interim := self.handshake.interim()):
             self._write(interim)
 
-    def _requested(self, request: Request) -> None:
-        headers = request.headers
-        if request.is_upgrade or 'sec-websocket-key' in headers or 'sec-websocket-version' in headers:
-            self._forget_timer()
-            self.server._upgrade(self, request)
-            return
-        server = self.server
+    def _next_request(self) -> Request | None:
+        """The next request of the connection, if it is here already."""
         try:
-            response = server._respond(request)
+            return self.handshake.next()
+        except HandshakeError as exc:
+            self._refuse(exc)
+            return None
+
+    def _pause(self) -> None:
+        """Read and answer no more until the answers are written, and other connections had their turn."""
+        self.stream.stop()
+        if self.stream.can_write:
+            self.server.ioloop.reactor.next_tick(self._resume)
+        else:
+            self.awaits_drain = True
+
+    def drained(self) -> None:
+        """The kernel has taken all answers."""
+        self.awaits_drain = False
+        self.server.ioloop.reactor.next_tick(self._resume)
+
+    def _resume(self, reactor: Any) -> None:
+        if self.stream is not None:
+            self.stream.start()
+            if not self._ending:
+                self._serve(self._next_request())
+
+    # Answers
+
+    def _handle(self, request: Request) -> bool:
+        """Have the handlers answer a request; tells whether the next one may follow at once."""
+        try:
+            response = self.server._respond(request)
             if not inspect.isawaitable(response):
-                self._answer(response)
-                return
-        except Exception as exc:
-            self._failed(exc)
-            return
+                return self._answer(response)
+        except BaseException as exc:
+            return self._failed(exc)
         self._forget_timer()
-        server._spawn(self._wait_for(response))
+        self.server._spawn(self._answer_later(response))
+        return False
 
-    async def _wait_for(self, response: Any) -> None:
+    async def _answer_later(self, response: Any) -> None:
+        """Answer with what a coroutine handler returns, and go on."""
         try:
-            self._answer(await response)
+            goes_on = self._answer(await response)
         except Exception as exc:
-            self._failed(exc)
+            goes_on = self._failed(exc)
+        except BaseException:  # the task was cancelled
+            self._answer(_internal_error())
+            raise
+        if goes_on:
+            self._serve(self._next_request())
 
-    def _failed(self, exc: Exception) -> None:
+    def _failed(self, exc: BaseException) -> bool:
         self.server._handler_failed(exc)
-        self._answer(Response.text('internal error\n', 500))
+        return self._answer(_internal_error())
 
-    def _answer(self, response: Any) -> None:
-        """Send an answer; then the next request, or the end."""
+    def _refuse(self, exc: HandshakeError) -> None:
+        _log.info('a bad request: %s', exc)
+        self._answer(exc.response)
+
+    def _answer(self, response: Any) -> bool:
+        """Write an answer; tells whether the connection can carry another request."""
         if self.stream is None:
-            return
+            return False
         if response is None:
             response = Response.text('not found\n', 404)
         elif not isinstance(response, Response):
             raise TypeError(f'a request handler returns a Response or None, not {type(response).__name__}')
-        self._write(self.handshake.respond(response))
-        if self.handshake.keep_alive and not self.server._stopping:
-            self.kept_alive = True
-            self._forget_timer()
-            self._timer = self.server.ioloop.reactor.timer(self._too_late, self.server._handshake_timeout)
-            self._advance(None)
-        else:
-            self.stop()
+        self._write(self.handshake.respond(response, close=self.server._stopping))
+        self._is_handled = False
+        self._set_timer()
+        if not self.handshake.keep_alive:
+            self._end()
+            return False
+        self.kept_alive = True
+        return True
 
     def _write(self, data: bytes) -> None:
+        self._written += len(data)
         self.stream.write(data)
 
+    # The end
+
     def stop(self) -> None:
-        """Send what waits, then end; what still comes is read and dropped, lest a reset destroy the answer."""
+        """The server stops: end the connection, after the answer if a handler works on one."""
+        if self._timer is None:
+            self._set_timer()
+        if not self._is_handled:
+            self._end()
+
+    def _end(self) -> None:
+        """Half-close when all answers are written."""
         self._ending = True
         if self.stream is not None:
             self.stream.shutdown()
@@ -384,12 +444,30 @@ class _HTTPConnection(Receiver):
         self._forget_timer()
         self.server._lost(self)
 
-    def _too_late(self, reactor: Any) -> None:
-        self._timer = None
-        if self.stream is not None:
-            self.stream.close()
+    # Time
+
+    def _set_timer(self) -> None:
+        self._forget_timer()
+        self._timer = self.server.ioloop.reactor.timer(self._timed_out, self.server._handshake_timeout)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
             self.server.ioloop.reactor.remove(self._timer)
             self._timer = None
+
+    def _timed_out(self, reactor: Any) -> None:
+        self._timer = None
+        stream = self.stream
+        if stream is None:
+            return
+        if stream.buffered_amount:
+            taken = self._written - stream.buffered_amount - unsent(stream.socket)
+            if taken > self._taken:  # slow, but it makes progress
+                self._taken = taken
+                self._set_timer()
+                return
+        stream.close()
+
+
+def _internal_error() -> Response:
+    return Response.text('internal error\n', 500)

@@ -47,7 +47,7 @@ from .handlers import BUILT_IN, MessageHandlers, assemble
 from .handshake import ClientHandshake, ServerHandshake, select_subprotocol
 from .http11 import Request, Response
 from .messages import MISSING, check_raw_frame, encode_text, encoded_message
-from .opening import RAW, Opening
+from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
 
 __all__ = ['TransactionCore', 'WebSocket']
@@ -389,17 +389,23 @@ class TransactionCore(MessageHandlers):
         self._emit_resume()
         return self
 
-    def accept(self) -> Self:
-        """Accept the upgrade now (server): answer 101, then send what was sent before; returns the transaction.
+    def accept(self) -> Accepted:
+        """Accept the upgrade now, before the handlers of the request have ended (server).
 
-        Without it, the upgrade is accepted when all handlers of ``request`` have returned.
+        In a coroutine handler ``await ws.accept()``. On a loop, messages that the client has sent already are received
+        on its next turn, so that their handlers may be registered afterwards.
 
         Raises:
             InvalidState: it was answered already, or there is no request.
+            ConnectionClosed: the client is gone.
+            ValueError: a header or the subprotocol of the answer is not valid; the request is not answered then.
         """
         self._check_thread('WebSocket.accept()')
-        self._pending_opening().accept()
-        return self
+        if self._protocol.is_finished:
+            raise ConnectionClosed()
+        self._pending_opening().accept(True)
+        self._emit_resume()
+        return Accepted(self)
 
     def reject(self, status: int = 403, headers: Any = (), body: Any = b'') -> Self:
         """Refuse the upgrade (server, before the 101); returns the transaction.
@@ -414,6 +420,7 @@ class TransactionCore(MessageHandlers):
         """
         self._check_thread('WebSocket.reject()')
         self._pending_opening().refuse(Response(status, headers, body))
+        self._emit_resume()
         return self
 
     def with_protocols(self, *names: str) -> str | None:
@@ -644,7 +651,8 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
             print('closed with', code)
 
     Events:
-        ``request`` ``(ws)``: server: the upgrade request is here as ``ws.req``, nothing is answered yet.
+        ``request`` ``(ws)``: server: the upgrade request is here as ``ws.req``, nothing is answered yet. It is accepted
+            when all handlers have returned, coroutines included; one that raises refuses it with 500.
         ``open`` ``(ws)``: the handshake is done.
         ``message`` ``(ws, message)``: a whole message: `str` for text, `bytes` for binary.
         ``text`` ``(ws, str)``, ``binary`` ``(ws, bytes)``: a whole text or binary message.
@@ -674,9 +682,9 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
         local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount.
 
-    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `reject`, `with_compression`,
-    `with_protocols`, `client_handshake`, `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and
-    those of `EventEmitter`.
+    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `accept`, `reject`,
+    `with_compression`, `with_protocols`, `client_handshake`, `server_read`, `server_write`, `client_read`,
+    `client_write`, `closed`, and those of `EventEmitter`.
     """
 
     def __init__(self, **options: Any) -> None:

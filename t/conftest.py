@@ -89,6 +89,39 @@ def assert_idle() -> Callable[[Any], None]:
     return _assert_idle
 
 
+@pytest.fixture
+def server(ioloop: Any, run_until: Any, assert_idle: Any) -> Iterator[Any]:
+    """A server of one URL, stopped after the test, which may leave nothing on the loop."""
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    yield server
+    stopped: list[Any] = []
+    server.on('finish', stopped.append)
+    server.stop()
+    run_until(ioloop, lambda: stopped and not ioloop.connections)
+    assert_idle(ioloop)
+
+
+@pytest.fixture
+def ask(ioloop: Any, run_until: Any) -> Callable[..., bytes]:
+    """``ask(server, request)`` says something over plain TCP; everything that is answered until the server hangs up."""
+
+    def ask(server: Any, data: bytes) -> bytes:
+        answer = bytearray()
+        closed: list[Any] = []
+
+        @ioloop.client(port=server.ports[0])
+        def client(loop: Any, err: Any, stream: Any) -> None:
+            assert err is None
+            stream.on('read', lambda stream, data: answer.extend(data))
+            stream.on('close', closed.append)
+            stream.write(data)
+
+        run_until(ioloop, lambda: closed)
+        return bytes(answer)
+
+    return ask
+
+
 def _open_files() -> dict[int, str]:
     folder = Path('/proc/self/fd')
     found = {}

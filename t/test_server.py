@@ -9,54 +9,20 @@ import logging
 import socket
 import ssl
 import weakref
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 from byhand import log
 
 import pyjows
-from pyjows import ConnectionClosed, IOLoop, Response
+from pyjows import ConnectionClosed, Response
 
 HAS_IPV6 = False
 with contextlib.suppress(OSError):
     with socket.socket(socket.AF_INET6) as probe:
         probe.bind(('::1', 0))
         HAS_IPV6 = True
-
-
-@pytest.fixture
-def server(ioloop: IOLoop, run_until: Any, assert_idle: Any) -> Iterator[Any]:
-    """A server of one URL, stopped after the test, which may leave nothing on the loop."""
-    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
-    yield server
-    stopped = log(server, 'finish')
-    server.stop()
-    run_until(ioloop, lambda: stopped and not ioloop.connections)
-    assert_idle(ioloop)
-
-
-@pytest.fixture
-def ask(ioloop: IOLoop, run_until: Any) -> Callable[..., bytes]:
-    """``ask(server, request)`` says something over plain TCP; everything that is answered until the server hangs up."""
-
-    def ask(server: Any, data: bytes) -> bytes:
-        answer = bytearray()
-        closed: list[Any] = []
-
-        @ioloop.client(port=server.ports[0])
-        def client(loop: IOLoop, err: Any, stream: Any) -> None:
-            assert err is None
-            stream.on('read', lambda stream, data: answer.extend(data))
-            stream.on('close', closed.append)
-            stream.write(data)
-
-        run_until(ioloop, lambda: closed)
-        return bytes(answer)
-
-    return ask
 
 
 def get(path: str = '/', *headers: str, keep: bool = False) -> bytes:

@@ -290,7 +290,7 @@ class ServerHandshake:
         self._answered = True
         return answer
 
-    def respond(self, response: Response, *, more: bool = False) -> bytes:
+    def respond(self, response: Response, *, more: bool = False, close: bool = False) -> bytes:
         """Any answer but the 101, whole. Content-Length, Connection and Date are set; an answer to HEAD has no body.
 
         Without a request, or after `receive` raised, it has ``Connection: close``.
@@ -298,6 +298,7 @@ class ServerHandshake:
         Args:
             response: its status has to be 200 or more.
             more: the body goes on, see `respond_more`. Without a Content-Length it is sent in chunks then.
+            close: the connection ends with this answer, which says so.
 
         Raises:
             ValueError: the status is below 200, or a header contradicts the body.
@@ -324,8 +325,8 @@ class ServerHandshake:
             fields.append((b'Date', http_date()))
         if self._server_field and 'server' not in headers:
             fields.append((b'Server', self._server_field[8:-2]))
-        if self._failed or self.request is None:
-            fields = [pair for pair in fields if pair[0].lower() != b'connection'] + [(b'Connection', b'close')]
+        if (close or self._failed or self.request is None) and not has_token(headers.get('connection'), 'close'):
+            fields.append((b'Connection', b'close'))
         try:
             reason = response.reason.encode('latin-1')
             answer = http.send(h11.Response(status_code=response.status, headers=fields, reason=reason))

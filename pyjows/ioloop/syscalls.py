@@ -6,10 +6,17 @@ Interpreted, ``syscalls.receive(…)`` is a function of this file; compiled, it 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from socket import socket
 
-__all__ = ['accept', 'receive', 'transmit', 'transmit_pieces']
+try:
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+except ImportError:  # not on this system
+    ioctl = None  # type: ignore[assignment]
+
+__all__ = ['accept', 'receive', 'transmit', 'transmit_pieces', 'unsent']
 
 # sendmsg(2) takes at least this many pieces at once on every system.
 _MAX_PIECES = 512
@@ -59,3 +66,17 @@ def transmit_pieces(sock: socket, fd: int, pieces: Sequence[bytes | bytearray | 
         return sock.sendmsg(pieces[:_MAX_PIECES])
     except (BlockingIOError, InterruptedError):
         return -1
+
+
+def unsent(sock: socket) -> int:
+    """How many of the bytes that the kernel has taken the peer has not acknowledged; 0 where the system does not tell.
+
+    Not in the compiled form: it is called rarely.
+    """
+    if ioctl is None:
+        return 0
+    try:
+        amount: int = struct.unpack('i', ioctl(sock.fileno(), TIOCOUTQ, bytes(4)))[0]
+    except OSError:  # closed, or not a kind of socket that knows it
+        return 0
+    return amount
