@@ -22,6 +22,7 @@ cdef class MessageHandlers(EmitterCore):
     cdef object _emit_json(self, tuple handlers, bytes payload)
     cdef object _emit_frame(self, tuple handlers, object frame)
     cpdef object _emit_drain(self)
+    cdef object _call_callbacks(self)
     cdef object _add_callback(self, object cb)
     cdef object _raise_interrupt(self)
     cdef object _fail_json(self, object exc)

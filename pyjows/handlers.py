@@ -110,7 +110,13 @@ class MessageHandlers(EmitterCore):
                     self._handler_failed(exc)
 
     def _emit_drain(self) -> None:
-        """All data has been written: call those who asked for it once, then emit ``drain``."""
+        """All data has been written: call the callbacks, then emit ``drain``."""
+        self._call_callbacks()
+        if 'drain' in self._events:
+            self._emit_safely('drain')
+
+    def _call_callbacks(self) -> None:
+        """Call what was to be called once, when all data has been written."""
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for cb in callbacks:
@@ -118,8 +124,6 @@ class MessageHandlers(EmitterCore):
                     self._returned(cb(self))
                 except BaseException as exc:
                     self._handler_failed(exc)
-        if 'drain' in self._events:
-            self._emit_safely('drain')
 
     def _add_callback(self, cb: Callable[[Any], object]) -> None:
         """Call ``cb(ws)`` once, when all data has been written."""

@@ -23,4 +23,5 @@ cdef class TransactionCore(MessageHandlers):
     cdef object _send_raw(self, int head, bytes payload)
     cdef object _send_early(self, int head, object payload)
     cpdef object _emit_resume(self)
+    cdef object _callback_alone(self)
     cdef object _pending_opening(self)

@@ -114,7 +114,8 @@ class TransactionCore(MessageHandlers):
         """Queue one message or raw frame; returns the transaction.
 
         Args:
-            message: a `str` or bytes to send, or ``cb(ws)``, which is called once, when all data has been written.
+            message: a `str` or bytes to send, or ``cb(ws)``, which is called once, when all data has been written: on
+                the next tick if nothing waits, or without a loop by the next `server_write` or `client_write`.
             text: a text message.
             binary: a binary message (bytes-like).
             json: a value to send as JSON, in a text message.
@@ -135,6 +136,7 @@ class TransactionCore(MessageHandlers):
             if callable(message):
                 self._add_callback(message)
                 if text is None and binary is None and json is _MISSING and frame is None:
+                    self._callback_alone()
                     return self
                 try:
                     return self.send(text=text, binary=binary, json=json, frame=frame)
@@ -198,6 +200,8 @@ class TransactionCore(MessageHandlers):
                 self._send_raw(head & 0xFF, payload)
             elif head:
                 self._send(head, payload)
+            else:
+                self._callback_alone()
         except ConnectionClosed as exc:
             _log.debug('%r: %d bytes that another thread sent are dropped: %s', self, len(payload), exc)
 
@@ -342,6 +346,24 @@ class TransactionCore(MessageHandlers):
         self._protocol.awaits_drain = True
         MessageHandlers._add_callback(self, cb)
 
+    def _callback_alone(self) -> None:
+        """A callback was given without a message: if nothing waits to be written, no drain will call it."""
+        protocol = self._protocol
+        if protocol.is_finished:
+            self._callbacks = None
+            raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
+        if self.is_writing:
+            return
+        if protocol.ioloop is not None:
+            protocol.ioloop.reactor.next_tick(self._callbacks_due)
+        else:
+            protocol.resume_pending = True
+            self._emit_resume()  # `server_write` calls it
+
+    def _callbacks_due(self, reactor: Any) -> None:
+        if not self.is_writing:
+            self._call_callbacks()
+
     # Failing
 
     def _fail_json(self, exc: Exception) -> None:
@@ -470,6 +492,8 @@ class TransactionCore(MessageHandlers):
         """All that waits to be written to the client."""
         receiver = self._protocol.receiver()
         if receiver.out is None:
+            if not self.is_writing:
+                self._call_callbacks()
             return b''
         protocol = self._protocol
         if protocol._unanswered_ping is not None:

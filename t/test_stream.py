@@ -96,6 +96,25 @@ def test_a_drain_handler_that_raises_does_not_stall_the_other_streams(ioloop, li
     assert len([record for record in caplog.records if 'ZeroDivisionError' in record.message]) == 10
 
 
+@pytest.mark.parametrize('side', ['server', 'client'])
+def test_a_callback_with_nothing_to_write_is_called_on_the_next_tick(ioloop, line, side):
+    end = line(socket.SOCK_STREAM, side=side)
+    called = []
+    end.ws.send(lambda ws: called.append('first'))
+    assert called == []
+    turns(ioloop, 1)
+    assert called == ['first']
+    end.ws.send(lambda ws: called.append('second')).send('text')
+    assert called == ['first']
+    turns(ioloop)
+    assert called == ['first', 'second']
+    thread = threading.Thread(target=end.ws.send, args=[lambda ws: called.append('third')])
+    thread.start()
+    thread.join()
+    turns(ioloop)
+    assert called == ['first', 'second', 'third']
+
+
 # Corking
 
 

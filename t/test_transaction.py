@@ -788,6 +788,27 @@ def test_a_send_callback_runs_once_when_all_data_has_been_written(side):
     assert len(called) == 3
 
 
+@pytest.mark.parametrize('side', ['server', 'client'])
+def test_a_callback_with_nothing_to_write_is_called_by_the_next_write(side):
+    ws = opened(side)
+    called = []
+    seen = log(ws, 'resume', 'drain')
+    assert ws.send(called.append) is ws
+    assert called == []
+    assert seen == [('resume',)]
+    assert ws.server_write() == b''
+    assert called == [ws]
+    assert ws.server_write() == b''
+    assert called == [ws]
+    assert seen == [('resume',)], 'nothing was written'
+
+
+def test_a_callback_of_a_connection_that_is_gone_raises():
+    ws = opened().closed()
+    with pytest.raises(ConnectionClosed):
+        ws.send(lambda ws: None)
+
+
 def test_a_drain_handler_may_send_the_next_piece():
     ws = opened()
     pieces = iter([b'one', b'two', b'three'])
