@@ -1,11 +1,11 @@
 """`WSConnection`: a connection without I/O as typed events, wsproto's way.
 
-Owns what such a program sees: which event may be sent in which state, when a state is left, and how a message is
-streamed. Must not know how a frame looks or which may come when (`protocol.py`), nor what a handshake has to contain
-(`handshake/`): it is a face of those two.
+Owns the view of such a program: which event may be sent in which state, when a state is left, and how a message is
+streamed. Must not know how a frame is laid out or which may come when (`protocol.py`), nor what a handshake has to
+contain (`handshake/`): it is a face of those two.
 
-Bytes are understood when their events are asked for, not when they come, and the state follows the events that were
-taken: a program that has not yet seen the peer's close frame may still send. Nothing is answered by itself. The states:
+Bytes are parsed when their events are asked for, not when they come, and the state follows the events that were taken:
+a program that has not yet seen the peer's close frame may still send. Nothing is answered by itself. The states:
 
     =============== ================================ ================================
     state           left by sending                  left by receiving
@@ -21,7 +21,7 @@ taken: a program that has not yet seen the peer's close frame may still send. No
     =============== ================================ ================================
 
 A peer that breaks the rules shows as a `CloseConnection` with the code that the RFC names, to be sent back by
-``response()``; the state is still OPEN then, and nothing more that comes is looked at. The end of the stream
+``response()``; the state is still OPEN then, and all that comes after it is ignored. The end of the stream
 (``receive_data(None)``) is a `CloseConnection` with code 1006, and CLOSED.
 """
 
@@ -33,11 +33,16 @@ from typing import Any
 
 from . import http11
 from .buffers import BufferPool
+from .connection_extensions import (
+    adapted_factories,
+    applied_extensions,
+    client_extensions_handshake,
+    server_extensions_handshake,
+)
 from .errors import (
     HandshakeError,
     InvalidState,
     LocalProtocolError,
-    NegotiationError,
     ProtocolError,
     RemoteProtocolError,
 )
@@ -54,14 +59,7 @@ from .events import (
     Request,
     TextMessage,
 )
-from .extensions import (
-    ExtensionFactory,
-    Parameter,
-    format_extensions,
-    negotiate_client,
-    negotiate_server,
-    parse_extensions,
-)
+from .extensions import format_extensions
 from .frames import Close, CloseCode, Opcode, as_bytes
 from .handshake import ClientHandshake, ServerHandshake
 from .protocol import Protocol, Side
@@ -258,7 +256,7 @@ class Connection:
         self._unread: list[bytes] = []
         self._taken = 0
         if extensions:
-            self._protocol.extensions = [_applied(extension) for extension in extensions if _is_enabled(extension)]
+            self._protocol.extensions = applied_extensions(extensions)
         self.receive_data(trailing_data)
 
     @property
@@ -558,7 +556,7 @@ class Handshake:
         if handshake.request is None:
             raise LocalProtocolError('there is no request to accept yet: it comes as an event')
         data = handshake.accept(
-            headers=event.extra_headers, subprotocol=event.subprotocol, extensions=_factories(event.extensions)
+            headers=event.extra_headers, subprotocol=event.subprotocol, extensions=adapted_factories(event.extensions)
         )
         self._open(handshake.agreed_extensions, handshake.trailing_data)
         return data
@@ -595,7 +593,7 @@ class Handshake:
             (event.host.encode('idna').decode('ascii'), event.target),
             headers=event.extra_headers,
             subprotocols=event.subprotocols,
-            extensions=_factories(event.extensions),
+            extensions=adapted_factories(event.extensions),
             user_agent=None,
         )
         return self._client.send()
@@ -633,85 +631,6 @@ class Handshake:
 H11Handshake = Handshake
 
 
-def server_extensions_handshake(requested: Iterable[str], supported: Sequence[Any]) -> bytes | None:
-    """A server's answer to the offered extensions, for a handshake that the host does itself (HTTP/2).
-
-    Args:
-        requested: the offers, such as ``'permessage-deflate; client_max_window_bits'``.
-        supported: `PerMessageDeflate` and its like. They remember what was agreed upon: give them to `Connection`.
-
-    Returns:
-        The ``Sec-WebSocket-Extensions`` of the answer, None if nothing was accepted.
-
-    Raises:
-        RemoteProtocolError: an offer does not follow the grammar.
-    """
-    try:
-        accepted, _ = negotiate_server(_factories(supported), _list_header(requested))
-    except ValueError as exc:
-        raise RemoteProtocolError(str(exc), RejectConnection()) from exc
-    return None if accepted is None else accepted.encode('ascii')
-
-
-def client_extensions_handshake(accepted: Iterable[str], supported: Sequence[Any]) -> list[Any]:
-    """What a client makes of the extensions that the server accepted, for a handshake that the host does itself.
-
-    Args:
-        accepted: the answers, such as ``'permessage-deflate; server_max_window_bits=10'``.
-        supported: those that were offered, `PerMessageDeflate` and its like.
-
-    Returns:
-        Those in use: give them to `Connection`.
-
-    Raises:
-        RemoteProtocolError: the server accepted what was not offered, or in a way that its rules do not allow.
-    """
-    try:
-        return negotiate_client(_factories(supported), _list_header(accepted))
-    except ValueError as exc:
-        raise RemoteProtocolError(str(exc), RejectConnection()) from exc
-
-
-class _Factory:
-    """An `ExtensionFactory` that negotiates through an object in wsproto's shape, which is the extension, too."""
-
-    def __init__(self, extension: Any) -> None:
-        self.name: str = extension.name
-        self._extension = extension
-
-    def offers(self) -> Sequence[Sequence[Parameter]]:
-        params = self._extension.offer()
-        return [self._parsed(params)] if params else []
-
-    def answer(self, offers: Sequence[Sequence[Parameter]]) -> tuple[Sequence[Parameter], Any] | None:
-        for offer in offers:
-            params = self._extension.accept(format_extensions([(self.name, offer)]))
-            if params or params == '':
-                return self._parsed(params), self._extension
-        return None
-
-    def agree(self, answer: Sequence[Parameter]) -> Any:
-        try:
-            self._extension.finalize(format_extensions([(self.name, answer)]))
-        except ValueError as exc:
-            raise NegotiationError(str(exc)) from exc
-        return self._extension
-
-    def _parsed(self, params: Any) -> Sequence[Parameter]:
-        """Parameters that are given as a string; True stands for none."""
-        return [] if params is True or not params else parse_extensions(f'{self.name}; {params}')[0][1]
-
-
-def _factories(extensions: Iterable[Any]) -> list[ExtensionFactory]:
-    return [_Factory(extension) for extension in extensions]
-
-
-def _list_header(elements: Iterable[str]) -> str | None:
-    """The header that has these elements; None for none."""
-    listed = list(elements)
-    return ', '.join(listed) if listed else None
-
-
 # Headers that have a place of their own in the event.
 _SHOWN_OF_REQUEST = (b'host', b'sec-websocket-extensions', b'sec-websocket-protocol')
 _SHOWN_OF_RESPONSE = (
@@ -737,17 +656,3 @@ def _from_idna(host: str) -> str:
 
 def _bad_request(exc: HandshakeError) -> RemoteProtocolError:
     return RemoteProtocolError(str(exc), RejectConnection(exc.status or 400))
-
-
-def _is_enabled(extension: Any) -> bool:
-    return not hasattr(extension, 'enabled') or bool(extension.enabled())
-
-
-def _applied(extension: Any) -> Any:
-    """What changes the frames: of an object that negotiates, the extension that came of it."""
-    if hasattr(extension, 'frame_outbound'):
-        raise TypeError(
-            f"{type(extension).__name__} has wsproto's hooks, frame_outbound and the others: give it encode and decode "
-            f'in their place, see pyjows.extensions.Extension'
-        )
-    return getattr(extension, 'extension', None) or extension

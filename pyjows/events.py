@@ -1,8 +1,8 @@
 """The typed events of a connection: frozen values, which `connection.py` gives out and takes in.
 
-Must not know how they come about. Names, fields, defaults and equality are those of wsproto; like all dataclasses they
-compare by class and fields, match positionally in a ``match`` statement, and `dataclasses.replace` copies them with a
-change.
+Owns their fields. Must not know connections. Names, fields, defaults and equality are those of wsproto; like all
+dataclasses they compare by class and fields, match positionally in a ``match`` statement, and `dataclasses.replace`
+copies them with a change.
 """
 
 from __future__ import annotations
