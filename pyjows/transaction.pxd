@@ -4,19 +4,13 @@ from pyjows.emitter cimport EmitterCore
 from pyjows.frames cimport as_bytes, head_byte, write_frame
 from pyjows.handlers cimport MessageHandlers
 from pyjows.messages cimport check_raw_frame, encode_text, encoded_message
+from pyjows.transaction_info cimport TransactionInfo
 
 cdef int _OPEN, _TEXT, _BINARY, _RAW
 cdef object _MISSING
 
 
-cdef class TransactionCore(MessageHandlers):
-    cdef TransactionProtocol _protocol
-    cdef object _compression
-    cdef public object handshake
-    cdef public object req
-    cdef public object res
-    cdef public object subprotocol
-
+cdef class TransactionCore(TransactionInfo):
     cdef object _send(self, int head, bytes payload)
     cdef object _send_from_thread(self, object message, object text, object binary, object json, object frame)
     cdef object _check_thread(self, str method)

@@ -31,7 +31,6 @@ from .buffers import WriteBuffer
 from .driver import TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
-from .extensions import as_factories
 from .frames import (
     Close,
     CloseCode,
@@ -44,11 +43,12 @@ from .frames import (
     write_frame,
 )
 from .handlers import BUILT_IN, MessageHandlers, assemble
-from .handshake import ClientHandshake, ServerHandshake, select_subprotocol
-from .http11 import Request, Response
+from .handshake import ClientHandshake, select_subprotocol
+from .http11 import Response
 from .messages import MISSING, check_raw_frame, encode_text, encoded_message
 from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
+from .transaction_info import TransactionInfo
 
 __all__ = ['TransactionCore', 'WebSocket']
 
@@ -71,7 +71,7 @@ def _max_size() -> int:
     return int(os.environ.get('PYJO_MAX_WEBSOCKET_SIZE') or _DEFAULT_SIZE)
 
 
-class TransactionCore(MessageHandlers):
+class TransactionCore(TransactionInfo):
     """The behaviour of `WebSocket`."""
 
     def __init__(
@@ -85,14 +85,10 @@ class TransactionCore(MessageHandlers):
         max_websocket_size: int | None = None,
         close_timeout: float = 10.0,
     ) -> None:
-        MessageHandlers.__init__(self)
+        TransactionInfo.__init__(self)
         size = _max_size() if max_websocket_size is None else max_websocket_size
         self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size, close_timeout)
         self._compression = compression
-        self.handshake: ServerHandshake | ClientHandshake | None = None
-        self.req: Request | None = None
-        self.res: Response | None = None
-        self.subprotocol: str | None = None
         if established:
             self._protocol.open()
             if compression:
@@ -534,114 +530,6 @@ class TransactionCore(MessageHandlers):
         if self._interrupt is not None:
             self._raise_interrupt()
         return self
-
-    # What is known
-
-    @property
-    def protocol(self) -> TransactionProtocol:
-        """The state machine under the transaction."""
-        return self._protocol
-
-    @property
-    def masked(self) -> bool:
-        """Whether frames are masked: a client's are (RFC 6455 5.3)."""
-        return bool(self._protocol._masks)
-
-    @masked.setter
-    def masked(self, masked: bool) -> None:
-        self._protocol._masks = bool(masked)
-        self._protocol._side = int(masked)
-
-    @property
-    def compressed(self) -> bool:
-        """Whether messages are compressed with permessage-deflate."""
-        return bool(self._protocol.extensions)
-
-    @compressed.setter
-    def compressed(self, compressed: bool) -> None:
-        if bool(compressed) != self.compressed:
-            # As the server of an offer without parameters: what comes of it asks nothing of the peer.
-            agreed = as_factories(self._compression or True)[0].answer([[]]) if compressed else None
-            self._protocol.extensions = () if agreed is None else [agreed[1]]
-
-    @property
-    def max_websocket_size(self) -> int:
-        """The largest message, in bytes."""
-        return self._protocol._max_message
-
-    @max_websocket_size.setter
-    def max_websocket_size(self, size: int) -> None:
-        self._protocol.max_size = size
-
-    @property
-    def established(self) -> bool:
-        """Whether the handshake is done."""
-        return self._protocol.opening is None
-
-    @property
-    def is_websocket(self) -> bool:
-        """True: this is a WebSocket, and not a plain HTTP transaction."""
-        return True
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the connection is gone."""
-        return self._protocol.is_finished
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether something waits to be written."""
-        opening = self._protocol.opening
-        return self.buffered_amount > 0 or (opening is not None and opening.early is not None)
-
-    @property
-    def buffered_amount(self) -> int:
-        """How many bytes wait to be written."""
-        out = self._protocol.receiver().out
-        return 0 if out is None else out.size
-
-    @property
-    def close_timeout(self) -> float:
-        """Seconds that the peer has for its part of the close."""
-        return self._protocol.close_timeout
-
-    @close_timeout.setter
-    def close_timeout(self, seconds: float) -> None:
-        self._protocol.close_timeout = seconds
-
-    @property
-    def connection(self) -> str | None:
-        """The id that the loop gave the connection; None without a loop."""
-        return self._protocol.connection
-
-    @property
-    def kept_alive(self) -> bool:
-        """Whether the upgrade request was not the first request of its connection (server)."""
-        return bool(self._protocol.kept_alive)
-
-    @property
-    def local_address(self) -> str | None:
-        """Our address; a path for a Unix socket; None without a connection."""
-        return self._protocol.addresses[0]
-
-    @property
-    def local_port(self) -> int | None:
-        """Our port, None for a Unix socket or without a connection."""
-        return self._protocol.addresses[1]
-
-    @property
-    def remote_address(self) -> str | None:
-        """The peer's address."""
-        return self._protocol.addresses[2]
-
-    @property
-    def remote_port(self) -> int | None:
-        """The peer's port."""
-        return self._protocol.addresses[3]
-
-    def __repr__(self) -> str:
-        target = f' {self.req.target}' if self.req is not None else ''
-        return f'<WebSocket {self._protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'
 
     # What an emitter asks
 

@@ -1,0 +1,12 @@
+from pyjows.buffers cimport WriteBuffer
+from pyjows.driver cimport TransactionProtocol
+from pyjows.handlers cimport MessageHandlers
+
+
+cdef class TransactionInfo(MessageHandlers):
+    cdef TransactionProtocol _protocol
+    cdef object _compression
+    cdef public object handshake
+    cdef public object req
+    cdef public object res
+    cdef public object subprotocol
