@@ -21,7 +21,7 @@ from .errors import HandshakeError
 from .frames import Close
 from .handshake import ServerHandshake
 from .http11 import Request, Response
-from .ioloop import IOLoop, LoopEmitter, Stream
+from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
 from .ioloop.syscalls import unsent
 from .transaction import WebSocket
 from .url import format_authority, parse_url
@@ -29,6 +29,9 @@ from .url import format_authority, parse_url
 __all__ = ['Server', 'serve']
 
 _log = logging.getLogger('pyjows')
+
+# Seconds that a connection over the limit of its address has to read its refusal.
+_REFUSAL_TIMEOUT = 1.0
 
 
 def serve(*urls: str, **options: Any) -> Server:
@@ -86,6 +89,11 @@ class Server(LoopEmitter):
         ping_interval: seconds of silence after which a client is pinged, and as many again after which it is closed
             (20; 0 for never).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
+        max_connections: how many connections the server may have at a time; further ones wait in the kernel's backlog
+            until one closes. By default the limit of the loop holds (65536 for all its servers).
+        max_connections_per_address: how many connections one IP address may have at a time (0: no limit). Further ones
+            get 429 and are closed; with TLS they are closed before the handshake. Behind a reverse proxy all
+            connections have the proxy's address.
         backlog: connections that the system queues before they are accepted (1024).
         reuse_port: let several processes listen on one port.
         **options: those of every `WebSocket`: ``max_websocket_size``, ``compression``, ``subprotocols``, ``headers``,
@@ -106,6 +114,8 @@ class Server(LoopEmitter):
         ping_interval: float = 20.0,
         max_header_size: int = 16384,
         max_body_size: int = 262144,
+        max_connections: int | None = None,
+        max_connections_per_address: int = 0,
         backlog: int = 1024,
         reuse_port: bool = False,
         **options: Any,
@@ -118,9 +128,14 @@ class Server(LoopEmitter):
         self._ping_interval = ping_interval
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
+        self._limit: ConnectionLimit | None = None
+        if max_connections is not None or max_connections_per_address != 0:
+            self._limit = ConnectionLimit(max_connections, max_connections_per_address, self._refuse_connection)
+            self.ioloop.max_connections = max(self.ioloop.max_connections, max_connections or 0)
         # A dict, not a set: a broadcast goes through them in the order in which they lie in memory.
         self._websockets: dict[WebSocket, None] = {}
         self._incoming: set[_HTTPConnection] = set()
+        self._refused: set[Stream] = set()
         self._timer: Any = None
         self._urls: list[str] = []
         self._ports: list[int] = []
@@ -184,6 +199,8 @@ class Server(LoopEmitter):
         self.ioloop.unsubscribe('finish', self._loop_finishes)
         for incoming in list(self._incoming):
             incoming.stop()
+        for stream in list(self._refused):
+            stream.close()
         for ws in list(self._websockets):
             ws.finish(code, reason)
         self._check_finished()
@@ -201,7 +218,7 @@ class Server(LoopEmitter):
         else:
             where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
         context = tls if parsed.secure else None
-        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, **where)
+        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
         self._acceptors.append(acceptor)
         if parsed.unix_path is not None:
             self._urls.append(url)
@@ -229,6 +246,19 @@ class Server(LoopEmitter):
         incoming.stream = stream
         stream.paces_reading = True
         stream.start()
+
+    def _refuse_connection(self, ioloop: IOLoop, stream: Stream) -> None:
+        """One connection too many from its address: answer before it asks, and close it soon, whatever it sends."""
+        answer = Response.text('too many connections from your address\n', 429)
+        stream.write(ServerHandshake().respond(answer)).shutdown()
+        timer = ioloop.reactor.timer(lambda reactor: stream.close(), _REFUSAL_TIMEOUT)
+        self._refused.add(stream)
+
+        def closed(stream: Stream) -> None:
+            self._refused.discard(stream)
+            ioloop.reactor.remove(timer)
+
+        stream.on('close', closed)
 
     def _upgrade(self, incoming: _HTTPConnection, request: Request) -> None:
         """An HTTP connection asks for a WebSocket."""

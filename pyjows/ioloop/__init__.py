@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .emitter import LoopEmitter
+from .limit import ConnectionLimit
 from .listener import Listener
 from .loop import IOLoop
 from .stream import LoopData, Stream
 from .tls import TLSStream
 
-__all__ = ['IOLoop', 'Listener', 'LoopData', 'LoopEmitter', 'Stream', 'TLSStream']
+__all__ = ['ConnectionLimit', 'IOLoop', 'Listener', 'LoopData', 'LoopEmitter', 'Stream', 'TLSStream']

@@ -122,8 +122,8 @@ class Listener(Handle):
             self._reactor.watch(self._fd, False, False)
 
     def resume(self) -> None:
-        """Accept again."""
-        if self._fd >= 0 and self._retry_timer is None:
+        """Accept again, if there is room."""
+        if self._fd >= 0 and self._retry_timer is None and self._room() > 0:
             self._reactor.watch(self._fd, True, False)
 
     def close(self) -> None:

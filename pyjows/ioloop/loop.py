@@ -27,6 +27,7 @@ from ..reactor import Reactor, Timer, choose
 from ..url import format_authority
 from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
+from .limit import ConnectionLimit
 from .listener import Listener, listen
 from .stream import LoopData, Stream
 from .tls import TLSNegotiation, TLSStream, default_context
@@ -38,6 +39,7 @@ _log = logging.getLogger('pyjows')
 Call = Callable[['IOLoop'], object]
 ServerCall = Callable[['IOLoop', Stream, str], object]
 ClientCall = Callable[['IOLoop', OSError | None, Any], object]
+Release = Callable[[], object]
 AnyCall = TypeVar('AnyCall', bound=Callable[..., object])
 
 # Seconds.
@@ -119,7 +121,10 @@ class IOLoop(EventEmitter):
         self._accepted: dict[str, Stream] = {}
         self._dialed: dict[str, Stream] = {}
         self._dialers: dict[str, Dialer | TLSNegotiation] = {}
-        self._negotiations: set[TLSNegotiation] = set()
+        # TLS handshakes with clients, each with what is to be called if it is cancelled.
+        self._negotiations: dict[TLSNegotiation, Release | None] = {}
+        # The accepted connections that count for a `ConnectionLimit`.
+        self._releases: dict[Stream, Release] = {}
         self._ids: dict[Stream, str] = {}
         self._is_accepting_paused = False
         self._is_stopping = False
@@ -225,6 +230,7 @@ class IOLoop(EventEmitter):
             reuse_port: whether several processes may listen to the port.
             tls: an `ssl.SSLContext`, for TLS.
             tls_timeout: seconds that a TLS handshake may take (10).
+            limit: a `ConnectionLimit` for these connections, beside that of the loop.
 
         Returns:
             The id of the server, for `remove` and `acceptor`.
@@ -250,6 +256,7 @@ class IOLoop(EventEmitter):
         reuse_port: bool = False,
         tls: ssl.SSLContext | None = None,
         tls_timeout: float = _TLS_TIMEOUT,
+        limit: ConnectionLimit | None = None,
     ) -> str:
         self.reactor.check_thread('IOLoop.server()')
         if tls is not None and not isinstance(tls, ssl.SSLContext):
@@ -257,43 +264,76 @@ class IOLoop(EventEmitter):
         opened = listen(
             address=address, port=port, path=path, fd=fd, socket=socket, backlog=backlog, reuse_port=reuse_port
         )
-        accepted = partial(self._accept, cb) if tls is None else partial(self._accept_tls, cb, tls, tls_timeout)
+        accept = partial(self._accept, cb) if tls is None else partial(self._accept_tls, cb, tls, tls_timeout)
+        if limit is not None:
+            accept = partial(self._accept_limited, accept, limit, tls is not None)
         id = self._new_id()
-        self._acceptors[id] = Listener(self.reactor, opened, accepted, self._room)
+        self._acceptors[id] = Listener(self.reactor, opened, accept, partial(self._room, limit))
         return id
 
-    def _room(self) -> int:
+    def _room(self, limit: ConnectionLimit | None) -> int:
         """How many connections may be accepted now."""
         room = self._max_connections - len(self._accepted) - len(self._negotiations)
         if self.max_accepts:
             room = min(room, self.max_accepts - self._accepts)
+        if limit is not None:
+            room = limit.room(room)
         if room <= 0:
             self._is_accepting_paused = True
         return min(room, self.multi_accept)
 
-    def _accept(self, cb: ServerCall, socket: _socket.socket) -> None:
+    def _accept(self, cb: ServerCall, socket: _socket.socket, release: Release | None = None) -> None:
         self._count_accept()
-        self._call_server(cb, Stream(socket, self.loop_data))
+        self._call_server(cb, Stream(socket, self.loop_data), release)
 
-    def _accept_tls(self, cb: ServerCall, tls: ssl.SSLContext, timeout: float, socket: _socket.socket) -> None:
+    def _accept_tls(
+        self,
+        cb: ServerCall,
+        tls: ssl.SSLContext,
+        timeout: float,
+        socket: _socket.socket,
+        release: Release | None = None,
+    ) -> None:
         def done(exc: OSError | None, secured: ssl.SSLSocket | None) -> None:
-            self._negotiations.discard(negotiation)
+            self._negotiations.pop(negotiation, None)
             if secured is not None:
-                self._call_server(cb, TLSStream(secured, self.loop_data))
+                self._call_server(cb, TLSStream(secured, self.loop_data), release)
             else:
                 _log.info('a TLS handshake with a client failed: %s', exc)
+                if release is not None:
+                    release()
                 self._connection_ended()
 
         self._count_accept()
         negotiation = TLSNegotiation(self.reactor, socket, tls, done, server_side=True, timeout=timeout)
-        self._negotiations.add(negotiation)
+        self._negotiations[negotiation] = release
+
+    def _accept_limited(
+        self, accept: Callable[..., None], limit: ConnectionLimit, is_tls: bool, socket: _socket.socket
+    ) -> None:
+        address = limit.acquire(socket)
+        release = partial(limit.release, address)
+        if address is not None:
+            accept(socket, release)
+            return
+        self._count_accept()
+        if is_tls or limit.refuse is None:
+            socket.close()
+            release()
+        else:
+            stream = Stream(socket, self.loop_data)
+            self._releases[stream] = release
+            self._register(stream, self._accepted, self._new_id())
+            self._call(limit.refuse, stream)
 
     def _count_accept(self) -> None:
         self._accepts += 1
         if self.max_accepts and self._accepts >= self.max_accepts:
             self.reactor.next_tick(lambda reactor: self.stop_gracefully())
 
-    def _call_server(self, cb: ServerCall, stream: Stream) -> None:
+    def _call_server(self, cb: ServerCall, stream: Stream, release: Release | None) -> None:
+        if release is not None:
+            self._releases[stream] = release
         id = self._register(stream, self._accepted, self._new_id())
         try:
             self._call(cb, stream, id)
@@ -439,6 +479,8 @@ class IOLoop(EventEmitter):
         if id is not None:
             self._accepted.pop(id, None)
             self._dialed.pop(id, None)
+            if self._releases and (release := self._releases.pop(stream, None)) is not None:
+                release()
             self._connection_ended()
 
     def _connection_ended(self) -> None:
@@ -451,9 +493,8 @@ class IOLoop(EventEmitter):
     def _resume_accepting(self) -> None:
         """Accept again, if there is room now."""
         self._is_accepting_paused = False
-        if self._room() > 0:
-            for acceptor in self._acceptors.values():
-                acceptor.resume()
+        for acceptor in self._acceptors.values():
+            acceptor.resume()
 
     # Time
 
@@ -660,9 +701,11 @@ class IOLoop(EventEmitter):
         self.dial_queue.clear()
         for id in [*self._acceptors, *self._dialers]:
             self.remove(id)
-        for negotiation in list(self._negotiations):
+        negotiations, self._negotiations = self._negotiations, {}
+        for negotiation, release in negotiations.items():
             negotiation.cancel()
-        self._negotiations.clear()
+            if release is not None:
+                release()
         for stream in list(self._ids):
             stream.close()
 

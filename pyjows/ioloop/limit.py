@@ -1,0 +1,89 @@
+"""`ConnectionLimit`: how many connections a server may have at a time, in all and from one IP address.
+
+Owns the counts. Must not know streams, nor how a connection is refused: the loop asks before it accepts (`room`), takes
+a place for each accepted socket (`acquire`), and gives it back when the connection is closed (`release`).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket as _socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ['ConnectionLimit']
+
+_log = logging.getLogger('pyjows')
+
+
+class ConnectionLimit:
+    """The limit of one server; its listening sockets share it.
+
+    Args:
+        total: connections at a time, None for as many as the loop takes; further ones wait in the kernel's backlog.
+        per_address: connections from one IP address at a time, 0 for no limit. Unix sockets have no address.
+        refuse: called ``refuse(loop, stream)`` with a connection that is one too many from its address, to answer and
+            close it; without it, and before a TLS handshake, it is closed at once.
+
+    Attributes:
+        count: connections now, refused ones that are not closed yet included.
+        refused: how many were refused so far.
+
+    Raises:
+        TypeError, ValueError: a limit is not a whole number, or out of range.
+    """
+
+    def __init__(
+        self, total: int | None, per_address: int = 0, refuse: Callable[[Any, Any], object] | None = None
+    ) -> None:
+        for name, value, least in (('max_connections', total, 1), ('max_connections_per_address', per_address, 0)):
+            if value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f'{name} takes a whole number, not {value!r}')
+            if value < least:
+                raise ValueError(f'{name}={value}: give {least} or more')
+        self.total = total
+        self.per_address = per_address
+        self.refuse = refuse
+        self.count = 0
+        self.refused = 0
+        self._addresses: Counter[str] = Counter()
+        self._noted: set[str] = set()
+
+    def room(self, most: int) -> int:
+        """How many of `most` connections may be accepted now."""
+        return most if self.total is None else min(most, self.total - self.count)
+
+    def acquire(self, socket: _socket.socket) -> str | None:
+        """Count an accepted connection; returns what `release` takes, or None if its address has too many already."""
+        self.count += 1
+        address = self._address(socket)
+        if not address:
+            return ''
+        if self._addresses[address] < self.per_address:
+            self._addresses[address] += 1
+            return address
+        self.refused += 1
+        if address not in self._noted:
+            self._noted.add(address)
+            _log.info('%s has %d connections, more are refused', address, self.per_address)
+        return None
+
+    def release(self, address: str | None) -> None:
+        """A connection is closed."""
+        self.count -= 1
+        if address:
+            self._addresses[address] -= 1
+            self._noted.discard(address)
+            if not self._addresses[address]:
+                del self._addresses[address]
+
+    def _address(self, socket: _socket.socket) -> str:
+        if not self.per_address or socket.family not in (_socket.AF_INET, _socket.AF_INET6):
+            return ''
+        try:
+            return str(socket.getpeername()[0])
+        except OSError:
+            return ''  # it is gone already
