@@ -2,7 +2,7 @@
 
 Owns the way between an asyncio transport and an ASGI application: one coroutine of the application for each connection,
 its ``receive`` and ``send``, keep-alive, back pressure both ways. Must not know HTTP or frames: both are
-`ServerProtocol`'s. It needs nothing of uvicorn but the objects that it is called with.
+the job of `ServerProtocol`. Of uvicorn it needs only the objects that it is called with.
 
 What makes it fast: what is sent in one turn of the event loop leaves in one write; and reading goes on while the
 application works, up to a limit, instead of being stopped and started for every message.
@@ -31,25 +31,25 @@ __all__ = ['ClientDisconnected', 'WebSocketProtocol']
 
 Message = MutableMapping[str, Any]
 
-# So many bytes of messages may wait for the application before reading stops.
-_MOST_QUEUED = 65536
+# Reading stops while more bytes of messages than this wait for the application.
+_MAX_QUEUED = 65536
 
-# So many bytes are collected in one turn of the loop before they are written.
-_MOST_CORKED = 65536
+# What is sent in one turn of the loop is written together, but no more bytes than this.
+_MAX_CORKED = 65536
 
-# Seconds that a client has to do its part of a close.
+# Seconds that a client has for its part of a close.
 _CLOSE_TIMEOUT = 10.0
 
 
 class ClientDisconnected(OSError):
-    """What `send` raises when nobody is there any more."""
+    """What `send` raises when the client is gone."""
 
 
 class WebSocketProtocol(asyncio.Protocol):
     """One WebSocket connection of an ASGI server.
 
     Args:
-        config: the server's configuration, `uvicorn.Config`. Of it, these are heeded: ``loaded_app``, ``root_path``,
+        config: the server's configuration, `uvicorn.Config`. Of it, these are used: ``loaded_app``, ``root_path``,
             ``asgi_version``, ``ws_max_size`` (bytes of a message), ``ws_max_queue`` (messages that wait for the
             application), ``ws_ping_interval`` and ``ws_ping_timeout`` (seconds), ``ws_per_message_deflate``.
         server_state: what the connections of the server share: ``connections``, ``tasks``, ``default_headers``.
@@ -82,10 +82,10 @@ class WebSocketProtocol(asyncio.Protocol):
         # From the client to the application
         self._messages: deque[Message] = deque()
         self._queued = 0
-        self._most_messages = config.ws_max_queue
+        self._max_messages = config.ws_max_queue
         self._reading_paused = False
         self._waiters: list[asyncio.Future[None]] = []
-        self._gone: Message | None = None  # what `receive` returns from now on
+        self._disconnect_message: Message | None = None  # what `receive` returns from now on
         # From the application to the client
         self._request: Request | None = None
         self._response: Response | None = None
@@ -93,33 +93,33 @@ class WebSocketProtocol(asyncio.Protocol):
         self._lost = False
         self._app_closed = False
         self._corked = False
-        self._writable: asyncio.Future[None] | None = None  # while the transport has enough
+        self._writable: asyncio.Future[None] | None = None  # while the write buffer of the transport is full
         # Time
-        self._heard = False  # since the last look
-        self._pinged: float | None = None  # when, if there was no answer yet
+        self._has_received = False  # since the last check
+        self._pinged_at: float | None = None  # the time of a ping that was not answered yet
         self._ping_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
     # What the transport calls
 
     def connection_made(self, transport: Any) -> None:
-        """The connection is here; its request follows by `data_received`."""
+        """The connection is made; its request follows by `data_received`."""
         self.transport = transport
         self.server_state.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        self._heard = True
+        """Bytes were received."""
+        self._has_received = True
         protocol = self.protocol
         protocol.receive_data(data)
         for event in protocol.events_received():
             if type(event) is Frame:
                 self._frame_received(event)
             else:
-                self._requested(event)
+                self._request_received(event)
         if protocol.eof_sent:
             self._flush()
-            self._end()
+            self._continue_close()
         elif not self._corked:
             self._flush()
 
@@ -133,39 +133,39 @@ class WebSocketProtocol(asyncio.Protocol):
         self.server_state.connections.discard(self)
         self._lost = True
         self.protocol.receive_eof()
-        self._disconnect(CloseCode.ABNORMAL_CLOSURE, '')
+        self._queue_disconnect(CloseCode.ABNORMAL_CLOSURE, '')
         for timer in (self._ping_timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """The transport has enough to write."""
+        """The write buffer of the transport is full."""
         self._writable = self.loop.create_future()
         self.transport.pause_reading()  # answers to a client that does not read, such as pongs, must not pile up
 
     def resume_writing(self) -> None:
-        """The transport can take more."""
+        """The write buffer of the transport has room again."""
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
         if not self._reading_paused and not self._lost:
-            self._read_on()
+            self._resume_reading()
 
     def shutdown(self) -> None:
         """The server stops."""
         protocol = self.protocol
         if protocol.state is State.OPEN:
-            self._disconnect(CloseCode.SERVICE_RESTART, '')
+            self._queue_disconnect(CloseCode.SERVICE_RESTART, '')
             protocol.fail(CloseCode.SERVICE_RESTART)
-        elif self._unanswered() and self._request is not None:
+        elif self._awaits_answer() and self._request is not None:
             protocol.send_response(protocol.reject(500, 'Internal Server Error'))
         self._flush()
         self.transport.close()
 
     # From the client to the application
 
-    def _requested(self, request: Request) -> None:
+    def _request_received(self, request: Request) -> None:
         """The upgrade request is here: accept it or not is up to the application, once it is a valid one."""
         self._request = request
         response = self._response = self.protocol.accept(request)
@@ -188,19 +188,19 @@ class WebSocketProtocol(asyncio.Protocol):
             'headers': [
                 (name.lower().encode('ascii'), value.encode('latin-1')) for name, value in request.headers.raw_items()
             ],
-            'subprotocols': _offered(request.headers),
+            'subprotocols': _offered_subprotocols(request.headers),
             'state': self.app_state.copy(),
             'extensions': {'websocket.http.response': {}},
         }
         self._queue({'type': 'websocket.connect'}, 0)
-        task = self.loop.create_task(self._run())
+        task = self.loop.create_task(self._run_application())
         task.add_done_callback(self.server_state.tasks.discard)
         self.server_state.tasks.add(task)
 
     def _frame_received(self, frame: Frame) -> None:
         """A message or a control frame of the client, for an application that still receives."""
         opcode, data = frame.opcode, frame.data
-        if self._gone is not None:
+        if self._disconnect_message is not None:
             return
         if opcode == Opcode.TEXT:
             self._queue({'type': 'websocket.receive', 'text': data.decode()}, len(data))
@@ -209,7 +209,7 @@ class WebSocketProtocol(asyncio.Protocol):
         elif opcode == Opcode.CLOSE:
             close = self.protocol.close_rcvd
             assert close is not None
-            self._disconnect(close.code, close.reason)
+            self._queue_disconnect(close.code, close.reason)
 
     def _queue(self, message: Message, size: int) -> None:
         """A message for the application."""
@@ -217,14 +217,14 @@ class WebSocketProtocol(asyncio.Protocol):
         self._queued += size
         if self._waiters:
             self._wake()
-        elif (self._queued > _MOST_QUEUED or len(self._messages) > self._most_messages) and not self._reading_paused:
+        elif (self._queued > _MAX_QUEUED or len(self._messages) > self._max_messages) and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
 
-    def _disconnect(self, code: int, reason: str) -> None:
-        """After the messages that wait, the application is told that the connection is closed; once is enough."""
-        if self._gone is None:
-            self._gone = {'type': 'websocket.disconnect', 'code': int(code), 'reason': reason}
+    def _queue_disconnect(self, code: int, reason: str) -> None:
+        """Queue the message that the connection is closed, behind those that wait; only once."""
+        if self._disconnect_message is None:
+            self._disconnect_message = {'type': 'websocket.disconnect', 'code': int(code), 'reason': reason}
             self._wake()
 
     def _wake(self) -> None:
@@ -236,8 +236,8 @@ class WebSocketProtocol(asyncio.Protocol):
     async def receive(self) -> Message:
         """The next message for the application."""
         while not self._messages:
-            if self._gone is not None:
-                return self._gone
+            if self._disconnect_message is not None:
+                return self._disconnect_message
             waiter = self.loop.create_future()
             self._waiters.append(waiter)
             await waiter
@@ -247,16 +247,16 @@ class WebSocketProtocol(asyncio.Protocol):
             if self._reading_paused:
                 self._reading_paused = False
                 if self._writable is None:
-                    self._read_on()
+                    self._resume_reading()
         return message
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
     # From the application to the client
 
-    async def _run(self) -> None:
+    async def _run_application(self) -> None:
         """The application, from the request to the end."""
         protocol = self.protocol
         try:
@@ -268,18 +268,18 @@ class WebSocketProtocol(asyncio.Protocol):
             if protocol.state is State.OPEN:
                 protocol.fail(CloseCode.INTERNAL_ERROR)
         else:
-            if self._unanswered() and self._refusal is None:
+            if self._awaits_answer() and self._refusal is None:
                 self.logger.error('ASGI callable returned without completing handshake.')
             elif result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
             if protocol.state is State.OPEN:
                 protocol.send_close(CloseCode.NORMAL_CLOSURE)
-        if self._unanswered():
+        if self._awaits_answer():
             protocol.send_response(protocol.reject(500, 'Internal Server Error'))
         self._flush()
-        self._end()
+        self._continue_close()
 
-    def _unanswered(self) -> bool:
+    def _awaits_answer(self) -> bool:
         """Whether the client still waits for an answer to its request."""
         return self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and not self._lost
 
@@ -287,8 +287,8 @@ class WebSocketProtocol(asyncio.Protocol):
         """Take a message of the application.
 
         Raises:
-            ClientDisconnected: nobody is there any more.
-            RuntimeError: this message does not belong here.
+            ClientDisconnected: the client is gone.
+            RuntimeError: the state of the connection does not allow this message.
         """
         while self._writable is not None:
             await asyncio.shield(self._writable)
@@ -303,35 +303,35 @@ class WebSocketProtocol(asyncio.Protocol):
             if not self._corked:
                 self._corked = True
                 self.loop.call_soon(self._uncork)
-            elif protocol.out.size > _MOST_CORKED:  # type: ignore[union-attr]
+            elif protocol.out.size > _MAX_CORKED:  # type: ignore[union-attr]
                 self._flush()
         elif self._app_closed:
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close' or a response.")
         elif self._refusal is not None:
-            self._refuse_on(kind, message)
+            self._refuse_body(kind, message)
         elif self._lost or protocol.state is State.CLOSING or protocol.state is State.CLOSED or protocol.eof_sent:
             raise ClientDisconnected('the client is gone')
         elif protocol.state is State.OPEN:
             if kind != 'websocket.close':
                 raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
-            self._close(message.get('code', 1000), message.get('reason') or '')
+            self._close_by_application(message.get('code', 1000), message.get('reason') or '')
         else:
-            self._answer(kind, message)
+            self._answer_request(kind, message)
 
-    def _answer(self, kind: str, message: Message) -> None:
-        """What the application says to the request."""
+    def _answer_request(self, kind: str, message: Message) -> None:
+        """The application accepts or refuses the request."""
         if kind == 'websocket.accept':
             self._accept(message.get('subprotocol'), message.get('headers', ()))
         elif kind == 'websocket.close':
-            self._log(403)
-            self._disconnect(CloseCode.ABNORMAL_CLOSURE, '')
+            self._log_request(403)
+            self._queue_disconnect(CloseCode.ABNORMAL_CLOSURE, '')
             self._refuse(self.protocol.reject(403, ''))
         elif kind == 'websocket.http.response.start':
             status = message['status']
             if not 200 <= status < 600:
                 raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
-            self._log(status)
-            self._refusal = Response(status, _phrase(status), _headers(message.get('headers', ())))
+            self._log_request(status)
+            self._refusal = Response(status, _reason_phrase(status), _headers(message.get('headers', ())))
         else:
             raise RuntimeError(
                 "Expected ASGI message 'websocket.accept', 'websocket.close' or 'websocket.http.response.start' "
@@ -349,14 +349,14 @@ class WebSocketProtocol(asyncio.Protocol):
         response.headers.update(added)
         if subprotocol is not None:
             response.headers['Sec-WebSocket-Protocol'] = subprotocol
-        self._log('[accepted]')
+        self._log_request('[accepted]')
         self.protocol.send_response(response)
         self._flush()
         # Frames that came with the request
         self.data_received(b'')
         self._keep_alive()
 
-    def _refuse_on(self, kind: str, message: Message) -> None:
+    def _refuse_body(self, kind: str, message: Message) -> None:
         """A piece of the body of a refusal; with the last one it is sent."""
         response = self._refusal
         assert response is not None
@@ -370,24 +370,24 @@ class WebSocketProtocol(asyncio.Protocol):
                     response.headers['Content-Length'] = str(len(response.body))
                 else:
                     response.headers.setdefault(name.title(), value)
-            self._disconnect(CloseCode.ABNORMAL_CLOSURE, '')
+            self._queue_disconnect(CloseCode.ABNORMAL_CLOSURE, '')
             self._refuse(response)
 
     def _refuse(self, response: Response) -> None:
         self._app_closed = True
         self.protocol.send_response(response)
         self._flush()
-        self._end()
+        self._continue_close()
 
-    def _close(self, code: int, reason: str) -> None:
+    def _close_by_application(self, code: int, reason: str) -> None:
         """The application closes."""
         self.protocol.send_close(code, reason)
         self._app_closed = True
-        self._disconnect(code, reason)
+        self._queue_disconnect(code, reason)
         self._flush()
-        self._end()
+        self._continue_close()
         if self._reading_paused:
-            self._read_on()
+            self._resume_reading()
 
     # Writing
 
@@ -401,13 +401,13 @@ class WebSocketProtocol(asyncio.Protocol):
         if out is not None and out.size and not self._lost:
             self.transport.write(out.take())
 
-    def _end(self) -> None:
-        """Where the close began, go on with it: end our half in time, and give the client a while for its own."""
+    def _continue_close(self) -> None:
+        """Continue a close that began: half-close TCP when it is time, and limit the time of the client's part."""
         protocol = self.protocol
         if self._lost or protocol.state is State.OPEN:
             return
         if protocol.parser_exc is not None and protocol.close_sent is not None:
-            self._disconnect(protocol.close_sent.code, protocol.close_sent.reason)
+            self._queue_disconnect(protocol.close_sent.code, protocol.close_sent.reason)
         if b'' in protocol.data_to_send():
             if self.transport.can_write_eof():
                 self.transport.write_eof()
@@ -419,39 +419,39 @@ class WebSocketProtocol(asyncio.Protocol):
     # Time
 
     def _keep_alive(self) -> None:
-        """Ping a client that was silent for a while, and give up one that did not even answer that."""
+        """Ping a silent client; close where it does not answer."""
         interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
         protocol = self.protocol
         if not interval or protocol.state is not State.OPEN:
             return
         now = self.loop.time()
-        if self._heard:
-            self._heard = False
-            self._pinged = None
-        elif self._pinged is None:
-            self._pinged = now
+        if self._has_received:
+            self._has_received = False
+            self._pinged_at = None
+        elif self._pinged_at is None:
+            self._pinged_at = now
             protocol.send_ping(b'')
             self._flush()
         left = interval
-        if self._pinged is not None and timeout:
-            left = self._pinged + timeout - now
+        if self._pinged_at is not None and timeout:
+            left = self._pinged_at + timeout - now
             if left <= 0:
                 protocol.fail(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
-                self._disconnect(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
+                self._queue_disconnect(CloseCode.INTERNAL_ERROR, 'keepalive ping timeout')
                 self._flush()
                 self.transport.close()
                 return
         self._ping_timer = self.loop.call_later(min(interval, left), self._keep_alive)
 
-    def _log(self, what: object) -> None:
-        """Say what became of the request, as the server's log wants it."""
+    def _log_request(self, what: object) -> None:
+        """Log the answer to the request, in the format of the server's log."""
         scope = self.scope
         client = ':'.join(map(str, scope['client'] or ()))
         query = f'?{scope["query_string"].decode()}' if scope['query_string'] else ''
         self.logger.info('%s - "WebSocket %s" %s', client, quote(scope['path']) + query, what)
 
 
-def _offered(headers: Headers) -> list[str]:
+def _offered_subprotocols(headers: Headers) -> list[str]:
     """The subprotocols that the client offers."""
     return [name for name in re.split(r'[ \t]*,[ \t]*', ','.join(headers.get_all('Sec-WebSocket-Protocol'))) if name]
 
@@ -460,7 +460,7 @@ def _headers(pairs: Any) -> Headers:
     return Headers([(bytes(name).decode('latin-1'), bytes(value).decode('latin-1')) for name, value in pairs])
 
 
-def _phrase(status: int) -> str:
+def _reason_phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -468,7 +468,7 @@ def _phrase(status: int) -> str:
 
 
 def _address(transport: Any, which: str) -> tuple[str, int | None] | None:
-    """One end of the connection, as ASGI wants it: host and port; path and None for a Unix socket that has one."""
+    """One end of the connection in ASGI's form: host and port; path and None for a Unix socket that has one."""
     address = transport.get_extra_info(which)
     if isinstance(address, (tuple, list)):
         return str(address[0]), int(address[1])

@@ -1,7 +1,8 @@
 """`broadcast`: one message to many transactions.
 
-Owns what is done once for all receivers, encoding, framing and compressing, and who is passed over. Must not know who
-the receivers are (`server.py` knows its own) nor how a connection writes (`transaction.py`, `ioloop/stream.py`).
+Owns what is done once for all receivers, encoding, framing and compressing, and which of them are skipped. Must not
+know who the receivers are (`server.py` knows its own) nor how a connection writes (`transaction.py`,
+`ioloop/stream.py`).
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _frames(head: int, payload: bytes) -> bytes:
 
 
 def _is_slow(protocol: TransactionProtocol) -> bool:
-    """Whether more waits for a receiver than should."""
+    """Whether more than the high water mark waits for a receiver."""
     return protocol.stream is not None and not protocol.stream.can_write
 
 
@@ -111,5 +112,5 @@ def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compr
         frame = _frames(head, payload) if smaller is None else _frames(head | 0x40, smaller)
         compressed[extension.share_key] = frame
     if frame[0] & 0x40:
-        extension.forget()  # what the receiver now has in its window is not what we sent to it alone
+        extension.forget()  # the peer's window no longer matches the context of what was sent to it alone
     protocol.outgoing().put(frame)

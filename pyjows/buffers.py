@@ -1,4 +1,4 @@
-"""Where bytes wait. Owns `WriteBuffer`, and the seam between what moves bytes and what understands them, `Receiver`.
+"""Where bytes wait. Owns `WriteBuffer`, and `Receiver`: the interface between what moves bytes and what parses them.
 
 Must not know sockets, frames or HTTP. A connection holds a write buffer only while something waits in it: buffers come
 from a pool of the loop and go back to it, so that an idle connection owns none, and a busy loop uses the same hot one
@@ -18,7 +18,7 @@ BY_REFERENCE = 16384
 
 _INITIAL = 1024
 
-# What a loop keeps of buffers that nobody uses: a few large ones, and enough small ones for a broadcast to many.
+# How many unused buffers a loop keeps: a few large ones, and enough small ones for a broadcast to many connections.
 _LARGE, _FEW = 262144, 16
 _SMALL, _MANY = 4096, 1024
 
@@ -26,8 +26,8 @@ _SMALL, _MANY = 4096, 1024
 class WriteBuffer:
     """Bytes on their way out, in order.
 
-    Small pieces are copied behind each other into one run of memory; a large one is kept as it is, and what came before
-    it is sealed, so that one ``sendmsg`` takes all of it.
+    Small pieces are copied one behind the other into one block of memory; a large one is kept as it is, as a part of
+    its own behind what came before it, so that one ``sendmsg`` sends all of it.
 
     Attributes:
         size: how many bytes wait.
@@ -37,7 +37,7 @@ class WriteBuffer:
         self.data = bytearray(_INITIAL)
         self.used = 0
         self.size = 0
-        self.skipped = 0  # of the first part, the bytes that the kernel has already
+        self.skipped = 0  # how many bytes of the first part the kernel has taken
         self.parts: list[bytes] | None = None
 
     def reserve(self, n: int) -> None:
@@ -82,11 +82,11 @@ class WriteBuffer:
         return taken
 
     def consume(self, n: int) -> None:
-        """Drop the first `n` bytes: the kernel has them."""
+        """Drop the first `n` bytes: the kernel has taken them."""
         if n == self.size:
             self.clear()
             return
-        # Rare: the kernel's buffer is full. What waits is sealed, so that what is left needs not be moved.
+        # Rare: the kernel's buffer is full. The rest becomes a part of its own, so that it need not be moved.
         if self.used:
             self.parts = [*(self.parts or ()), bytes(self.data[: self.used])]
             self.used = 0
@@ -94,11 +94,11 @@ class WriteBuffer:
         assert parts is not None
         self.size -= n
         n += self.skipped
-        gone = 0
-        while n >= len(parts[gone]):
-            n -= len(parts[gone])
-            gone += 1
-        del parts[:gone]
+        dropped = 0
+        while n >= len(parts[dropped]):
+            n -= len(parts[dropped])
+            dropped += 1
+        del parts[:dropped]
         self.skipped = n
 
     def clear(self) -> None:
@@ -110,7 +110,7 @@ class WriteBuffer:
 
 
 class BufferPool:
-    """The write buffers of one loop that nobody uses just now."""
+    """The unused write buffers of one loop."""
 
     def __init__(self) -> None:
         self.free: list[WriteBuffer] = []
@@ -120,7 +120,7 @@ class BufferPool:
         return self.free.pop() if self.free else WriteBuffer()
 
     def release(self, buffer: WriteBuffer) -> None:
-        """Give a buffer back; one that grew large is let go."""
+        """Give a buffer back; one that grew large is freed."""
         buffer.clear()
         kept = len(self.free)
         size = len(buffer.data)
@@ -129,13 +129,13 @@ class BufferPool:
 
 
 class Receiver:
-    """What a stream feeds: the understanding half of a connection.
+    """What a stream feeds: the half of a connection that parses the bytes.
 
     Attributes:
         out: the buffer in which its bytes wait, None while nothing does. A stream that drives the receiver sets and
         clears it.
         stream: what moves the bytes; None where the caller does it by hand. It has ``acquire() -> WriteBuffer``,
-            which is called when the first byte is about to wait.
+            which is called before the first byte is written.
         awaits_drain: whether `drained` is to be called.
     """
 
@@ -145,7 +145,7 @@ class Receiver:
         self.stream: Any = None
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
-        """`n` bytes came: ``data[:n]``, which are valid only during the call."""
+        """`n` bytes were received: ``data[:n]``, which are valid only during the call."""
         raise NotImplementedError
 
     def eof(self) -> None:
@@ -155,7 +155,7 @@ class Receiver:
         """The kernel has taken all that waited."""
 
     def lost(self, exc: BaseException | None) -> None:
-        """The connection is gone, by the fault `exc` if there was one; called exactly once."""
+        """The connection is closed, because of `exc` if it broke; called exactly once."""
 
     def outgoing(self) -> WriteBuffer:
         """The buffer to write to."""

@@ -44,6 +44,6 @@ cdef class WSConnection:
     cdef readonly object handshake
     cdef readonly Connection connection
     cdef list _unfetched
-    cdef bint _fetches
+    cdef bint _uses_bytes_to_send
 
-    cdef object _keep(self, object data)
+    cdef object _keep_unfetched(self, object data)

@@ -93,7 +93,7 @@ class ConnectionType(enum.Enum):
 
 
 class ConnectionState(enum.Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
     CONNECTING = 0
     OPEN = 1
@@ -121,7 +121,7 @@ _CLOSE, _PING, _PONG = Opcode.CLOSE.value, Opcode.PING.value, Opcode.PONG.value
 _LOCAL_ONLY = (CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE)
 
 # A program that called `send` this often without calling `bytes_to_send` does not use it.
-_MOST_UNFETCHED = 16
+_MAX_UNFETCHED = 16
 
 _POOL = BufferPool()
 
@@ -155,12 +155,12 @@ class EventProtocol(Protocol):
         else:
             close = self.close_rcvd
             assert close is not None
-            self._close_event = CloseConnection(_named(close.code), close.reason)
+            self._close_event = CloseConnection(_close_code(close.code), close.reason)
             self._collect(self._close_event)
 
     def _fail_violation(self, exc: ProtocolError) -> None:
         Protocol._fail_violation(self, exc)
-        self._collect(CloseConnection(_named(exc.code), str(exc)))
+        self._collect(CloseConnection(_close_code(exc.code), str(exc)))
 
     def _collect(self, event: Any) -> None:
         self.waiting.append(event)
@@ -214,8 +214,8 @@ class EventProtocol(Protocol):
             _POOL.release(out)
 
 
-def _named(code: int) -> int:
-    """A close code with its name, where it has one."""
+def _close_code(code: int) -> int:
+    """A close code, as a `CloseCode` where it has a name."""
     return CloseCode._value2member_map_.get(code, code)  # type: ignore[return-value]
 
 
@@ -232,10 +232,10 @@ class Connection:
 
     Args:
         connection_type: `ConnectionType.SERVER` or `ConnectionType.CLIENT`.
-        extensions: the negotiated ones; one whose ``enabled()`` says no is left out.
+        extensions: the negotiated ones; one whose ``enabled()`` is false is left out.
         trailing_data: what came after the handshake already.
-        max_size: the largest message, in bytes, after decompression; None for no limit: pieces are given out as they
-            come, and nothing but the piece at hand is kept.
+        max_size: the largest message, in bytes, after decompression; None for no limit: pieces are delivered as they
+            come, and only the current one is kept.
 
     Attributes:
         client: whether this is the client's end.
@@ -261,7 +261,7 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection stands, after all events that were taken."""
+        """The state of the connection, after all events that were taken."""
         return self._state
 
     def send(self, event: Event) -> bytes:
@@ -375,11 +375,11 @@ class WSConnection:
         self.handshake = Handshake(connection_type, max_size=max_size)
         self.connection: Connection | None = None
         self._unfetched: list[bytes] | None = []
-        self._fetches = False
+        self._uses_bytes_to_send = False
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection stands, after all events that were taken."""
+        """The state of the connection, after all events that were taken."""
         return self.handshake.state if self.connection is None else self.connection._state
 
     def initiate_upgrade_connection(self, headers: Iterable[tuple[bytes, bytes]], path: bytes | str) -> None:
@@ -399,12 +399,12 @@ class WSConnection:
             data = self.handshake.send(event)
             self.connection = self.handshake.connection
         if self._unfetched is not None:
-            self._keep(data)
+            self._keep_unfetched(data)
         return data
 
     def bytes_to_send(self) -> bytes:
         """All that `send` returned since the last call, for programs that write later; those use it from the start."""
-        self._fetches = True
+        self._uses_bytes_to_send = True
         data, self._unfetched = b''.join(self._unfetched or ()), []
         return data
 
@@ -412,10 +412,10 @@ class WSConnection:
         """Bytes came from the network; None is their end. Then see to `events`.
 
         Raises:
-            RemoteProtocolError: what came is no valid handshake; a server sends its `event_hint` in answer.
+            RemoteProtocolError: the handshake is not valid; a server sends its `event_hint` in answer.
             LocalProtocolError: the connection is closed.
         """
-        if self._unfetched and not self._fetches:
+        if self._unfetched and not self._uses_bytes_to_send:
             self._unfetched = None
         if self.connection is not None:
             self.connection.receive_data(data)
@@ -434,11 +434,11 @@ class WSConnection:
         if self.connection is not None:
             yield from self.connection.events()
 
-    def _keep(self, data: bytes) -> None:
-        """Keep what was returned for `bytes_to_send`, as long as somebody may ask for it."""
+    def _keep_unfetched(self, data: bytes) -> None:
+        """Keep what `send` returned for `bytes_to_send`, unless the program does not use it."""
         if self._unfetched is not None:
             self._unfetched.append(data)
-            if len(self._unfetched) > _MOST_UNFETCHED and not self._fetches:
+            if len(self._unfetched) > _MAX_UNFETCHED and not self._uses_bytes_to_send:
                 self._unfetched = None
 
 
@@ -460,7 +460,7 @@ class Handshake:
         self._max_size = max_size
         self._server: ServerHandshake | None = None if self.client else ServerHandshake()
         self._client: ClientHandshake | None = None
-        self._shown = 0  # bytes of a refusal's body
+        self._body_delivered = 0  # how many bytes of a refusal's body were delivered
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(client={self.client}, state={self.state})'
@@ -474,7 +474,7 @@ class Handshake:
         except (TypeError, ValueError) as exc:
             raise LocalProtocolError(str(exc)) from exc
         try:
-            self._requested(self._server, self._server.begin(request))
+            self._request_received(self._server, self._server.begin(request))
         except HandshakeError as exc:
             raise _bad_request(exc) from exc
 
@@ -482,13 +482,13 @@ class Handshake:
         """The bytes to write for an event of the handshake; raises LocalProtocolError where it does not fit."""
         try:
             if isinstance(event, Request):
-                return self._ask(event)
+                return self._send_request(event)
             if isinstance(event, AcceptConnection):
                 return self._accept(event)
             if isinstance(event, RejectConnection):
                 return self._reject(event)
             if isinstance(event, RejectData):
-                return self._reject_on(event)
+                return self._reject_data(event)
         except LocalProtocolError:
             raise
         except (HandshakeError, InvalidState, TypeError, ValueError) as exc:
@@ -506,9 +506,9 @@ class Handshake:
             except HandshakeError as exc:
                 raise _bad_request(exc) from exc
             if request is not None:
-                self._requested(self._server, request)
+                self._request_received(self._server, request)
         elif self._client is None:
-            raise RemoteProtocolError('the server sent something before it was asked', RejectConnection())
+            raise RemoteProtocolError('the server sent something before the request', RejectConnection())
         else:
             try:
                 response = self._client.receive(data)
@@ -517,12 +517,12 @@ class Handshake:
             except HandshakeError as exc:
                 if exc.status is None or exc.status == 101:
                     raise RemoteProtocolError(str(exc), RejectConnection()) from exc
-                self._rejected(self._client, True)
+                self._reject_received(self._client, True)
             else:
                 if response is None:
-                    self._rejected(self._client, False)
+                    self._reject_received(self._client, False)
                 else:
-                    self._accepted(self._client, response)
+                    self._accept_received(self._client, response)
 
     def events(self) -> Iterator[Event]:
         """The events that were not taken yet, one after the other."""
@@ -531,7 +531,7 @@ class Handshake:
 
     # Server
 
-    def _requested(self, handshake: ServerHandshake, request: http11.Request) -> None:
+    def _request_received(self, handshake: ServerHandshake, request: http11.Request) -> None:
         headers = request.headers
         try:
             handshake.verify(request)
@@ -546,13 +546,13 @@ class Handshake:
                 host=_from_idna(headers['host']),
                 target=request.target,
                 extensions=[format_extensions([offer]) for offer in request.extensions],
-                extra_headers=_others(headers, _SHOWN_OF_REQUEST),
+                extra_headers=_extra_headers(headers, _REQUEST_FIELDS),
                 subprotocols=list(request.subprotocols),
             )
         )
 
     def _accept(self, event: AcceptConnection) -> bytes:
-        handshake = self._answering('accepted')
+        handshake = self._pending_handshake('accepted')
         if handshake.request is None:
             raise LocalProtocolError('there is no request to accept yet: it comes as an event')
         data = handshake.accept(
@@ -562,12 +562,12 @@ class Handshake:
         return data
 
     def _reject(self, event: RejectConnection) -> bytes:
-        handshake = self._answering('rejected')
+        handshake = self._pending_handshake('rejected')
         data = handshake.respond(http11.Response(event.status_code, event.headers), more=event.has_body)
         self.state = _REJECTING if event.has_body else _CLOSED
         return data
 
-    def _reject_on(self, event: RejectData) -> bytes:
+    def _reject_data(self, event: RejectData) -> bytes:
         if self.state is not _REJECTING or self._server is None:
             raise LocalProtocolError(f'the body of a refusal cannot be sent in state {self.state}')
         data = self._server.respond_more(event.data, more=not event.body_finished)
@@ -575,7 +575,7 @@ class Handshake:
             self.state = _CLOSED
         return data
 
-    def _answering(self, how: str) -> ServerHandshake:
+    def _pending_handshake(self, how: str) -> ServerHandshake:
         if self._server is None:
             raise LocalProtocolError(f'a connection cannot be {how} by a client')
         if self.state is not _CONNECTING:
@@ -584,7 +584,7 @@ class Handshake:
 
     # Client
 
-    def _ask(self, event: Request) -> bytes:
+    def _send_request(self, event: Request) -> bytes:
         if not self.client:
             raise LocalProtocolError('a server sends no Request: it receives one')
         if self._client is not None:
@@ -598,23 +598,23 @@ class Handshake:
         )
         return self._client.send()
 
-    def _accepted(self, handshake: ClientHandshake, response: http11.Response) -> None:
+    def _accept_received(self, handshake: ClientHandshake, response: http11.Response) -> None:
         extensions = handshake.agreed_extensions
         self._open(extensions, handshake.trailing_data)
-        headers = _others(response.headers, _SHOWN_OF_RESPONSE)
+        headers = _extra_headers(response.headers, _RESPONSE_FIELDS)
         self.waiting.append(AcceptConnection(handshake.subprotocol, list(extensions), headers))
 
-    def _rejected(self, handshake: ClientHandshake, whole: bool) -> None:
-        """As much of a refusal as is here, and was not shown yet."""
+    def _reject_received(self, handshake: ClientHandshake, whole: bool) -> None:
+        """Deliver as much of a refusal as was received and is new."""
         head = handshake.refusal
         if head is None:
             return
         if self.state is _CONNECTING:
             self.state = _REJECTING
-            self.waiting.append(RejectConnection(head.status, _others(head.headers, ()), True))
-        if self._shown < len(head.body):
-            self.waiting.append(RejectData(head.body[self._shown :], False))
-            self._shown = len(head.body)
+            self.waiting.append(RejectConnection(head.status, _extra_headers(head.headers, ()), True))
+        if self._body_delivered < len(head.body):
+            self.waiting.append(RejectData(head.body[self._body_delivered :], False))
+            self._body_delivered = len(head.body)
         if whole:
             self.state = _CLOSED
             self.waiting.append(RejectData(b'', True))
@@ -631,9 +631,9 @@ class Handshake:
 H11Handshake = Handshake
 
 
-# Headers that have a place of their own in the event.
-_SHOWN_OF_REQUEST = (b'host', b'sec-websocket-extensions', b'sec-websocket-protocol')
-_SHOWN_OF_RESPONSE = (
+# Headers that are fields of the event, and not among its extra headers.
+_REQUEST_FIELDS = (b'host', b'sec-websocket-extensions', b'sec-websocket-protocol')
+_RESPONSE_FIELDS = (
     b'connection',
     b'sec-websocket-accept',
     b'sec-websocket-extensions',
@@ -642,7 +642,7 @@ _SHOWN_OF_RESPONSE = (
 )
 
 
-def _others(headers: http11.Headers, shown: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+def _extra_headers(headers: http11.Headers, shown: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """All headers but those in `shown`, names in lower case."""
     return [(name.lower(), value) for name, value in headers.raw if name.lower() not in shown]
 

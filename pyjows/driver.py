@@ -1,7 +1,7 @@
 """`TransactionProtocol`: the state machine under a transaction, and what a loop does to it.
 
 Owns the way of whole messages from `Protocol` to the handlers, and what a connection has when a loop drives it: the
-stream, the owner that is told of its end, the close timer, keep-alive, the addresses. Must not know how handlers are
+stream, the owner, the close timer, keep-alive, the addresses. Must not know how handlers are
 called (`handlers.py`), what a user calls (`transaction.py`), the opening handshake (`opening.py`), nor sockets: a
 stream is an object with the few methods that are used here.
 
@@ -30,23 +30,23 @@ Addresses = tuple[str | None, int | None, str | None, int | None]
 
 
 class Owner(typing.Protocol):
-    """What made a transaction and is told of its end: a server."""
+    """What made a transaction, and is called when it ends: a server."""
 
     def gone(self, ws: Any) -> None:
         """The connection is closed."""
 
 
 class Connector(Owner, typing.Protocol):
-    """The owner of a client's transaction, which is also told how the opening handshake ends."""
+    """The owner of a client's transaction, which is also called when the opening handshake ends."""
 
     def answered(self, ws: Any) -> None:
         """The server has accepted the handshake."""
 
     def refused(self, ws: Any, exc: Any) -> bool:
-        """The handshake failed; tells whether the connector goes on by itself: it follows a redirect."""
+        """The handshake failed; returns whether the connector goes on by itself: it follows a redirect."""
 
     def given_up(self, ws: Any) -> None:
-        """The transaction was told to finish before it was open, and has nothing to send."""
+        """`finish` was called before the transaction was open, and nothing waits to be sent."""
 
 
 class TransactionProtocol(Protocol):
@@ -57,7 +57,7 @@ class TransactionProtocol(Protocol):
         # The transaction, until its end; and what is fed instead of this one while the connection is not open.
         self.ws: MessageHandlers | None = ws
         self.opening: Any = None
-        # Whose connection it is, and what its loop calls it.
+        # What made the connection; its loop, the loop's thread, and its id there.
         self.owner: Owner | Connector | None = None
         self.ioloop: Any = None
         self.thread: LoopThread | None = None
@@ -67,7 +67,7 @@ class TransactionProtocol(Protocol):
         self.close_timeout = close_timeout
         self._close_timer: Any = None
         self.is_finished = False
-        # Kept for after the end: while the stream is there, it is asked.
+        # Read once, because the socket does not know them after the end.
         self._addresses: Addresses | None = None
         # Keep-alive: a ping was sent, and nothing was received since.
         self._pinged = False
@@ -117,7 +117,7 @@ class TransactionProtocol(Protocol):
             ws.closed()
 
     def restart(self) -> Any:
-        """Let go of the stream and of the handshake, to begin again on another one (client); returns the stream."""
+        """Detach the stream and forget the handshake, to begin again on another stream (client); returns it."""
         opening = self.opening
         return opening.restart()
 
@@ -164,7 +164,7 @@ class TransactionProtocol(Protocol):
         self.opening = None
 
     def release_stream(self) -> Any:
-        """Let go of the stream, to begin again on another one (client); returns it."""
+        """Detach the stream, to begin again on another one (client); returns it."""
         stream = self.stream
         stream.receiver = self.stream = self.out = None
         self.connection = self._addresses = None
@@ -182,7 +182,7 @@ class TransactionProtocol(Protocol):
         return not self._raw and not self._discarding
 
     def process(self, frame: Frame) -> None:
-        """Do with a frame what the RFC says, wherever it came from."""
+        """Process a frame as RFC 6455 says, wherever it came from."""
         fin, rsv1, rsv2, rsv3, opcode, payload = frame
         self._process_frame(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
 
@@ -220,14 +220,14 @@ class TransactionProtocol(Protocol):
     def keep_alive(self) -> None:
         """An interval has passed: ping a silent peer; close where one has not even answered the last ping."""
         stream = self.stream
-        if self._state != _OPEN or self._paused or stream is None:  # a peer that is not read cannot be heard
+        if self._state != _OPEN or self._paused or stream is None:  # nothing is received from a peer that is not read
             return
-        silent = not stream.heard
+        silent = not stream.has_received
         if silent and self._pinged:
             stream.close()
             return
         self._pinged = silent
-        stream.heard = False
+        stream.has_received = False
         if silent:
             self.send_ping()
 

@@ -42,7 +42,7 @@ class Request(Event):
         target: path and query.
         extensions: a client gives `Extension` objects to offer; a server gets the offers as strings.
         extra_headers: further headers, names in lower case where they were received.
-        subprotocols: those offered, the most wanted first.
+        subprotocols: those offered, in order of preference.
     """
 
     host: str
@@ -126,7 +126,7 @@ BinaryMessage = BytesMessage
 
 @dataclass(frozen=True)
 class CloseConnection(Event):
-    """A close frame (RFC 6455 5.5.1), or the end without one (code 1006). Nobody answers it but you: send `response`.
+    """A close frame (RFC 6455 5.5.1), or the end without one (code 1006). It is not answered for you: send `response`.
 
     Attributes:
         code: the close code (RFC 6455 7.4); 1005 where the frame had none.
@@ -143,7 +143,7 @@ class CloseConnection(Event):
 
 @dataclass(frozen=True)
 class Ping(Event):
-    """A ping (RFC 6455 5.5.2). Nobody answers it but you: send `response`.
+    """A ping (RFC 6455 5.5.2). It is not answered for you: send `response`.
 
     Attributes:
         payload: up to 125 bytes.

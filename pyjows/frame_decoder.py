@@ -8,7 +8,7 @@ what a frame does to a connection (states, answers, closing: `protocol.py`), nor
 frame), `_part_received` (a part of a data frame, where parts are wanted), `_check_sequence` (whether a data frame may
 come now) and `_fail_violation` (the peer broke a rule).
 
-A frame that is whole in the bytes at hand is unmasked straight out of them: no buffer, no copy besides the payload.
+A frame that is whole in the bytes of one `feed` is unmasked straight out of them: no buffer, no copy but the payload.
 A frame that is cut is collected in memory of its own, and its text is checked as it arrives, so that an invalid byte
 fails the connection at once. That memory is taken in steps: a header that claims a large payload costs nothing.
 """
@@ -56,8 +56,8 @@ class FrameDecoder(Receiver):
         self._discarding = False
         self._paused = False
         self._unread: bytes | None = None
-        # The frame that the bytes at hand end in: a header that is not complete, or the last header parsed and its
-        # payload, full steps of memory and the one that is being filled.
+        # The frame that is cut by the end of the bytes received so far: an incomplete header; or the last header parsed
+        # and its payload: full steps of memory, and the one that is being filled.
         self._header = FrameHeader()
         self._cut_header: bytearray | None = None
         self._chunks: list[bytes] | None = None
@@ -154,7 +154,7 @@ class FrameDecoder(Receiver):
         self._unread = unread if self._unread is None else self._unread + unread
 
     def _pause_input(self) -> None:
-        """Deliver no more frames, also not of the bytes at hand."""
+        """Deliver no more frames, also not those of the bytes that are being parsed."""
         self._paused = True
 
     def _resume_input(self) -> None:
@@ -233,7 +233,7 @@ class FrameDecoder(Receiver):
         self._part_received(head, part, self._remaining == 0)
 
     def _finish_chunk(self) -> None:
-        """The memory at hand is full: the frame is whole, or needs more."""
+        """The current step of memory is full: the frame is whole, or needs another one."""
         chunk = memory.frozen(self._chunk)
         self._chunk = None
         if self._remaining:

@@ -5,7 +5,7 @@ large. That is the job of `frame_decoder.py` and `protocol.py`.
 
 Reading is `FrameHeader.parse`, which parses one header in a buffer that may hold any number of frames, whole or cut;
 writing is `write_frame`, which puts one frame into a `WriteBuffer`. `build_frame` and `parse_frame` do the same for
-callers with plain bytes at hand.
+callers that have plain bytes.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class FrameHeader:
         self.length = 0
 
     def parse(self, p: Any, at: int, end: int) -> int:
-        """Read the header that begins at ``p[at]``; the bytes at hand end before ``p[end]``.
+        """Read the header that begins at ``p[at]``; the bytes end before ``p[end]``.
 
         Returns:
             The header's size in bytes, 0 while it is incomplete.

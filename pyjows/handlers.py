@@ -39,7 +39,7 @@ class MessageHandlers(EmitterCore):
 
     def __init__(self) -> None:
         self._events = {'frame': BUILT_IN}
-        # The handlers of messages once more: at hand, with no dictionary to look into for each message.
+        # The handlers of messages once more, so that no dictionary is searched for each message.
         self._on_frame: _Handlers = BUILT_IN
         self._on_message: _Handlers = None
         self._on_text: _Handlers = None

@@ -1,6 +1,6 @@
 """A message as the first byte and the payload of a frame.
 
-Owns which values can be sent, and what the user is told of those that cannot. Must not know connections.
+Owns which values can be sent, and the errors for those that cannot. Must not know connections.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def check_raw_frame(head: int, payload: bytes) -> None:
 
 
 def encode_text(text: Any) -> bytes:
-    """A text message's payload; raises TypeError for what is no `str`, ValueError for one that UTF-8 cannot say."""
+    """A text message's payload; raises TypeError for what is not a `str`, ValueError for what UTF-8 cannot encode."""
     if not isinstance(text, str):
         raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')
     return text.encode('utf-8')

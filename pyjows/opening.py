@@ -1,12 +1,12 @@
 """`Opening`: a transaction before it is open. What the stream feeds until then; afterwards it is gone.
 
-Owns the order of an opening: the handlers are asked, the answer is written, what was sent early follows it, and the
+Owns the order of an opening: the handlers are called, the answer is written, what was sent early follows it, and the
 first frames may be here already. Must not know what a valid handshake contains (`handshake/`), how a frame looks, nor
 how events are emitted (`transaction.py`).
 
 One object serves both sides. A server's goes from `feed` to `request_received` (where a server with a loop begins) and
 ends in `accept` or `refuse`; a client's begins with `send_request`, and ends in `_accepted` or `failed`, unless its
-connector follows a redirect: then it begins anew.
+connector follows a redirect: then it begins again.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ class Opening(Receiver):
         ws._emit_error(exc)
         close = negotiation_close(exc, ws.req)
         if close is not None and not protocol.is_finished:
-            # The server takes the connection for open, and is told why it is closed (RFC 6455 7.1.7).
+            # For the server the connection is open: a close frame says why it fails (RFC 6455 7.1.7).
             connector: Any = protocol.owner
             if connector is not None:
                 connector.answered(ws)
@@ -375,7 +375,7 @@ class Opening(Receiver):
             protocol.stream.close()
 
     def restart(self) -> Any:
-        """Forget the handshake and let go of the stream, to begin again on another one; returns the stream."""
+        """Detach the stream and forget the handshake, to begin again on another stream; returns the old one."""
         stream = self.protocol.release_stream()
         self.stream = self.out = None
         self.ws.handshake = None

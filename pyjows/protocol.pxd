@@ -30,7 +30,7 @@ cdef class Protocol(FrameDecoder):
     cdef unsigned char _answers_nothing
     cdef unsigned char _sending
     cdef unsigned char _defers_close
-    cdef unsigned char _eof_given_out
+    cdef unsigned char _eof_returned
     cdef readonly bint eof_sent
     cdef readonly bint eof_received
 

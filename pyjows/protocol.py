@@ -12,7 +12,7 @@ it needs; here they collect frames for `events_received`:
     ===================== ================================================================================
     `_message_received`   a whole message: in one frame, or joined of its fragments where `_joins`
     `_piece_received`     a piece of a message as it arrives, text decoded; instead, where `_in_parts`
-    `_control_received`   a control frame, after it was dealt with
+    `_control_received`   a control frame, after it was answered
     `_frame_seen`         every frame before anything is done with it, where `_shows_frames`
     `_close_began`        the close began, or the connection failed; called at least once before the end
     ===================== ================================================================================
@@ -124,7 +124,7 @@ class Protocol(FrameDecoder):
             `receive_data` closes it, and the frames that came before in the same bytes cannot be answered any more.
         max_fragments: the largest number of frames that one message may come in; None for no limit.
         join_fragments: whether the fragments of a message are joined, so that each message is one frame in
-            `events_received`. By default they are given out as they come.
+            `events_received`. By default each fragment is a frame there.
         logger: for log records of the connection; the logger ``pyjows.server`` or ``pyjows.client`` by default.
     """
 
@@ -146,7 +146,7 @@ class Protocol(FrameDecoder):
         self._id: uuid.UUID | None = None
         # What was negotiated: applied in this order to what is sent, in reverse to what is received.
         self._extensions: Sequence[Extension] = ()
-        # How what is received is given out: `_joins` fragments, shows every frame first, answers nothing by itself.
+        # How what is received is delivered: `_joins` fragments, shows every frame first, answers nothing by itself.
         self._joins = join_fragments
         self._fragments: bytearray | None = None
         self._fragment_count = 0
@@ -166,10 +166,10 @@ class Protocol(FrameDecoder):
         self.parser_exc: BaseException | None = None
         self._defers_close = defer_close
         self._deferred_close: ProtocolError | bytes | None = None
-        # The end of TCP in both directions, and whether `data_to_send` has given out ours.
+        # The end of TCP in both directions, and whether `data_to_send` has returned ours.
         self.eof_sent = False
         self.eof_received = False
-        self._eof_given_out = False
+        self._eof_returned = False
 
     # What is known
 
@@ -180,7 +180,7 @@ class Protocol(FrameDecoder):
 
     @property
     def state(self) -> State:
-        """Where the connection stands (RFC 6455 4.1, 7.1.3, 7.1.4)."""
+        """The state of the connection (RFC 6455 4.1, 7.1.3, 7.1.4)."""
         return _STATES[self._state]
 
     @property
@@ -298,7 +298,7 @@ class Protocol(FrameDecoder):
             self._process_frame(head, payload)
 
     def _process_frame(self, head: int, payload: bytes) -> None:
-        """Do with a frame what the RFC says."""
+        """Process a frame as RFC 6455 says."""
         opcode = head & 0x0F
         if opcode > 7:
             self._receive_control(opcode, payload)
@@ -337,7 +337,7 @@ class Protocol(FrameDecoder):
             raise ProtocolError('a new message before the last one was complete (RFC 6455 5.4)')
 
     def _receive_fragment(self, opcode: int, fin: bool, payload: bytes) -> None:
-        """A fragment of a message (RFC 6455 5.4): check its text, then give it out, or join the message."""
+        """A fragment of a message (RFC 6455 5.4): check its text, then deliver it, or join the message."""
         if opcode:
             self._opcode = opcode
         self._size += len(payload)
@@ -360,7 +360,7 @@ class Protocol(FrameDecoder):
             self._message_received(opcode, message)
 
     def _part_received(self, head: int, part: bytes, whole: bool) -> None:
-        """A part of a data frame was received: give it out as a piece of its message."""
+        """A part of a data frame was received: deliver it as a piece of its message."""
         fin = whole and (head & 0x80) != 0
         if self._claimed_bits:
             part = self._through_extensions(head if whole else head & 0x7F, part)
@@ -476,11 +476,11 @@ class Protocol(FrameDecoder):
         """A piece of a message was received: a `str` of text, or bytes. `opcode` is that of the message."""
 
     def _control_received(self, opcode: int, payload: bytes) -> None:
-        """A control frame was received, and dealt with."""
+        """A control frame was received, and answered where RFC 6455 wants an answer."""
         self._collect(make_frame(0x80 | opcode, payload))
 
     def _frame_seen(self, head: int, payload: bytes) -> bool:
-        """A frame was received, and nothing was done with it; tells whether to go on with it."""
+        """A frame was received, and not processed yet; returns whether to process it."""
         return True
 
     def _close_began(self) -> None:
@@ -599,8 +599,8 @@ class Protocol(FrameDecoder):
         writes = []
         if self.out is not None and self.out.size:
             writes.append(self.out.take())
-        if self.eof_sent and not self._eof_given_out:
-            self._eof_given_out = True
+        if self.eof_sent and not self._eof_returned:
+            self._eof_returned = True
             writes.append(SEND_EOF)
         return writes
 

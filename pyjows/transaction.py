@@ -1,19 +1,19 @@
 """`WebSocket`: one connection as one object with events, Mojolicious' way.
 
-Owns the handlers and what they are told: whole messages, the order of events, what happens when a handler raises. Must
-not know how a frame looks, which may come when (`protocol.py`), or what an upgrade request has to contain
-(`handshake/`): it is a face of those two, and works with no loop and no socket.
+Owns what a user calls: sending, finishing, the way without a loop; and what happens to the connection when a handler
+raises. Must not know how a frame is laid out, which may come when (`protocol.py`), or what an upgrade request has to
+contain (`handshake/`): it is a face of those two, and works without a loop and a socket.
 
 Two objects make a connection. `TransactionCore` is what the user holds. Its `TransactionProtocol` is the state machine
 under it: what a stream (or `server_read`, `client_read`) feeds, and what a loop drives (`driver.py`). The way of a
-message reads straight down; `docs/architecture.md` has all of it:
+message reads straight down (`docs/architecture.md` has all of it):
 
     Stream._read → FrameDecoder.feed → Protocol._frame_received → TransactionProtocol._message_received
         → MessageHandlers._message_received → your handler
     ws.send → Protocol._send → frames.write_frame → WriteBuffer → Stream._flush
 
-The two refer to each other until the end, when the protocol lets go. A method that calls the other half therefore
-takes it by a local name first: compiled, that is what keeps it alive during the call.
+The two refer to each other until the end, when the protocol drops its reference. A method that calls the other half
+therefore assigns it to a local name first: compiled, that is what keeps it alive during the call.
 
 Before the connection is open, an `Opening` (`opening.py`) is fed in place of the protocol, and keeps what is sent.
 """
@@ -67,7 +67,7 @@ _MISSING = MISSING  # compiled, a C variable
 
 
 def _max_size() -> int:
-    """The limit of a message in bytes that holds where none is given."""
+    """The default limit of a message, in bytes."""
     return int(os.environ.get('PYJO_MAX_WEBSOCKET_SIZE') or _DEFAULT_SIZE)
 
 
@@ -119,7 +119,7 @@ class TransactionCore(TransactionInfo):
 
         Raises:
             TypeError: there is not exactly one message, or it is of the wrong type.
-            ValueError: JSON cannot say it, or the opcode is none.
+            ValueError: the value cannot be encoded as JSON, or the opcode is not valid.
             ConnectionClosed: the close began.
 
         Any thread may call it. Another one than the loop's hands the message over to the loop, which keeps the order of
@@ -221,7 +221,7 @@ class TransactionCore(TransactionInfo):
         self._emit_resume()
 
     def _send_early(self, head: int, payload: Any) -> None:
-        """What is sent waits until the connection is open; or it is closed, and nothing can be sent."""
+        """Keep what is sent until the connection is open; raises ConnectionClosed if it is closed."""
         protocol = self._protocol
         opening = protocol.opening
         if opening is None:
@@ -252,7 +252,7 @@ class TransactionCore(TransactionInfo):
     def parse_frame(self, buffer: bytes | bytearray) -> Frame | None:
         """Take one whole frame off the front of a bytearray, unmasked; given bytes, only parse.
 
-        Returns None while the frame is not all there; also when it breaks the rules or is larger than
+        Returns None while the frame is incomplete; also when it breaks the rules or is larger than
         `max_websocket_size`, and then the connection closes with 1002 or 1009.
         """
         try:
@@ -460,7 +460,7 @@ class TransactionCore(TransactionInfo):
             raise InvalidState('this is for the request or websocket event, before the request is answered')
         return opening
 
-    # With no loop
+    # Without a loop
 
     def server_read(self, chunk: bytes | bytearray | memoryview) -> Self:
         """Take bytes of the client; ``b''`` means that it will send no more. Returns the transaction.
@@ -531,7 +531,7 @@ class TransactionCore(TransactionInfo):
             self._raise_interrupt()
         return self
 
-    # What an emitter asks
+    # As an emitter
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the subscribers of an event."""
@@ -573,13 +573,13 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
             removes the built-in subscriber: from then on nothing is assembled, answered or closed for you.
         ``drain`` ``(ws)``: all data has been written.
         ``finish`` ``(ws, code, reason)``: closed; exactly once.
-        ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. With nobody subscribed it
-            is logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
+        ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. Without a subscriber it is
+            logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
         ``connection`` ``(ws, id)``: a loop drives the transaction now.
-        ``resume`` ``(ws)``: with no loop: there is something to write.
+        ``resume`` ``(ws)``: without a loop: bytes wait to be written.
 
     Args:
-        established: the handshake was done by somebody else; frames at once.
+        established: the handshake was done elsewhere; the connection is open.
         masked: this is the client's side; only needed with `established`.
         compression: False, True or a configured `PerMessageDeflate`.
         subprotocols: a client offers these; a server chooses the first of them that is offered.
@@ -594,9 +594,9 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
         local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount.
 
-    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `accept`, `reject`,
-    `with_compression`, `with_protocols`, `client_handshake`, `server_read`, `server_write`, `client_read`,
-    `client_write`, `closed`, and those of `EventEmitter`.
+    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `pause_reading`,
+    `resume_reading`, `accept`, `reject`, `with_compression`, `with_protocols`, `client_handshake`, `server_read`,
+    `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -53,7 +53,7 @@ class TransactionInfo(MessageHandlers):
     @compressed.setter
     def compressed(self, compressed: bool) -> None:
         if bool(compressed) != self.compressed:
-            # As the server of an offer without parameters: what comes of it asks nothing of the peer.
+            # As a server answers an offer without parameters: that needs no agreement of the peer.
             agreed = as_factories(self._compression or True)[0].answer([[]]) if compressed else None
             self._protocol.extensions = () if agreed is None else [agreed[1]]
 

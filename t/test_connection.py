@@ -867,7 +867,7 @@ def test_an_end_in_the_middle_of_the_request_raises():
 
 
 def test_an_answer_that_nobody_asked_for_raises():
-    with pytest.raises(RemoteProtocolError, match='before it was asked'):
+    with pytest.raises(RemoteProtocolError, match='before the request'):
         WSConnection(CLIENT).receive_data(b'HTTP/1.1 101 Yes\r\n\r\n')
 
 

@@ -1570,3 +1570,13 @@ def test_a_bytearray_that_a_handler_empties_is_not_read_again():
 
     ws.server_read(data)
     assert got == [b'x' * 4096] * 3
+
+
+# What users see
+
+
+def test_a_transaction_shows_what_its_docstring_lists_and_nothing_else():
+    public = {name for name in dir(WebSocket) if not name.startswith('_')} - set(dir(pyjows.EventEmitter))
+    page = WebSocket.__doc__ or ''
+    listed = page[page.index('Attributes:') :]
+    assert public == set(re.findall(r'\b[a-z_]+\b', listed)) & public

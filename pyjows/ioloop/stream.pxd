@@ -27,7 +27,7 @@ cdef class StreamCore(Handle):
     cdef public Receiver receiver
     cdef public Py_ssize_t high_water_mark
     cdef public bint paces_reading
-    cdef public bint heard
+    cdef public bint has_received
     cdef WriteBuffer out
     cdef double _timeout
     cdef object _timer

@@ -77,7 +77,7 @@ class StreamCore(Handle):
         self.out: WriteBuffer | None = None
         self.high_water_mark = 1048576
         self.paces_reading = False
-        self.heard = True
+        self.has_received = True
         self._timeout = 0.0
         self._timer: Any = None
         self._callbacks: list[Callable[[Any], object]] | None = None
@@ -135,7 +135,7 @@ class StreamCore(Handle):
         if n == 0:
             self._eof()
         elif n > 0:
-            self.heard = True
+            self.has_received = True
             if self._timer is not None:
                 loop_data.reactor.again(self._timer)
             loop_data.read_buffer = None
@@ -447,7 +447,7 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
         socket: the socket.
         high_water_mark: the bytes unflushed above which `can_write` is false (1048576).
         paces_reading: whether reading pauses while more than that waits.
-        heard: whether bytes were received since it was last set to False; for keep-alive.
+        has_received: whether bytes were received since it was last set to False; for keep-alive.
         timeout, is_closed, is_readable, is_writing, buffered_amount, can_write.
 
     Methods: `start`, `stop`, `write`, `flush`, `shutdown`, `close`, `close_gracefully`, `detach`, `fileno`.
