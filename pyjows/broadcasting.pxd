@@ -1,13 +1,13 @@
 cimport cython
 
 from pyjows.buffers cimport WriteBuffer
-from pyjows.frames cimport write_frame
+from pyjows.frames cimport frame_bytes
 from pyjows.driver cimport TransactionProtocol
 from pyjows.transaction cimport TransactionCore
 
 cdef int _OPEN
 
 
-cpdef object broadcast(object transactions, object text=*, object binary=*, object json=*)
-@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore)
-cpdef object _broadcast(object transactions, int head, bytes payload)
+cpdef object broadcast(object transactions, object text=*, object binary=*, object json=*, object skip_slow=*)
+@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore, size=Py_ssize_t)
+cpdef object _broadcast(object transactions, int head, bytes payload, bint skip_slow)

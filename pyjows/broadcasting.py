@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .buffers import WriteBuffer
 from .driver import TransactionProtocol
-from .frames import write_frame
+from .frames import frame_bytes
 from .loop_thread import LoopThread
 from .messages import MISSING, encoded_message
 from .protocol import State
@@ -29,11 +28,16 @@ class Broadcast(NamedTuple):
 
     Attributes:
         sent: how many transactions it was queued for.
-        skipped: those that it was not: closing, closed, not open yet, or more than their high water mark behind.
+        skipped: those that it was not queued for: closing, closed, not open yet, or slow.
+        slow: the skipped ones that are open: more than their high water mark waits for them.
     """
 
     sent: int
     skipped: list[Any]
+
+    @property
+    def slow(self) -> list[Any]:
+        return [ws for ws in self.skipped if ws.state is State.OPEN]
 
 
 def broadcast(
@@ -42,11 +46,13 @@ def broadcast(
     text: str | None = None,
     binary: bytes | bytearray | memoryview | None = None,
     json: Any = MISSING,
+    skip_slow: bool = True,
 ) -> Broadcast:
     """Send one message to many; it is encoded, framed and, where their contexts allow, compressed only once.
 
-    A receiver that is slow (its stream's high water mark is reached), closing or closed is skipped and reported; it
-    neither delays the others nor raises.
+    A receiver that is slow (more than its `high_water_mark` waits), closing or closed is skipped and reported; it
+    neither delays the others nor raises. With ``skip_slow=False`` a slow one misses nothing: it is sent to until more
+    than its `max_backlog` waits, and closed then (1008).
 
     Any thread may call it. A message to a connection of another thread's loop is handed over to that loop, and counts
     as sent.
@@ -55,11 +61,12 @@ def broadcast(
         TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
     """
     head, payload = encoded_message('broadcast', text, binary, json)
-    return _broadcast(transactions, head, payload)
+    return _broadcast(transactions, head, payload, skip_slow)
 
 
-def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: bytes) -> Broadcast:
-    plain = _frames(head, payload)
+def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: bytes, skip_slow: bool) -> Broadcast:
+    size = len(payload)
+    plain = frame_bytes(head, payload, False)
     compressed: dict[Any, bytes] = {}
     sent = 0
     skipped = []
@@ -70,7 +77,7 @@ def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: byte
             elsewhere.setdefault(protocol.thread, []).append(ws)
             continue
         out = protocol.out
-        if protocol._state != _OPEN or (out is not None and out.size and _is_slow(protocol)):
+        if protocol._state != _OPEN or (skip_slow and out is not None and out.size > protocol.limits.high_water_mark):
             skipped.append(ws)
             continue
         sent += 1
@@ -80,23 +87,12 @@ def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: byte
             protocol.outgoing().put(plain)
         else:
             _send_shared(protocol, head, payload, compressed)
+        protocol._message_sent(size)
         ws._emit_resume()
     for thread, theirs in elsewhere.items():
-        thread.hand_over(_broadcast, theirs, head, payload)
+        thread.hand_over(_broadcast, theirs, head, payload, skip_slow)
         sent += len(theirs)
     return Broadcast(sent, skipped)
-
-
-def _frames(head: int, payload: bytes) -> bytes:
-    """A frame as a server sends it."""
-    out = WriteBuffer()
-    write_frame(out, head, payload, False)
-    return out.take()
-
-
-def _is_slow(protocol: TransactionProtocol) -> bool:
-    """Whether more than the high water mark waits for a receiver."""
-    return protocol.stream is not None and not protocol.stream.can_write
 
 
 def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compressed: dict[Any, bytes]) -> None:
@@ -109,7 +105,7 @@ def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compr
     frame = compressed.get(extension.share_key)
     if frame is None:
         smaller = extension.compress_shared(payload)
-        frame = _frames(head, payload) if smaller is None else _frames(head | 0x40, smaller)
+        frame = frame_bytes(head, payload, False) if smaller is None else frame_bytes(head | 0x40, smaller, False)
         compressed[extension.share_key] = frame
     if frame[0] & 0x40:
         extension.forget()  # the peer's window no longer matches the context of what was sent to it alone

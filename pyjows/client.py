@@ -20,8 +20,10 @@ from types import NoneType
 from typing import Any
 
 from .errors import HandshakeError
+from .heartbeat import Heartbeat
 from .http11 import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
+from .limits import LIMITS, Limits
 from .proxy import Tunnel, choose_proxy
 from .transaction import WebSocket
 from .url import URL, parse_url, redirected_url
@@ -49,7 +51,6 @@ def connect(
     max_redirects: int = 10,
     simultaneous: bool = False,
     timeout: float = 10.0,
-    ping_interval: float = 20.0,
     **options: Any,
 ) -> WebSocket:
     """Connect to a server; returns the `WebSocket` at once, which opens on the loop.
@@ -89,9 +90,8 @@ def connect(
             would wait for the other until the timeout.
         timeout: seconds until the connection has to be open (10), including name resolution, the wait for a slot, the
             proxy, TLS and redirects.
-        ping_interval: seconds of silence after which the server is pinged, and as many again after which the connection
-            is closed (20; 0 for never).
-        **options: those of `WebSocket`: ``max_websocket_size``, ``compression``, ``close_timeout``.
+        **options: those of `WebSocket`: ``compression``, and the limits of a connection, such as
+            ``max_websocket_size``, ``max_backlog`` and ``ping_interval``.
 
     Raises:
         ValueError: the URL, the proxy or an option is not valid, such as ``tls=False`` with ``wss://``.
@@ -103,7 +103,8 @@ def connect(
     if max_redirects < 0:
         raise ValueError(f'max_redirects={max_redirects}: give how many redirects to follow, 0 for none')
     headers = Headers(headers)
-    ws = WebSocket(headers=headers, subprotocols=subprotocols, **options)
+    limits = Limits('connect()', **{name: options.pop(name) for name in LIMITS if name in options})
+    ws = WebSocket(headers=headers, subprotocols=subprotocols, limits=limits, **options)
     ws.client_handshake(parsed, origin=origin)
     connector = _Connector(
         ws,
@@ -116,7 +117,6 @@ def connect(
         max_redirects=max_redirects,
         simultaneous=simultaneous,
         timeout=timeout,
-        ping_interval=ping_interval,
     )
     connector.start()
     return ws
@@ -138,7 +138,6 @@ class _Connector:
         max_redirects: int,
         simultaneous: bool,
         timeout: float,
-        ping_interval: float,
     ) -> None:
         self.ws = ws
         self.ioloop = ioloop
@@ -150,7 +149,7 @@ class _Connector:
         self.max_redirects = max_redirects
         self.simultaneous = simultaneous
         self.timeout = timeout
-        self.ping_interval = ping_interval
+        self.heartbeat: Heartbeat | None = None
         self.visited = [str(url)]
         self.connection: str | None = None
         self.slot: Any = None
@@ -284,8 +283,8 @@ class _Connector:
         self.is_open = True
         self._stop_timer()
         self._release_slot()
-        if self.ping_interval:
-            self.timer = self.ioloop.reactor.recurring(self._ping, self.ping_interval)
+        self.heartbeat = Heartbeat(self.ioloop.reactor, self.ws.limits, slots=1)
+        self.heartbeat.add(ws.protocol)
 
     def refused(self, ws: WebSocket, exc: HandshakeError) -> bool:
         """The server did not accept; returns whether that was a redirect, and is handled here."""
@@ -333,9 +332,6 @@ class _Connector:
         else:
             self.ws.protocol.connect_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
 
-    def _ping(self, reactor: Any) -> None:
-        self.ws.protocol.keep_alive()
-
     def loop_finishes(self) -> None:
         """The loop stops gracefully."""
         if self.ws.established:
@@ -345,6 +341,8 @@ class _Connector:
 
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""
+        if self.heartbeat is not None:
+            self.heartbeat.remove(ws.protocol)
         self._stop_timer()
         self._release_slot()
         self.clients.remove(self)

@@ -1,16 +1,21 @@
+cimport cython
+
 from pyjows.buffers cimport Receiver, WriteBuffer
 from pyjows.frames cimport as_bytes, head_byte, make_frame
 from pyjows.handlers cimport MessageHandlers
+from pyjows.limits cimport Limits
 from pyjows.loop_thread cimport LoopThread
 from pyjows.protocol cimport Protocol
+from pyjows.statistics cimport Traffic
 
-cdef int _OPEN
+cdef int _OPEN, _PING, _PONG, _CLOSE
+cdef Traffic _TRAFFIC
 
 
 cdef class TransactionProtocol(Protocol):
     cdef readonly bint is_finished
     cdef public bint kept_alive
-    cdef unsigned char _pinged
+    cdef public bint had_message
     cdef unsigned char resume_pending
     cdef public MessageHandlers ws
     cdef public object opening
@@ -18,6 +23,20 @@ cdef class TransactionProtocol(Protocol):
     cdef public object ioloop
     cdef readonly LoopThread thread
     cdef public object connection
+    cdef readonly Limits limits
+    cdef public Traffic traffic
+    cdef public object cause
+    cdef public tuple end
+    cdef public int finish_code
+    cdef public int slot
+    cdef int _ping_number
+    cdef double _alive_at
+    cdef double _pinged_at
+    cdef double _stuck_since
+    cdef long long _acknowledged
+    cdef double _message_at
+    cdef readonly double latency
+    cdef list _pings
     cdef public double close_timeout
     cdef object _close_timer
     cdef tuple _addresses
@@ -28,5 +47,13 @@ cdef class TransactionProtocol(Protocol):
     cpdef object release_stream(self)
     cpdef object process(self, object frame)
     cpdef object end_driving(self)
-    cpdef object keep_alive(self)
+    @cython.locals(out=WriteBuffer, traffic=Traffic)
+    cdef object _message_sent(self, Py_ssize_t size)
+    cpdef object drop(self, object cause, object code, object reason)
+    @cython.locals(out=WriteBuffer)
+    cdef object _check_backlog(self, Py_ssize_t size)
+    @cython.locals(limits=Limits, waiting=Py_ssize_t, took=bint, heard=bint, acknowledged='long long')
+    cpdef object check(self, double now)
+    cpdef object ping(self, object data, object cb)
+    cdef list _pong_received(self, bytes payload)
     cdef object _keep_addresses(self)

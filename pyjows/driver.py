@@ -1,7 +1,8 @@
 """`TransactionProtocol`: the state machine under a transaction, and what a loop does to it.
 
 Owns the way of whole messages from `Protocol` to the handlers, and what a connection has when a loop drives it: the
-stream, the owner, the close timer, keep-alive, the addresses. Must not know how handlers are
+stream, the owner that is told of its end, the close timer, signs of life, the limits of time and of what waits to be
+written, the addresses. Must not know how handlers are
 called (`handlers.py`), what a user calls (`transaction.py`), the opening handshake (`opening.py`), nor sockets: a
 stream is an object with the few methods that are used here.
 
@@ -13,18 +14,29 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from .buffers import Receiver, WriteBuffer
-from .frames import Frame, as_bytes, head_byte, make_frame
+from .errors import CloseCode
+from .frames import Frame, Opcode, as_bytes, head_byte, make_frame
 from .handlers import MessageHandlers
+from .limits import Limits
 from .loop_thread import LoopThread
 from .protocol import Protocol, Side, State
+from .statistics import Traffic
 
 __all__ = ['Connector', 'Owner', 'TransactionProtocol']
 
-# Compiled, this is a C integer.
+# Compiled, these are C integers.
 _OPEN = State.OPEN.value
+_PING, _PONG, _CLOSE = Opcode.PING.value, Opcode.PONG.value, Opcode.CLOSE.value
+
+# Pings that may wait for their answer: of more, the oldest is forgotten.
+_MAX_PINGS = 64
+
+# Counts for connections whose owner does not count.
+_TRAFFIC = Traffic()
 
 Addresses = tuple[str | None, int | None, str | None, int | None]
 
@@ -52,8 +64,18 @@ class Connector(Owner, typing.Protocol):
 class TransactionProtocol(Protocol):
     """The state machine under a transaction: a `Protocol` that gives it whole messages, and that a loop can drive."""
 
-    def __init__(self, ws: MessageHandlers, side: Side, max_size: int, close_timeout: float) -> None:
-        Protocol.__init__(self, side, state=State.CONNECTING, max_size=max_size, join_fragments=True)
+    def __init__(self, ws: MessageHandlers, side: Side, limits: Limits) -> None:
+        Protocol.__init__(
+            self,
+            side,
+            state=State.CONNECTING,
+            max_size=limits.max_websocket_size,
+            max_fragments=limits.max_fragments,
+            join_fragments=True,
+        )
+        # What it may cost, and where its messages are counted.
+        self.limits = limits
+        self.traffic = _TRAFFIC
         # The transaction, until its end; and what is fed instead of this one while the connection is not open.
         self.ws: MessageHandlers | None = ws
         self.opening: Any = None
@@ -63,14 +85,31 @@ class TransactionProtocol(Protocol):
         self.thread: LoopThread | None = None
         self.connection: str | None = None
         self.kept_alive = False
-        # The end: how long the peer has for its part of the close, and whether the connection is gone.
-        self.close_timeout = close_timeout
+        # The end: how long the peer has for its part of the close, why it came where that was our doing, the code and
+        # the reason of ``finish`` where no close frame has them, and whether the connection is gone.
+        self.close_timeout = limits.close_timeout
+        self.cause: str | None = None
+        self.end: tuple[int, str] | None = None
+        self.finish_code = 0
         self._close_timer: Any = None
         self.is_finished = False
         # Read once, because the socket does not know them after the end.
         self._addresses: Addresses | None = None
-        # Keep-alive: a ping was sent, and nothing was received since.
-        self._pinged = False
+        # Signs of life, as times of `monotonic`: when there was one last (0: not looked yet), since when a ping of the
+        # heartbeat is not answered (0: there is none), since when more than the high water mark waits and nothing of it
+        # is taken (0: it does not), when there was a message last. Between the two: the bytes that the peer had
+        # acknowledged at the last look. `slot` is the heartbeat's.
+        self._alive_at = 0.0
+        self._pinged_at = 0.0
+        self._stuck_since = 0.0
+        self._acknowledged = 0
+        self._message_at = 0.0
+        self.had_message = False
+        self.slot = 0
+        # Pings that were not answered yet: payload, when it was sent, callback. And the seconds that the last took.
+        self._pings: list[tuple[bytes, float, Any]] | None = None
+        self._ping_number = 0
+        self.latency = -1.0
         # Bytes were queued without a stream: ``resume`` is to be emitted, once.
         self.resume_pending = False
 
@@ -89,6 +128,8 @@ class TransactionProtocol(Protocol):
         out, receiver.out = receiver.out, None
         self.stream = receiver.stream = stream
         stream.receiver = receiver
+        stream.paces_reading = True
+        stream.high_water_mark = self.limits.high_water_mark
         if out is not None and out.size:
             stream.write(out.take())
         if ws is not None:
@@ -189,10 +230,25 @@ class TransactionProtocol(Protocol):
     def _message_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws
         if ws is not None:
+            self.had_message = True
+            self.traffic.messages_received += 1
+            self.traffic.bytes_received += len(payload)
             ws._message_received(opcode, payload)
 
+    def _message_sent(self, size: int) -> None:
+        """A message was queued, whose payload has `size` bytes."""
+        self.had_message = True
+        self.traffic.messages_sent += 1
+        self.traffic.bytes_sent += size
+        out = self.out
+        if out is not None and out.size > self.limits.high_water_mark:
+            self._check_backlog(size)
+
     def _control_received(self, opcode: int, payload: bytes) -> None:
-        pass
+        ws = self.ws
+        if ws is not None and opcode != _CLOSE:
+            answered = self._pong_received(payload) if opcode == _PONG else ()
+            ws._control_received('ping' if opcode == _PING else 'pong', payload, answered)
 
     # The end
 
@@ -206,6 +262,15 @@ class TransactionProtocol(Protocol):
         """The peer did not do its part of the close in time."""
         self._close_timer = None
         if self.stream is not None:
+            self.cause = self.cause or 'close timeout'
+            self.stream.close()
+
+    def drop(self, cause: str, code: int, reason: str) -> None:
+        """Close TCP at once; ``finish`` has this code and reason, unless the peer has sent a close frame."""
+        self.cause = cause
+        self.end = (code, reason)
+        self._discard_input()
+        if self.stream is not None:
             self.stream.close()
 
     def end_driving(self) -> None:
@@ -215,21 +280,108 @@ class TransactionProtocol(Protocol):
             self.ioloop.reactor.remove(self._close_timer)
             self._close_timer = None
 
-    # Keep-alive
+    # What waits to be written
 
-    def keep_alive(self) -> None:
-        """An interval has passed: ping a silent peer; close where one has not even answered the last ping."""
+    def _check_backlog(self, size: int) -> None:
+        """A message of `size` bytes was queued behind others: a peer that lets too much wait is a slow consumer."""
+        out = self.out
+        if out is None or self._state != _OPEN or self.stream is None:
+            return
+        waiting = out.size
+        # What waits may be one message alone, however large; its header has 14 bytes at most.
+        if waiting > self.limits.max_backlog and waiting - size > 14:
+            self.stream.flush()  # perhaps nothing but the loop's turn is late
+            if self._state == _OPEN and self.out is not None and self.out.size > self.limits.max_backlog:
+                self.cause = 'slow consumer'
+                self.fail(
+                    CloseCode.POLICY_VIOLATION,
+                    f'slow consumer: {self.out.size} bytes wait, max_backlog is {self.limits.max_backlog}',
+                )
+                self.logger.info('%s of %s', self.close_sent, self.connection)
+
+    # Signs of life
+
+    def check(self, now: float) -> None:
+        """Look for signs of life and for progress; called every few seconds by the heartbeat.
+
+        Bytes received and bytes taken by the kernel are signs of life; while bytes wait to be written, only the latter:
+        a peer that reads nothing is of no use, whatever it says. A peer that we do not read cannot show any.
+        """
         stream = self.stream
-        if self._state != _OPEN or self._paused or stream is None:  # nothing is received from a peer that is not read
+        if self._state != _OPEN or stream is None:
             return
-        silent = not stream.has_received
-        if silent and self._pinged:
-            stream.close()
-            return
-        self._pinged = silent
+        limits = self.limits
+        waiting = 0 if self.out is None else self.out.size
+        took = False
+        if waiting:
+            acknowledged = stream.acknowledged
+            took = acknowledged > self._acknowledged
+            self._acknowledged = acknowledged
+        heard = stream.has_received
         stream.has_received = False
-        if silent:
-            self.send_ping()
+        if not self._alive_at:
+            self._alive_at = self._message_at = now
+        if self.had_message:
+            self.had_message = False
+            self._message_at = now
+        if took or (heard and not waiting):
+            self._alive_at = now
+            self._pinged_at = 0.0
+        if waiting <= limits.high_water_mark:
+            self._stuck_since = 0.0
+        elif took or not self._stuck_since:
+            self._stuck_since = now
+        elif limits.backlog_timeout and now - self._stuck_since >= limits.backlog_timeout:
+            reason = f'slow consumer: of {waiting} bytes none was taken for {limits.backlog_timeout:g} s'
+            self.logger.info('1008 %s of %s', reason, self.connection)
+            self.drop('slow consumer', CloseCode.POLICY_VIOLATION, reason)
+            return
+        if limits.idle_timeout and now - self._message_at >= limits.idle_timeout:
+            self.cause = 'idle timeout'
+            self.send_close(CloseCode.GOING_AWAY, f'idle timeout: no message for {limits.idle_timeout:g} s')
+            return
+        if not (waiting or stream.is_readable):
+            self._pinged_at = 0.0
+        elif self._pinged_at:
+            if limits.ping_timeout and now - self._pinged_at >= limits.ping_timeout:
+                reason = f'ping timeout: no sign of life for {now - self._alive_at:.0f} s'
+                self.logger.info('1006 %s of %s', reason, self.connection)
+                self.drop('ping timeout', CloseCode.ABNORMAL_CLOSURE, reason)
+        elif limits.ping_interval and now - self._alive_at >= limits.ping_interval:
+            self._pinged_at = now
+            if not waiting:
+                self.ping(None, None)
+
+    def ping(self, data: bytes | None, cb: Any) -> None:
+        """Send a ping; ``cb(ws, latency)`` is called when it, or a later one, is answered (RFC 6455 5.5.3).
+
+        Raises:
+            ProtocolError: it is longer than 125 bytes.
+            InvalidState: the connection is neither open nor closing.
+        """
+        if data is None:
+            self._ping_number += 1
+            data = self._ping_number.to_bytes(4, 'big')
+        self.send_ping(data)
+        if self._pings is None:
+            self._pings = []
+        elif len(self._pings) >= _MAX_PINGS:
+            del self._pings[0]
+        self._pings.append((bytes(data), monotonic(), cb))
+
+    def _pong_received(self, payload: bytes) -> list[tuple[Any, float]]:
+        """Note the latency; returns what is to be called: callbacks, each with the seconds that its ping took."""
+        pings = self._pings
+        if pings is None:
+            return []
+        for i in range(len(pings)):
+            if pings[i][0] == payload:
+                now = monotonic()
+                self.latency = now - pings[i][1]
+                answered = pings[: i + 1]
+                self._pings = pings[i + 1 :] or None
+                return [(cb, now - sent) for _, sent, cb in answered if cb is not None]
+        return []
 
     # Addresses
 

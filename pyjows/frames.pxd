@@ -34,3 +34,4 @@ cpdef object write_frame(WriteBuffer out, int head, bytes payload, bint masked)
 cpdef object make_frame(int head, bytes payload)
 cpdef int head_byte(object fin, object rsv1, object rsv2, object rsv3, object opcode) except -1
 cpdef bytes as_bytes(object payload)
+cpdef bytes frame_bytes(int head, bytes payload, bint masked)

@@ -251,8 +251,13 @@ def build_frame(
         ValueError: an opcode that does not fit into its 4 bits.
         TypeError: the payload is not bytes-like.
     """
+    return frame_bytes(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload), masked)
+
+
+def frame_bytes(head: int, payload: bytes, masked: bool) -> bytes:
+    """One frame as wire bytes: its first byte, its payload, masked with a fresh key or not."""
     out = buffers.WriteBuffer()
-    write_frame(out, head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload), masked)
+    write_frame(out, head, payload, masked)
     return out.take()
 
 

@@ -18,6 +18,7 @@ cdef class MessageHandlers(EmitterCore):
 
     @cython.locals(decoded=str)
     cdef object _message_received(self, int opcode, bytes payload)
+    cdef object _control_received(self, str event, bytes payload, object answered)
     cdef object _call_handlers(self, tuple handlers, object arg)
     cdef object _emit_json(self, tuple handlers, bytes payload)
     cdef object _emit_frame(self, tuple handlers, object frame)

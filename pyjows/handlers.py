@@ -7,7 +7,7 @@ connection closes (`transaction.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _json
@@ -78,6 +78,16 @@ class MessageHandlers(EmitterCore):
             self._call_handlers(self._on_message, payload)
         if self._on_json is not None:
             self._emit_json(self._on_json, payload)
+
+    def _control_received(self, event: str, payload: bytes, answered: Iterable[tuple[Any, float]]) -> None:
+        """Call the callbacks of the pings that a pong answers, then emit ``ping`` or ``pong``."""
+        for cb, latency in answered:
+            try:
+                self._returned(cb(self, latency))
+            except BaseException as exc:
+                self._handler_failed(exc)
+        if event in self._events:
+            self._emit_safely(event, payload)
 
     def _call_handlers(self, handlers: _Handlers, arg: Any) -> None:
         """Call the handlers of an event, if there are any; what one raises does not keep the next from being called."""

@@ -136,6 +136,10 @@ class Opening(Receiver):
             raise ConnectionClosed()
         self.early.append((head, payload))
 
+    def early_size(self) -> int:
+        """How many bytes of payload wait until the connection is open."""
+        return sum(len(payload) for head, payload in self.early or () if head != _CLOSE)
+
     def queue_close(self, code: int | None, reason: str) -> None:
         """Keep the close until the connection is open; a second one does nothing."""
         nothing_to_send = self.early is None

@@ -5,6 +5,7 @@ from pyjows.frames cimport as_bytes, head_byte, make_frame, write_frame
 cdef int _SERVER, _CLIENT
 cdef int _CONNECTING, _OPEN, _CLOSING, _CLOSED
 cdef Py_ssize_t _MAX_BEFORE_PONG
+cdef int _MAX_UNANSWERED
 cdef int _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG
 
 
@@ -16,6 +17,7 @@ cdef class Protocol(FrameDecoder):
     cdef Py_ssize_t _fragment_count
     cdef Py_ssize_t _max_fragments
     cdef bytes _unanswered_ping
+    cdef int _unanswered_pings
     cdef list _events
     cdef public object close_rcvd
     cdef public object close_sent

@@ -97,6 +97,9 @@ MAX_FRAGMENTS = 131072
 # While more bytes than this wait to be written, pings are not answered one by one.
 _MAX_BEFORE_PONG = 65536
 
+# A peer that sends so many pings and takes nothing that is sent to it is not read meanwhile.
+_MAX_UNANSWERED = 64
+
 
 class Protocol(FrameDecoder):
     """A WebSocket connection without I/O, frame by frame.
@@ -156,6 +159,7 @@ class Protocol(FrameDecoder):
         self._events: list[Any] | None = None
         # The payload of the latest ping that was not answered, because too much waits to be written.
         self._unanswered_ping: bytes | None = None
+        self._unanswered_pings = 0
         # A fragmented message was begun by us, and its next fragment is to be sent.
         self._sending = False
         # The close: the frames seen so far and their order, what broke the rules, and what `defer_close` delays (the
@@ -406,11 +410,14 @@ class Protocol(FrameDecoder):
             self._send(0x80 | _PONG, payload)
         else:
             self._unanswered_ping = payload
+            self._unanswered_pings += 1
             self.awaits_drain = True
+            if self._unanswered_pings > _MAX_UNANSWERED and self.stream is not None:
+                self.stream.pause_until_drained()
 
     def _send_late_pong(self) -> None:
         """Answer the latest ping, now that what waited is written."""
-        payload, self._unanswered_ping = self._unanswered_ping, None
+        payload, self._unanswered_ping, self._unanswered_pings = self._unanswered_ping, None, 0
         if payload is not None and self._state == _OPEN:
             self._send(0x80 | _PONG, payload)
 

@@ -20,9 +20,12 @@ from .buffers import Receiver
 from .errors import HandshakeError
 from .frames import Close
 from .handshake import ServerHandshake
+from .heartbeat import Heartbeat
 from .http11 import Request, Response
 from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
 from .ioloop.syscalls import unsent
+from .limits import LIMITS, Limits
+from .statistics import Statistics, Tally
 from .transaction import WebSocket
 from .url import format_authority, parse_url
 
@@ -86,8 +89,6 @@ class Server(LoopEmitter):
         tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
         handshake_timeout: seconds that a client has to send a request, that coroutine handlers may hold back the answer
             to an upgrade (503 after that), and that a client may take nothing of an HTTP answer (10).
-        ping_interval: seconds of silence after which a client is pinged, and as many again after which it is closed
-            (20; 0 for never).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
         max_connections: how many connections the server may have at a time; further ones wait in the kernel's backlog
             until one closes. By default the limit of the loop holds (65536 for all its servers).
@@ -96,13 +97,13 @@ class Server(LoopEmitter):
             connections have the proxy's address.
         backlog: connections that the system queues before they are accepted (1024).
         reuse_port: let several processes listen on one port.
-        **options: those of every `WebSocket`: ``max_websocket_size``, ``compression``, ``subprotocols``, ``headers``,
-            ``close_timeout``.
+        **options: those of every `WebSocket`: ``compression``, ``subprotocols``, ``headers``, and the limits of a
+            connection, such as ``max_websocket_size``, ``max_backlog`` and ``ping_interval``.
 
     Attributes:
         connections, ports, urls, ioloop.
 
-    Methods: `broadcast`, `stop`, and those of `EventEmitter`.
+    Methods: `broadcast`, `statistics`, `stop`, and those of `EventEmitter`.
     """
 
     def __init__(
@@ -111,7 +112,6 @@ class Server(LoopEmitter):
         ioloop: IOLoop | None = None,
         tls: ssl.SSLContext | None = None,
         handshake_timeout: float = 10.0,
-        ping_interval: float = 20.0,
         max_header_size: int = 16384,
         max_body_size: int = 262144,
         max_connections: int | None = None,
@@ -121,11 +121,11 @@ class Server(LoopEmitter):
         **options: Any,
     ) -> None:
         super().__init__()
+        self._limits = Limits('serve()', **{name: options.pop(name) for name in LIMITS if name in options})
         WebSocket(**options)  # a wrong option raises now, not at the first connection
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self._options = options
         self._handshake_timeout = handshake_timeout
-        self._ping_interval = ping_interval
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
         self._limit: ConnectionLimit | None = None
@@ -136,7 +136,8 @@ class Server(LoopEmitter):
         self._websockets: dict[WebSocket, None] = {}
         self._incoming: set[_HTTPConnection] = set()
         self._refused: set[Stream] = set()
-        self._timer: Any = None
+        self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
+        self._tally = Tally()
         self._urls: list[str] = []
         self._ports: list[int] = []
         self._acceptors: list[str] = []
@@ -182,6 +183,10 @@ class Server(LoopEmitter):
             TypeError, ValueError: the message is not valid.
         """
         return broadcast(list(self._websockets) if to is None else to, **message)
+
+    def statistics(self) -> Statistics:
+        """What the server has seen so far; goes through all connections."""
+        return self._tally.statistics(self._websockets, len(self._incoming))
 
     def stop(self, code: int = 1001, reason: str = '') -> Server:
         """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are closed.
@@ -249,6 +254,7 @@ class Server(LoopEmitter):
 
     def _refuse_connection(self, ioloop: IOLoop, stream: Stream) -> None:
         """One connection too many from its address: answer before it asks, and close it soon, whatever it sends."""
+        self._tally.refused['too many connections'] += 1
         answer = Response.text('too many connections from your address\n', 429)
         stream.write(ServerHandshake().respond(answer)).shutdown()
         timer = ioloop.reactor.timer(lambda reactor: stream.close(), _REFUSAL_TIMEOUT)
@@ -264,12 +270,12 @@ class Server(LoopEmitter):
         """An HTTP connection asks for a WebSocket."""
         self._incoming.discard(incoming)
         stream = incoming.stream
-        ws = WebSocket(**self._options)
+        ws = WebSocket(limits=self._limits, **self._options)
         ws.protocol.kept_alive = incoming.kept_alive
         ws.protocol.owner = self
+        ws.protocol.traffic = self._tally.traffic
         self._websockets[ws] = None
-        if self._timer is None and self._ping_interval:
-            self._timer = self.ioloop.reactor.recurring(self._ping, self._ping_interval)
+        self._heartbeat.add(ws.protocol)
         ws.protocol.drive(stream, self.ioloop, incoming.connection)
         ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
@@ -284,13 +290,11 @@ class Server(LoopEmitter):
                 return response
         return None
 
-    def _ping(self, reactor: Any) -> None:
-        for ws in list(self._websockets):
-            ws.protocol.keep_alive()
-
     def gone(self, ws: WebSocket) -> None:
         """A transaction is closed."""
         self._websockets.pop(ws, None)
+        self._heartbeat.remove(ws.protocol)
+        self._tally.connection_closed(ws)
         self._check_finished()
 
     def _lost(self, incoming: _HTTPConnection) -> None:
@@ -300,9 +304,6 @@ class Server(LoopEmitter):
     def _check_finished(self) -> None:
         if self._websockets:
             return
-        if self._timer is not None:
-            self.ioloop.reactor.remove(self._timer)
-            self._timer = None
         if self._stopping and not self._incoming:
             self._emit_safely('finish')
 
@@ -426,6 +427,7 @@ class _HTTPConnection(Receiver):
 
     def _refuse(self, exc: HandshakeError) -> None:
         _log.info('a bad request: %s', exc)
+        self.server._tally.refused[str(exc.status)] += 1
         self._answer(exc.response)
 
     def _answer(self, response: Any) -> bool:
@@ -496,6 +498,8 @@ class _HTTPConnection(Receiver):
                 self._taken = taken
                 self._set_timer()
                 return
+        elif not self._is_handled and not self.kept_alive:
+            self.server._tally.refused['handshake timeout'] += 1
         stream.close()
 
 

@@ -1,8 +1,10 @@
+cimport cython
+
 from pyjows.buffers cimport Receiver, WriteBuffer
 from pyjows.driver cimport TransactionProtocol
 from pyjows.emitter cimport EmitterCore
-from pyjows.frames cimport as_bytes, head_byte, write_frame
-from pyjows.handlers cimport MessageHandlers
+from pyjows.frames cimport as_bytes, frame_bytes, head_byte, write_frame
+from pyjows.limits cimport Limits
 from pyjows.messages cimport check_raw_frame, encode_text, encoded_message
 from pyjows.transaction_info cimport TransactionInfo
 
@@ -11,6 +13,8 @@ cdef object _MISSING
 
 
 cdef class TransactionCore(TransactionInfo):
+
+    @cython.locals(protocol=TransactionProtocol)
     cdef object _send(self, int head, bytes payload)
     cdef object _send_from_thread(self, object message, object text, object binary, object json, object frame)
     cdef object _check_thread(self, str method)

@@ -21,7 +21,6 @@ Before the connection is open, an `Opening` (`opening.py`) is fed in place of th
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, Self
@@ -38,13 +37,15 @@ from .frames import (
     Opcode,
     as_bytes,
     build_frame,
+    frame_bytes,
     head_byte,
     parse_frame,
     write_frame,
 )
-from .handlers import BUILT_IN, MessageHandlers, assemble
+from .handlers import BUILT_IN, assemble
 from .handshake import ClientHandshake, select_subprotocol
 from .http11 import Response
+from .limits import Limits
 from .messages import MISSING, check_raw_frame, encode_text, encoded_message
 from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
@@ -54,8 +55,6 @@ __all__ = ['TransactionCore', 'WebSocket']
 
 _log = logging.getLogger('pyjows')
 
-_DEFAULT_SIZE = 262144
-
 # Compiled, these are C integers: the state, and the first bytes of frames with a whole message.
 _OPEN = State.OPEN.value
 _TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
@@ -64,11 +63,6 @@ _RAW = RAW
 _ONE_MESSAGE = 'send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes'
 
 _MISSING = MISSING  # compiled, a C variable
-
-
-def _max_size() -> int:
-    """The default limit of a message, in bytes."""
-    return int(os.environ.get('PYJO_MAX_WEBSOCKET_SIZE') or _DEFAULT_SIZE)
 
 
 class TransactionCore(TransactionInfo):
@@ -82,12 +76,14 @@ class TransactionCore(TransactionInfo):
         compression: Any = False,
         subprotocols: Sequence[str] = (),
         headers: Any = (),
-        max_websocket_size: int | None = None,
-        close_timeout: float = 10.0,
+        compressed: bool = False,
+        limits: Limits | None = None,
+        **options: Any,
     ) -> None:
         TransactionInfo.__init__(self)
-        size = _max_size() if max_websocket_size is None else max_websocket_size
-        self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, size, close_timeout)
+        if limits is None or options:
+            limits = Limits('WebSocket()', **options)
+        self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, limits)
         self._compression = compression
         if established:
             self._protocol.open()
@@ -95,6 +91,8 @@ class TransactionCore(TransactionInfo):
                 self.compressed = True
         else:
             self._protocol.opening = Opening(self, self._protocol, compression, subprotocols, headers)
+        if compressed:
+            self.compressed = True
 
     # Sending
 
@@ -203,9 +201,11 @@ class TransactionCore(TransactionInfo):
 
     def _send(self, head: int, payload: bytes) -> None:
         """Queue one whole message."""
-        if self._protocol._state == _OPEN:
-            self._protocol._send(head, payload)
-            if self._protocol.resume_pending:
+        protocol = self._protocol
+        if protocol._state == _OPEN:
+            protocol._send(head, payload)
+            protocol._message_sent(len(payload))
+            if protocol.resume_pending:
                 self._emit_resume()
         else:
             self._send_early(head, payload)
@@ -228,6 +228,22 @@ class TransactionCore(TransactionInfo):
             raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
         opening.queue(head, payload)
 
+    def ping(self, data: bytes | None = None, cb: Callable[[Any, float], object] | None = None) -> Self:
+        """Send a ping; returns the transaction.
+
+        Args:
+            data: at most 125 bytes; by default a number that grows.
+            cb: called ``cb(ws, latency)`` when the ping, or a later one, is answered; `latency` is in seconds.
+
+        Raises:
+            ProtocolError: the data are longer.
+            InvalidState: the connection is not open.
+        """
+        self._check_thread('WebSocket.ping()')
+        self._protocol.ping(data, cb)
+        self._emit_resume()
+        return self
+
     def build_message(
         self,
         *,
@@ -238,6 +254,14 @@ class TransactionCore(TransactionInfo):
         """One message as wire bytes, compressed if `compressed`, masked if `masked`; raises like `send`."""
         head, payload = encoded_message('build_message', text, binary, json)
         protocol = self._protocol
+        extensions: Any = protocol.extensions
+        if len(extensions) == 1 and hasattr(extensions[0], 'compress_shared'):
+            # Without the context of what was sent: it is not known whether and when these bytes are sent.
+            smaller = extensions[0].compress_shared(payload)
+            if smaller is not None:
+                extensions[0].forget()
+                head, payload = head | 0x40, smaller
+            return frame_bytes(head, payload, protocol._masks)
         out, protocol.out = protocol.out, WriteBuffer()
         try:
             protocol._send(head, payload)
@@ -293,6 +317,19 @@ class TransactionCore(TransactionInfo):
         self._emit_resume()
         return self
 
+    def terminate(self) -> Self:
+        """Drop the connection at once, without a closing handshake; what waits is lost. Returns the transaction.
+
+        ``finish`` has code 1006. `finish()` is the graceful way.
+        """
+        self._check_thread('WebSocket.terminate()')
+        protocol = self._protocol
+        if not protocol.is_finished:
+            protocol.drop('terminated', CloseCode.ABNORMAL_CLOSURE, 'terminated')
+            if protocol.stream is None:
+                self.closed()
+        return self
+
     def _emit_resume(self) -> None:
         """Without a loop: emit ``resume``, once for all that was written since the last time."""
         if self._protocol.resume_pending:
@@ -340,7 +377,7 @@ class TransactionCore(TransactionInfo):
 
     def _add_callback(self, cb: Callable[[Any], object]) -> None:
         self._protocol.awaits_drain = True
-        MessageHandlers._add_callback(self, cb)
+        TransactionInfo._add_callback(self, cb)
 
     def _callback_alone(self) -> None:
         """A callback was given without a message: if nothing waits to be written, no drain will call it."""
@@ -522,7 +559,11 @@ class TransactionCore(TransactionInfo):
             opening.close()
         self._callbacks = None
         close = protocol.close_rcvd or protocol.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, '')
-        self._emit_safely('finish', int(close.code), close.reason)
+        code, reason = int(close.code), close.reason
+        if protocol.end is not None and protocol.close_rcvd is None:
+            code, reason = protocol.end
+        protocol.finish_code = code = int(code)
+        self._emit_safely('finish', code, reason)
         protocol.ws = None
         owner, protocol.owner = protocol.owner, None
         if owner is not None:
@@ -536,7 +577,7 @@ class TransactionCore(TransactionInfo):
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the subscribers of an event."""
         self._check_thread('WebSocket.on() and unsubscribe()')
-        MessageHandlers._set(self, event, handlers)
+        TransactionInfo._set(self, event, handlers)
         protocol = self._protocol
         if event == 'frame':
             protocol._raw = assemble not in handlers
@@ -575,6 +616,8 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         ``finish`` ``(ws, code, reason)``: closed; exactly once.
         ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. Without a subscriber it is
             logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
+        ``ping`` ``(ws, data)``: a ping was received; it is answered automatically.
+        ``pong`` ``(ws, data)``: a pong was received.
         ``connection`` ``(ws, id)``: a loop drives the transaction now.
         ``resume`` ``(ws)``: without a loop: bytes wait to be written.
 
@@ -584,19 +627,23 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         compression: False, True or a configured `PerMessageDeflate`.
         subprotocols: a client offers these; a server chooses the first of them that is offered.
         headers: to send along with the handshake.
-        max_websocket_size: the largest message in bytes; by default the environment variable PYJO_MAX_WEBSOCKET_SIZE,
-        or 262144.
-        close_timeout: seconds that the peer has for its part of the close.
+        compressed: messages are compressed; only needed with `established`.
+        **options: limits, of which each may be left out: ``max_websocket_size`` (262144 bytes, or the environment
+            variable PYJO_MAX_WEBSOCKET_SIZE), ``max_fragments`` (131072 frames a message), ``max_queue`` (16 coroutine
+            handlers), ``high_water_mark`` (1048576 bytes), ``max_backlog`` (16777216 bytes), ``backlog_timeout`` (30
+            seconds), ``ping_interval`` (20), ``ping_timeout`` (20), ``idle_timeout`` (0: off), ``close_timeout`` (10).
+            docs/limits.md says what happens at each.
 
     Attributes:
         req, res: the request and the answer of the handshake.
         subprotocol: the one in use, or None.
         masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
-        local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount.
+        local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount,
+        can_write, is_paused, state, latency, limits.
 
-    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `flush`, `pause_reading`,
-    `resume_reading`, `accept`, `reject`, `with_compression`, `with_protocols`, `client_handshake`, `server_read`,
-    `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
+    Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `terminate`, `ping`, `flush`,
+    `pause_reading`, `resume_reading`, `accept`, `reject`, `with_compression`, `with_protocols`, `client_handshake`,
+    `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -13,6 +13,8 @@ from .extensions import as_factories
 from .handlers import MessageHandlers
 from .handshake import ClientHandshake, ServerHandshake
 from .http11 import Request, Response
+from .limits import Limits
+from .protocol import State
 
 __all__ = ['TransactionInfo']
 
@@ -89,9 +91,37 @@ class TransactionInfo(MessageHandlers):
 
     @property
     def buffered_amount(self) -> int:
-        """How many bytes wait to be written."""
+        """How many bytes wait to be written; before the connection is open, with those of early messages."""
+        opening = self._protocol.opening
         out = self._protocol.receiver().out
-        return 0 if out is None else out.size
+        return (0 if out is None else out.size) + (0 if opening is None else opening.early_size())
+
+    @property
+    def can_write(self) -> bool:
+        """Whether no more than `high_water_mark` bytes wait to be written; ``drain`` tells when none do."""
+        return bool(self.buffered_amount <= self._protocol.limits.high_water_mark)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the peer is not read now: by `pause_reading`, or because more than `high_water_mark` waits for it."""
+        stream = self._protocol.stream
+        return bool(self._protocol._paused) or (stream is not None and bool(stream.is_paused))
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands (RFC 6455 4.1, 7.1.3, 7.1.4)."""
+        return self._protocol.state
+
+    @property
+    def latency(self) -> float | None:
+        """The seconds that the last answered ping took; None before the first pong."""
+        latency = self._protocol.latency
+        return None if latency < 0 else latency
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the connection."""
+        return self._protocol.limits
 
     @property
     def close_timeout(self) -> float:
@@ -133,5 +163,11 @@ class TransactionInfo(MessageHandlers):
         return self._protocol.addresses[3]
 
     def __repr__(self) -> str:
+        try:
+            protocol: Any = self._protocol
+        except AttributeError:
+            protocol = None
+        if protocol is None:
+            return '<WebSocket, not made>'  # its options were refused
         target = f' {self.req.target}' if self.req is not None else ''
-        return f'<WebSocket {self._protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'
+        return f'<WebSocket {protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'

@@ -797,7 +797,7 @@ def test_empty_fragments_without_end_hold_no_memory(service: Any) -> None:
     part = frame(CONTINUATION, fin=False) * 1000
     with bounded_memory(2048 * KIB):
         raw.send(frame(BINARY, fin=False))
-        for _ in range(200):
+        for _ in range(100):
             raw.send(part)
         raw.send(frame(CONTINUATION) + frame(CLOSE))
         assert raw.frame() == (BINARY, b'')
@@ -998,7 +998,7 @@ def test_a_reset_while_writing_ends_with_1006(service: Any) -> None:
 
 @pytest.mark.usefixtures('quiet')
 def test_a_peer_that_answers_no_ping_is_given_up(service: Any) -> None:
-    server = service(ping_interval=0.2)
+    server = service(ping_interval=0.2, ping_timeout=0.2)
     raw = Raw.upgraded(server)
     assert raw.frame()[0] == PING
     assert raw.read_all() == b''

@@ -548,7 +548,7 @@ def test_a_name_is_looked_up_once_for_all_that_ask_at_a_time(ioloop, reactor_nam
     assert dead_names[0] == [name]
     for [(_, exc)] in errors:
         assert isinstance(exc, TimeoutError)
-        assert 'the name was not resolved within 0.3 s' in str(exc)
+        assert 'the name was not resolved within 0.' in str(exc)
 
 
 # Redirects

@@ -545,7 +545,7 @@ def test_a_peer_that_ignores_the_close_is_let_go_after_the_close_timeout(ioloop,
 
 
 def test_a_silent_peer_is_pinged_and_one_that_answers_stays(ioloop, run_until, assert_idle):
-    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, ping_interval=0.02)
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, ping_interval=0.02, ping_timeout=0.2)
     ws = pyjows.connect(server.urls[0], ioloop=ioloop)
     pings = []
     ws.on('frame', lambda ws, frame: pings.append(frame.opcode))
@@ -559,14 +559,16 @@ def test_a_silent_peer_is_pinged_and_one_that_answers_stays(ioloop, run_until, a
 
 
 def test_a_silent_peer_that_answers_no_ping_is_given_up(ioloop, run_until, assert_idle):
-    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, ping_interval=0.02)
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, ping_interval=0.02, ping_timeout=0.2)
     seen = []
     server.on('websocket', lambda server, ws: ws.on('finish', lambda ws, *why: seen.append(why)))
     ws = pyjows.connect(server.urls[0], ioloop=ioloop)
     run_until(ioloop, lambda: ws.established)
     ioloop.stream(ws.connection).stop()
     run_until(ioloop, lambda: seen)
-    assert seen == [(1006, '')]
+    [(code, reason)] = seen
+    assert (code, reason[:12]) == (1006, 'ping timeout')
+    assert server.statistics().causes == {'ping timeout': 1}
     ioloop.stream(ws.connection).close()
     run_until(ioloop, lambda: ws.is_finished)
     server.stop()

@@ -30,6 +30,7 @@ cdef class StreamCore(Handle):
     cdef public bint has_received
     cdef WriteBuffer out
     cdef double _timeout
+    cdef long long _transmitted
     cdef object _timer
     cdef list _callbacks
     cdef int _ending

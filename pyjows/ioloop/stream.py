@@ -87,6 +87,7 @@ class StreamCore(Handle):
         self._write_blocked = False
         self._ending = _NOT_ENDING
         self._closed = False
+        self._transmitted = 0
         self._is_registered = False
         self._write_watched = False
 
@@ -212,6 +213,7 @@ class StreamCore(Handle):
                 if n < 0:
                     self._await_writable()
                     return
+                self._transmitted += n
                 out.consume(n)
         except OSError as exc:
             self._connection_broke(exc)
@@ -237,6 +239,12 @@ class StreamCore(Handle):
         """Pause reading above the high water mark: answers to a peer that does not read would grow without limit."""
         out = self.out
         if self.paces_reading and not self._read_paused and out is not None and out.size > self.high_water_mark:
+            self._read_paused = True
+            self._update_watch()
+
+    def pause_until_drained(self) -> None:
+        """Read no more until all that waits is written, if the kernel's buffer is full."""
+        if self._write_blocked and not self._read_paused:
             self._read_paused = True
             self._update_watch()
 
@@ -368,6 +376,11 @@ class StreamCore(Handle):
         return self._reading
 
     @property
+    def is_paused(self) -> bool:
+        """Whether reading pauses because more than `high_water_mark` bytes wait to be written."""
+        return bool(self._read_paused)
+
+    @property
     def is_writing(self) -> bool:
         """Whether something waits to be written."""
         return self.out is not None
@@ -376,6 +389,11 @@ class StreamCore(Handle):
     def buffered_amount(self) -> int:
         """How many bytes wait to be written."""
         return 0 if self.out is None else self.out.size
+
+    @property
+    def acknowledged(self) -> int:
+        """How many bytes the peer's kernel has acknowledged so far: it grows while the peer takes any."""
+        return int(self._transmitted - syscalls.unsent(self.socket))
 
     @property
     def can_write(self) -> bool:
@@ -447,7 +465,7 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
         socket: the socket.
         high_water_mark: the bytes unflushed above which `can_write` is false (1048576).
         paces_reading: whether reading pauses while more than that waits.
-        has_received: whether bytes were received since it was last set to False; for keep-alive.
+        has_received: whether bytes were received since it was last set to False: a sign of life.
         timeout, is_closed, is_readable, is_writing, buffered_amount, can_write.
 
     Methods: `start`, `stop`, `write`, `flush`, `shutdown`, `close`, `close_gracefully`, `detach`, `fileno`.

@@ -1,0 +1,69 @@
+"""`Heartbeat`: looks at the connections of one server or client again and again, spread over time.
+
+Owns when a connection is looked at. Must not know what is looked for, nor what happens to a peer that is silent, behind
+or idle: `TransactionProtocol.check` does (`driver.py`).
+
+The connections are dealt out to a few slots, and each tick of one timer looks at those of one slot. So each is looked
+at once a round, at the cost of a few comparisons, and no tick has to ping all of them at once.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from .driver import TransactionProtocol
+from .limits import Limits
+
+__all__ = ['Heartbeat']
+
+# A round takes a quarter of the shortest time that is watched, and not longer than this, in seconds.
+_LONGEST_ROUND = 5.0
+
+
+class Heartbeat:
+    """The heartbeat of some connections with the same limits.
+
+    Args:
+        reactor: what has the timer. There is one only while there are connections.
+        limits: theirs.
+        slots: into how many parts they are divided.
+    """
+
+    def __init__(self, reactor: Any, limits: Limits, slots: int = 8) -> None:
+        watched = [
+            seconds
+            for seconds in (limits.ping_interval, limits.ping_timeout, limits.idle_timeout, limits.backlog_timeout)
+            if seconds
+        ]
+        self._reactor = reactor
+        self._tick_after = min([_LONGEST_ROUND, *(seconds / 4 for seconds in watched)]) / slots if watched else 0.0
+        self._slots: list[dict[TransactionProtocol, None]] = [{} for _ in range(slots)]
+        self._next_slot = 0
+        self._size = 0
+        self._timer: Any = None
+
+    def add(self, protocol: TransactionProtocol) -> None:
+        """Look at this connection, too."""
+        protocol.slot = self._next_slot
+        self._slots[self._next_slot][protocol] = None
+        self._next_slot = (self._next_slot + 1) % len(self._slots)
+        self._size += 1
+        if self._timer is None and self._tick_after:
+            self._timer = self._reactor.recurring(self._tick, self._tick_after)
+
+    def remove(self, protocol: TransactionProtocol) -> None:
+        """Look at this connection no more."""
+        slot = self._slots[protocol.slot]
+        if protocol in slot:
+            del slot[protocol]
+            self._size -= 1
+            if not self._size and self._timer is not None:
+                self._reactor.remove(self._timer)
+                self._timer = None
+
+    def _tick(self, reactor: Any) -> None:
+        now = monotonic()
+        self._next_slot = (self._next_slot + 1) % len(self._slots)
+        for protocol in list(self._slots[self._next_slot]):
+            protocol.check(now)
