@@ -23,6 +23,38 @@ from pyjows.reactor import Reactor
 REACTORS = reactors.available()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that a quick look needs."""
+    parser.addoption(
+        '--reactor', choices=['first', *REACTORS], help=f'run tests on this reactor only; first: {REACTORS[0]}'
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests for other reactors than `--reactor`, and, without `PYJOWS_TEST_ALL`, those marked `wide`."""
+    only = config.getoption('--reactor')
+    only = REACTORS[0] if only == 'first' else only
+    everything = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
+
+    def is_wanted(item: pytest.Item) -> bool:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, 'callspec') else {}
+        reactor = next((value for value in params.values() if value in REACTORS), None)
+        if only and reactor not in (None, only):
+            return False
+        return everything or not any(_is_wide(marker, params, reactor) for marker in item.iter_markers('wide'))
+
+    wanted = [item for item in items if is_wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(wanted)])
+    items[:] = wanted
+
+
+def _is_wide(marker: pytest.Mark, params: dict[str, Any], reactor: str | None) -> bool:
+    """Whether a marker is for a test with these parameters: `wide`, or `wide(name=values)` on a later reactor."""
+    if not marker.kwargs:
+        return True
+    return reactor != REACTORS[0] and any(params.get(name) in values for name, values in marker.kwargs.items())
+
+
 def pytest_report_header() -> str:
     """Which pyjows is tested."""
     form = 'compiled' if pyjows.__compiled__ else 'interpreted'

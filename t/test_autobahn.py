@@ -21,6 +21,8 @@ from t.autobahn import FACES, SKIPPED
 from t.autobahn import __main__ as command
 from t.autobahn.suite import SuiteError, Verdict, chunks, find_wstest
 
+pytestmark = pytest.mark.slow
+
 BUILD = 'compiled' if pyjows.__compiled__ else 'interpreted'
 
 #: What is tested: the transaction on every reactor that is here, and the faces without I/O.

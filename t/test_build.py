@@ -9,6 +9,8 @@ import zipfile
 import pytest
 from program import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def python(*args, cwd, **env):
     return subprocess.run(

@@ -14,9 +14,13 @@ By = pytest.importorskip('selenium.webdriver.common.by').By
 CHROMIUM = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
 CHROMEDRIVER = shutil.which('chromedriver')
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM or not CHROMEDRIVER, reason='no chromium and chromedriver here (Debian: apt install chromium-driver)'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CHROMIUM or not CHROMEDRIVER,
+        reason='no chromium and chromedriver here (Debian: apt install chromium-driver)',
+    ),
+]
 
 QUIET = [
     '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking',

@@ -13,6 +13,8 @@ from background import until
 from program import ROOT, Program
 from websockets.sync.client import connect
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / 'examples'
 ANYWHERE = 'ws://127.0.0.1:0'
 

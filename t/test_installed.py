@@ -10,6 +10,8 @@ from installed import ROOT
 
 import pyjows
 
+pytestmark = pytest.mark.slow
+
 compiled = pytest.mark.skipif(not pyjows.__compiled__, reason='interpreted: there is no compiled install to hide')
 
 

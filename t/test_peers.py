@@ -14,6 +14,7 @@ import os
 import queue
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ import pyjows
 MIB = 1024 * 1024
 ROOM = 16 * MIB
 WS_CLIENT = Path(__file__).parent / 'peers' / 'ws_client.js'
+
+#: Clients that are slow to start or to mask: on the first reactor, and on all of them in the gate.
+pytestmark = [pytest.mark.slow, pytest.mark.wide(connect=('node', 'websocket-client'))]
 
 Message = str | bytes
 
@@ -314,10 +318,13 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not shutil.which('npm'):
         give_up('there is no `npm` on the PATH to install `ws` with, and NODE_PATH has none')
     cache.mkdir(parents=True, exist_ok=True)
-    command = ['npm', 'install', '--prefix', str(cache), '--no-audit', '--no-fund', '--silent', 'ws@8']
-    npm = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if npm.returncode:
-        give_up(f'npm cannot install ws: {npm.stderr.strip() or npm.stdout.strip()}')
+    with tempfile.TemporaryDirectory(dir=cache) as folder:  # several test processes may do this at a time
+        command = ['npm', 'install', '--prefix', folder, '--no-audit', '--no-fund', '--silent', 'ws@8']
+        npm = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if npm.returncode:
+            give_up(f'npm cannot install ws: {npm.stderr.strip() or npm.stdout.strip()}')
+        with contextlib.suppress(OSError):
+            Path(folder, 'node_modules').rename(cache / 'node_modules')
     return str(cache / 'node_modules')
 
 

@@ -15,6 +15,8 @@ import pytest
 from background import until
 from program import ROOT, Program
 
+pytestmark = pytest.mark.slow
+
 README = ROOT / 'README.md'
 
 
@@ -90,7 +92,7 @@ def test_the_gate_runs_the_readme_s_test_command():
     gate = (ROOT / '.ci' / 'run').read_text('utf-8')
     pattern = re.search(r'grep -m 1 -F "(.+?)" README\.md', gate)[1]
     found = next(line for line in README.read_text('utf-8').splitlines() if pattern in line)
-    assert found.endswith('.venv/bin/pytest')
+    assert found.endswith('.venv/bin/pytest -n auto')
 
 
 def test_every_link_of_the_readme_to_a_file_leads_somewhere():

@@ -15,6 +15,8 @@ from wire import BINARY, CLOSE, TEXT, asked, close, frame, read
 
 from pyjows.handshake import accept_key
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / 'examples'
 SERVERS = ['sans_io_events_server.py', 'sans_io_frames_server.py', 'sans_io_asyncio.py', 'sans_io_trio.py']
 CLIENTS = ['sans_io_events_client.py', 'sans_io_frames_client.py']

@@ -1,0 +1,39 @@
+"""What the documents say of files is true: links lead somewhere, and every Python snippet is Python."""
+
+import ast
+import re
+import textwrap
+
+import pytest
+from program import ROOT
+
+DOCUMENTS = sorted(
+    path for pattern in ('*.md', 'docs/*.md', 'bench/*.md', '.github/**/*.md') for path in ROOT.glob(pattern)
+)
+
+
+def named(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def anchors(path):
+    """The anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r'^```.*?^```', '', path.read_text('utf-8'), flags=re.M | re.S)
+    headings = re.findall(r'^#+ (.+)$', text, re.M)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=named)
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(document):
+    text = re.sub(r'^```.*?^```', '', document.read_text('utf-8'), flags=re.M | re.S)
+    for link in re.findall(r'\]\((?!https?:|mailto:)([^)\s]+)\)', text):
+        file, _, anchor = link.partition('#')
+        path = (document.parent / file).resolve() if file else document
+        assert path.exists(), f'{link} leads nowhere'
+        assert not anchor or path.suffix != '.md' or anchor in anchors(path), f'{link}: no such heading'
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=named)
+def test_every_python_snippet_can_be_compiled(document):
+    for snippet in re.findall(r'^```python\n(.*?)^```', document.read_text('utf-8'), re.M | re.S):
+        compile(textwrap.dedent(snippet), named(document), 'exec', ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
