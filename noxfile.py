@@ -4,7 +4,6 @@ Most run in the environment that nox itself is in (`pip install -e '.[dev]'`), a
 `test-interpreted` make environments of their own. The gate (`.ci/run`) runs these same tasks.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -98,10 +97,7 @@ def test_installed(session: nox.Session, compiled: bool) -> None:
 
 @task('autobahn')
 def autobahn(session: nox.Session) -> None:
-    """The Autobahn test suite: every case in both roles on epoll, cases 1 to 7 and 10 elsewhere."""
-    wstest = os.environ.get('WSTEST') or str(Path(session.create_tmp(), 'wstest', 'bin', 'wstest'))
-    if not Path(wstest).exists():
-        session.run('t/autobahn/install.sh', str(Path(wstest).parent.parent), external=True)
+    """The Autobahn test suite, in both roles: every case on epoll, cases 1 to 7 and 10 elsewhere."""
     core = '1.*,2.*,3.*,4.*,5.*,6.*,7.*,10.*'
     for face, options in (
         ('transaction', ['--reactors', 'epoll', '--builds', 'compiled']),
@@ -109,4 +105,4 @@ def autobahn(session: nox.Session) -> None:
         ('transaction', ['--reactors', 'poll', '--builds', 'interpreted', '--cases', core]),
         ('frames,events', ['--builds', 'compiled', '--cases', f'{core},9.*']),
     ):
-        here(session, 't.autobahn', '--faces', face, *options, WSTEST=wstest)
+        here(session, 't.autobahn', '--faces', face, *options)
