@@ -87,7 +87,8 @@ def connect(
             redirect from ``wss://`` to ``ws://`` is an error.
         simultaneous: do not wait for a slot. For load generators, and for gateways: where a server answers an upgrade
             only after it has itself connected to the host that the upgrade came from, on the same loop, each of the two
-            would wait for the other until the timeout.
+            would wait for the other until the timeout. And where several servers share an address: one that does not
+            answer holds its slot until its timeout.
         timeout: seconds until the connection has to be open (10), including name resolution, the wait for a slot, the
             proxy, TLS and redirects.
         **options: those of `WebSocket`: ``compression``, and the limits of a connection, such as

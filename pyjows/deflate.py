@@ -122,11 +122,11 @@ class PerMessageDeflate:
     ) -> None:
         self.server_no_context_takeover = bool(server_no_context_takeover)
         self.client_no_context_takeover = bool(client_no_context_takeover)
-        self.server_max_window_bits = _optional('server_max_window_bits', server_max_window_bits, 8, 15)
-        self.client_max_window_bits = _optional('client_max_window_bits', client_max_window_bits, 8, 15)
-        self.level = _optional('level', level, 0, 9)
-        self.mem_level = _within('mem_level', mem_level, 1, 9)
-        self.threshold = _within('threshold', threshold, 0, sys.maxsize)
+        self.server_max_window_bits = _checked_optional('server_max_window_bits', server_max_window_bits, 8, 15)
+        self.client_max_window_bits = _checked_optional('client_max_window_bits', client_max_window_bits, 8, 15)
+        self.level = _checked_optional('level', level, 0, 9)
+        self.mem_level = _checked_range('mem_level', mem_level, 1, 9)
+        self.threshold = _checked_range('threshold', threshold, 0, sys.maxsize)
         self.zlib = _engine(zlib)
 
     def __repr__(self) -> str:
@@ -407,7 +407,7 @@ class Deflate:
         try:
             out = decompressor.decompress(b''.join((data, _TAIL)) if last else data, limit)
             if decompressor.eof:
-                out = self._inflate_on(out, decompressor.unused_data, limit, last)
+                out = self._inflate_rest(out, decompressor.unused_data, limit, last)
         except self._zlib_error as exc:
             self._decompressor = None
             raise ProtocolError(f'a compressed message is not valid DEFLATE: {exc}', CloseCode.INVALID_DATA) from exc
@@ -418,7 +418,7 @@ class Deflate:
             self._decompressor = None
         return out
 
-    def _inflate_on(self, head: bytes, rest: bytes, limit: int, last: bool) -> bytes:
+    def _inflate_rest(self, head: bytes, rest: bytes, limit: int, last: bool) -> bytes:
         """Go on after a block with BFINAL set (RFC 7692 7.2.3.4), which is zlib's end: what follows is another stream.
 
         The window begins anew there, as it does in the compressors that end their blocks so.
@@ -457,11 +457,11 @@ def _engine(choice: ModuleType | str | None) -> ModuleType:
         raise ImportError(f'{origin} asks for {choice}, which is not installed: pip install pyjows[{extra}]') from exc
 
 
-def _optional(name: str, value: int | None, low: int, high: int) -> int | None:
-    return None if value is None else _within(name, value, low, high)
+def _checked_optional(name: str, value: int | None, low: int, high: int) -> int | None:
+    return None if value is None else _checked_range(name, value, low, high)
 
 
-def _within(name: str, value: int, low: int, high: int) -> int:
+def _checked_range(name: str, value: int, low: int, high: int) -> int:
     """An option as given, if it is a number from `low` to `high`."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f'{name} is {value!r}; it must be a number from {low} to {high}')

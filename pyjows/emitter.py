@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from types import CoroutineType, FunctionType
 from typing import Any, TypeVar, cast, overload
@@ -212,16 +212,20 @@ class EmitterCore:
         for handler in handlers:
             result = handler(self, *args, **kwargs)
             if result is not None:
-                self._returned(result)
+                self._spawn_if_coroutine(result)
         return True
 
     def _emit_safely(self, event: str, *args: Any) -> None:
         """Emit an event; what a handler raises becomes ``error``, and does not keep the next one from being called."""
-        for handler in self._events.get(event, ()):
+        self._call_each(self._events.get(event, ()), args)
+
+    def _call_each(self, handlers: Iterable[Callable[..., Any]], args: tuple[Any, ...]) -> None:
+        """Call each of some handlers, as `_emit_safely` does."""
+        for handler in handlers:
             try:
                 result = handler(self, *args)
                 if result is not None:
-                    self._returned(result)
+                    self._spawn_if_coroutine(result)
             except BaseException as exc:
                 self._handler_failed(exc)
 
@@ -243,7 +247,7 @@ class EmitterCore:
             try:
                 result = handler(self, exc)
                 if result is not None:
-                    self._returned(result)
+                    self._spawn_if_coroutine(result)
             except BaseException as another:
                 self._log_error(another)
                 handled = False
@@ -260,12 +264,12 @@ class EmitterCore:
 
     # Coroutines
 
-    def _returned(self, result: Any) -> None:
+    def _spawn_if_coroutine(self, result: Any) -> None:
         """Run what a handler returned if it is a coroutine; ignore any other value."""
         if isinstance(result, CoroutineType):
-            self._spawn(self._guard(result))
+            self._spawn(self._await_handler(result))
 
-    async def _guard(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    async def _await_handler(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         try:
             await coroutine
         except Exception as exc:

@@ -96,7 +96,7 @@ class MessageHandlers(EmitterCore):
                 try:
                     result = handler(self, arg)
                     if result is not None:
-                        self._returned(result)
+                        self._spawn_if_coroutine(result)
                 except BaseException as exc:
                     self._handler_failed(exc)
 
@@ -115,7 +115,7 @@ class MessageHandlers(EmitterCore):
         for handler in handlers:
             if handler is not assemble:
                 try:
-                    self._returned(handler(self, frame))
+                    self._spawn_if_coroutine(handler(self, frame))
                 except BaseException as exc:
                     self._handler_failed(exc)
 
@@ -129,11 +129,7 @@ class MessageHandlers(EmitterCore):
         """Call what was to be called once, when all data has been written."""
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
-            for cb in callbacks:
-                try:
-                    self._returned(cb(self))
-                except BaseException as exc:
-                    self._handler_failed(exc)
+            self._call_each(callbacks, ())
 
     def _add_callback(self, cb: Callable[[Any], object]) -> None:
         """Call ``cb(ws)`` once, when all data has been written."""

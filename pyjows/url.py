@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 __all__ = ['URL', 'format_authority', 'parse_url', 'redact', 'redirected_url']
 
-_dial_host = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
+_is_host_name = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
 
 _SCHEMES = {
     'ws': 'ws',
@@ -218,7 +218,7 @@ def _parse_host(url: str, host: str, bracketed: bool) -> str:
             host = host.encode('idna').decode('ascii')
         except UnicodeError as exc:
             raise ValueError(f"{redact(url)} has a host name that IDNA can't encode: {exc}") from None
-    if not _dial_host(host):
+    if not _is_host_name(host):
         raise ValueError(f'{redact(url)} has a host name with characters that are not allowed there: {host!r}')
     return host
 

@@ -219,7 +219,7 @@ PYTHON_METHODS = {
         '_can_spawn',
         '_discard',
         '_emit_safely',
-        '_guard',
+        '_await_handler',
         '_handler_failed',
         '_raise_later',
         '_spawn',

@@ -266,11 +266,7 @@ class StreamCore(Handle):
             self._end_now()
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
-            for cb in callbacks:
-                try:
-                    self._returned(cb(self))
-                except BaseException as exc:
-                    self._handler_failed(exc)
+            self._call_each(callbacks, ())
         receiver = self.receiver
         if receiver is not None:
             if receiver.awaits_drain:
