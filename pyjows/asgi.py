@@ -339,6 +339,7 @@ class WebSocketProtocol(asyncio.Protocol):
             )
 
     def _accept(self, subprotocol: str | None, headers: Any) -> None:
+        """Send the 101, with what the application adds to it."""
         response = self._response
         assert response is not None
         if subprotocol is not None and subprotocol not in self.scope['subprotocols']:

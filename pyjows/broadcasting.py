@@ -65,6 +65,7 @@ def broadcast(
 
 
 def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: bytes, skip_slow: bool) -> Broadcast:
+    """Queue an encoded message for the connections of this thread, and hand it over to the threads of the others."""
     size = len(payload)
     plain = frame_bytes(head, payload, False)
     compressed: dict[Any, bytes] = {}

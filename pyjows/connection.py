@@ -148,6 +148,7 @@ class EventProtocol(Protocol):
             self._collect(BytesMessage(piece, frame_finished, message_finished))
 
     def _control_received(self, opcode: int, payload: bytes) -> None:
+        """A control frame becomes an event."""
         if opcode == _PING:
             self._collect(Ping(payload))
         elif opcode == _PONG:
@@ -532,6 +533,7 @@ class Handshake:
     # Server
 
     def _request_received(self, handshake: ServerHandshake, request: http11.Request) -> None:
+        """Check an upgrade request, which becomes an event."""
         headers = request.headers
         try:
             handshake.verify(request)
@@ -552,6 +554,7 @@ class Handshake:
         )
 
     def _accept(self, event: AcceptConnection) -> bytes:
+        """The 101; from then on there is a `Connection`."""
         handshake = self._pending_handshake('accepted')
         if handshake.request is None:
             raise LocalProtocolError('there is no request to accept yet: it comes as an event')
@@ -568,6 +571,7 @@ class Handshake:
         return data
 
     def _reject_data(self, event: RejectData) -> bytes:
+        """A piece of the body of a refusal."""
         if self.state is not _REJECTING or self._server is None:
             raise LocalProtocolError(f'the body of a refusal cannot be sent in state {self.state}')
         data = self._server.respond_more(event.data, more=not event.body_finished)
@@ -576,6 +580,7 @@ class Handshake:
         return data
 
     def _pending_handshake(self, how: str) -> ServerHandshake:
+        """The handshake of a server that has not answered yet; raises LocalProtocolError otherwise."""
         if self._server is None:
             raise LocalProtocolError(f'a connection cannot be {how} by a client')
         if self.state is not _CONNECTING:
@@ -585,6 +590,7 @@ class Handshake:
     # Client
 
     def _send_request(self, event: Request) -> bytes:
+        """The request of a client."""
         if not self.client:
             raise LocalProtocolError('a server sends no Request: it receives one')
         if self._client is not None:

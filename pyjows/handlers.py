@@ -51,6 +51,7 @@ class MessageHandlers(EmitterCore):
         self._interrupt: BaseException | None = None
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
+        """Replace the handlers of an event."""
         EmitterCore._set(self, event, handlers)
         subscribers = handlers or None
         if event == 'frame':

@@ -1,12 +1,13 @@
 from pyjows.buffers cimport Receiver, WriteBuffer
 from pyjows.driver cimport TransactionProtocol
 from pyjows.frames cimport write_frame
+from pyjows.transaction_info cimport TransactionInfo
 
 cdef int _RAW, _CLOSE
 
 
 cdef class Opening(Receiver):
-    cdef object ws
+    cdef TransactionInfo ws
     cdef TransactionProtocol protocol
     cdef public object compression
     cdef object subprotocols

@@ -45,6 +45,8 @@ class Opening(Receiver):
         compression, subprotocols, headers: its options.
     """
 
+    ws: Any  # a `TransactionInfo`, the base class of the transaction
+
     def __init__(
         self, ws: Any, protocol: TransactionProtocol, compression: Any, subprotocols: Sequence[str], headers: Any
     ) -> None:

@@ -332,6 +332,7 @@ class Protocol(FrameDecoder):
         return as_bytes(frame.data)
 
     def _check_sequence(self, opcode: int, reserved: int) -> None:
+        """Raise ProtocolError for a data frame that is not the next one of its message (RFC 6455 5.4)."""
         if opcode == _CONT:
             if not self._opcode:
                 raise ProtocolError('a continuation frame with nothing to continue (RFC 6455 5.4)')
@@ -453,6 +454,7 @@ class Protocol(FrameDecoder):
             self._answer_close(deferred)
 
     def _fail_violation(self, exc: ProtocolError) -> None:
+        """The peer broke a rule: fail the connection with the code of the exception, now or after `defer_close`."""
         self.parser_exc = exc
         if self._answers_nothing:
             self._discard_input()
@@ -465,6 +467,7 @@ class Protocol(FrameDecoder):
             self.fail(exc.code, str(exc))
 
     def _fail_internally(self, exc: BaseException) -> None:
+        """An extension failed, or memory ran out: fail with 1011; an interrupt goes on from here."""
         self.logger.error('%s while a frame was received', type(exc).__name__, exc_info=exc)
         self._fail_violation(ProtocolError('internal error', CloseCode.INTERNAL_ERROR))
         self.parser_exc = exc
@@ -530,6 +533,7 @@ class Protocol(FrameDecoder):
         self._send_data(opcode, data, fin)
 
     def _send_data(self, opcode: int, data: bytes, fin: bool) -> None:
+        """Send a data frame, and remember whether a fragment has to follow."""
         if self._state != _OPEN:
             raise InvalidState(f'connection is {self.state.name.lower()}')
         payload = as_bytes(data)
@@ -550,6 +554,7 @@ class Protocol(FrameDecoder):
         self._send_control(_PONG, data)
 
     def _send_control(self, opcode: int, data: bytes) -> None:
+        """Send a ping or a pong."""
         if self._state != _OPEN and self._state != _CLOSING:
             raise InvalidState(f'connection is {self.state.name.lower()}')
         payload = as_bytes(data)

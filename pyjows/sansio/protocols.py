@@ -43,8 +43,8 @@ from .http import Headers, Request, Response, changeable_headers, changeable_res
 
 __all__ = ['ClientProtocol', 'OpeningProtocol', 'ServerProtocol']
 
-# The same number as in protocol.py; compiled, this is a C integer.
-_CONNECTING = 0
+# Compiled, this is a C integer.
+_CONNECTING = State.CONNECTING.value
 
 
 class OpeningProtocol(Protocol):
