@@ -1,0 +1,148 @@
+"""`ASGIChannel`: a connection for which an ASGI server speaks the protocol.
+
+Owns the way between its messages and the calls of `AioServer` (ASGI specification 2.4). Must not know frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import replace
+from typing import Any
+
+from .. import events
+from ..frames import CloseCode
+from .errors import ConnectionClosed, ConnectionError
+from .session import typed_request
+
+__all__ = ['ASGI', 'ASGIChannel']
+
+Message = MutableMapping[str, Any]
+
+#: scope, receive and send of an ASGI application.
+ASGI = tuple[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]]
+
+
+class ASGIChannel:
+    """A connection for which an ASGI server speaks the protocol."""
+
+    def __init__(self, asgi: ASGI, max_message_size: int | None) -> None:
+        self.scope, self._receive, self._send = asgi
+        self._max_message_size = max_message_size
+        self._pending: asyncio.Future[Message] | None = None  # of a receive that was not waited for to its end
+        self.connected = False
+        self.close_reason: int = CloseCode.NO_STATUS_RCVD
+        self.close_message: str | None = None
+
+    async def accept(self, choose_subprotocol: Callable[[events.Request], str | None]) -> str | None:
+        message = await self._receive()
+        if message['type'] == 'websocket.disconnect':
+            raise ConnectionError(None)
+        if message['type'] != 'websocket.connect':
+            raise ValueError(f'expected websocket.connect, not {message["type"]}: asgi= is for a WebSocket scope')
+        subprotocol = choose_subprotocol(_request_of(self.scope))
+        await self._send({'type': 'websocket.accept', 'subprotocol': subprotocol})
+        self.connected = True
+        return subprotocol
+
+    async def send(self, data: Any) -> None:
+        if isinstance(data, str):
+            message: Message = {'type': 'websocket.send', 'text': data}
+        elif isinstance(data, (bytes, bytearray, memoryview)):
+            message = {'type': 'websocket.send', 'bytes': bytes(data)}
+        else:
+            raise TypeError(f'send() takes str or bytes, not {type(data).__name__}')
+        if not self.connected:
+            raise self._closed()
+        try:
+            await self._send(message)
+        except OSError:  # so says the specification (2.4)
+            await self._find_close()
+            raise self._closed() from None
+
+    async def receive(self, timeout: float | None) -> str | bytes | None:
+        while True:
+            if not self.connected:
+                raise self._closed()
+            if self._pending is None and timeout is None:
+                message = await self._receive()
+            else:
+                if self._pending is None:
+                    self._pending = asyncio.ensure_future(self._receive())
+                pending = self._pending
+                done, _ = await asyncio.wait([pending], timeout=timeout)
+                if not done:
+                    return None
+                if self._pending is not pending:
+                    continue  # another receive took it
+                message, self._pending = pending.result(), None
+            data = await self._taken(message)
+            if data is not None:
+                return data
+
+    async def _taken(self, message: Message) -> str | bytes | None:
+        """The data of a message; None if it is not a data message."""
+        if message['type'] == 'websocket.disconnect':
+            self._disconnected(message)
+            return None
+        data: str | bytes | None = message.get('text')
+        if data is None:
+            data = message.get('bytes') or b''
+        limit = self._max_message_size
+        if limit is not None and (len(data) if isinstance(data, bytes) else len(data.encode())) > limit:
+            await self.close(CloseCode.MESSAGE_TOO_BIG, f'a message of more than {limit} bytes', 0)
+            return None
+        return data
+
+    def _disconnected(self, message: Message) -> None:
+        if self.connected:
+            self.connected = False
+            self.close_reason = _named(message.get('code', CloseCode.NO_STATUS_RCVD))
+            self.close_message = message.get('reason') or ''
+
+    async def _find_close(self) -> None:
+        """The server says that nobody is there: find the disconnect message behind those that wait."""
+        try:
+            async with asyncio.timeout(1):
+                while self.connected:
+                    message = await (self._pending or self._receive())
+                    self._pending = None
+                    if message['type'] == 'websocket.disconnect':
+                        self._disconnected(message)
+        except TimeoutError:
+            pass
+        if self.connected:
+            self.connected = False
+            self.close_reason = CloseCode.ABNORMAL_CLOSURE
+
+    async def close(self, reason: int | None, message: str | None, timeout: float) -> None:
+        if not self.connected:
+            raise self._closed()
+        code = reason or CloseCode.NORMAL_CLOSURE
+        self.connected = False
+        self.close_reason, self.close_message = _named(code), message or ''
+        if self._pending is not None:
+            self._pending.cancel()
+            await asyncio.wait([self._pending])
+            self._pending = None
+        try:
+            await self._send({'type': 'websocket.close', 'code': int(code), 'reason': message or ''})
+        except OSError:
+            pass  # the peer was faster
+
+    def _closed(self) -> ConnectionClosed:
+        return ConnectionClosed(self.close_reason, self.close_message)
+
+
+def _named(code: int) -> int:
+    try:
+        return CloseCode(code)
+    except ValueError:
+        return code
+
+
+def _request_of(scope: Mapping[str, Any]) -> events.Request:
+    headers = [(name.decode('latin-1'), value.decode('latin-1')) for name, value in scope['headers']]
+    query = scope.get('query_string', b'').decode('latin-1')
+    target = str(scope.get('path', '/')) + (f'?{query}' if query else '')
+    return replace(typed_request(target, headers), subprotocols=list(scope.get('subprotocols', ())))

@@ -1,0 +1,368 @@
+"""`Wire`: a session on an asyncio transport.
+
+Owns when bytes are read and written, who is woken, and the end of TCP. Must not know the protocol (`session.py`), nor
+where the transport comes from (`aio.py`). What comes is understood in the loop's callback; who awaits is woken by a
+future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ..errors import HandshakeError, InvalidState
+from ..protocol import Side
+from ..proxy import Tunnel
+from .errors import ConnectionError
+from .session import Session, read_response
+
+__all__ = ['Wire']
+
+# Seconds that the peer has to end TCP, and the transport to write what it has.
+_LINGER = 1.0
+
+# So many bytes are collected in one turn of the loop before they are written.
+_MOST_CORKED = 65536
+
+# So many messages in a row are received before the rest of the loop has its turn.
+_TURN = 64
+
+
+class _Waiters:
+    """Those who wait for something to happen; all are woken, and look for themselves."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._futures: list[asyncio.Future[None]] = []
+
+    def wake(self) -> None:
+        futures, self._futures = self._futures, []
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Until `wake`, or so many seconds."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._futures.append(future)
+        timer = None if timeout is None else self._loop.call_later(timeout, _resolve, future)
+        try:
+            await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future in self._futures:
+                self._futures.remove(future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Wire(asyncio.Protocol):
+    """A session on an asyncio transport.
+
+    Args:
+        session: what understands the bytes.
+        host: the protocol that had the transport before (aiohttp's), which still hears what becomes of it.
+    """
+
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, host: Any = None) -> None:
+        self._session = session
+        self._loop = loop
+        self._host = host
+        self._transport: Any = None
+        self._received = _Waiters(loop)
+        self._writable = _Waiters(loop)
+        self._ended = _Waiters(loop)
+        self._tunnel: Tunnel | None = None
+        self._opening = not session.is_open
+        self._failure: BaseException | None = None
+        self._reading_paused = False
+        self._writing_paused = False
+        self._lingering = False
+        self._over = False  # what is to come has come
+        self._gone = False
+        self._corked = False
+        self._in_a_row = 0  # messages received without waiting
+        self._timer: asyncio.TimerHandle | None = None  # of the next ping; then of the end
+
+    # The opening
+
+    def begin(self, transport: Any) -> None:
+        """The transport is there, and this side's part of the handshake waits in the session."""
+        self._transport = transport
+        self._flush()
+        if self._session.is_open:
+            self._opened()
+
+    def _opened(self) -> None:
+        self._opening = False
+        self._session.start_pings(monotonic())
+        if self._session.ping_interval:
+            self._timer = self._loop.call_later(self._session.ping_interval, self._keep_alive)
+        if self._session.ended:
+            self._finish()
+
+    async def tunnel(self, tunnel: Tunnel, transport: Any) -> None:
+        """Have a proxy open the way."""
+        self._tunnel = tunnel
+        transport.write(tunnel.send())
+        await self._until(lambda: self._tunnel is None)
+
+    async def opened(self) -> None:
+        """Wait until the connection is open."""
+        await self._until(lambda: not self._opening)
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while self._failure is None and not done():
+            await self._received.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    # What the transport calls
+
+    def connection_made(self, transport: Any) -> None:
+        """The transport is there."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._tunnel is not None or self._opening:
+            self._open_with(data)
+            return
+        session = self._session
+        session.feed(data)
+        self._flush()
+        if session.messages:
+            self._received.wake()
+            if session.full and not self._reading_paused:
+                self._reading_paused = True
+                self._transport.pause_reading()
+        if session.ended:
+            self._finish()
+
+    def _open_with(self, data: bytes) -> None:
+        """Bytes of a proxy's or of the server's answer came."""
+        try:
+            if self._tunnel is not None:
+                if self._tunnel.receive(data):
+                    self._tunnel = None
+            elif read_response(self._session, data):
+                self._opened()
+        except HandshakeError as exc:
+            self._failure = ConnectionError(exc.status)
+            self._failure.__cause__ = exc
+        except ConnectionError as exc:
+            self._failure = exc
+        self._received.wake()
+
+    def eof_received(self) -> bool | None:
+        """The peer ended its half."""
+        self._at_end()
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is closed."""
+        self._gone = True
+        self._at_end()
+        self._forget_timer()
+        self._ended.wake()
+        if self._host is not None:
+            self._host.connection_lost(exc)
+
+    def _at_end(self) -> None:
+        if self._tunnel is not None or self._opening:
+            if self._failure is None:
+                self._open_with(b'')
+            return
+        self._session.feed(b'')
+        self._session.end()
+        self._end_tcp()
+
+    def pause_writing(self) -> None:
+        """The transport has enough to write."""
+        self._writing_paused = True
+        if self._host is not None:
+            self._host.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The transport can take more."""
+        self._writing_paused = False
+        self._writable.wake()
+        if self._host is not None:
+            self._host.resume_writing()
+
+    # What the program calls
+
+    async def send(self, data: Any) -> None:
+        session = self._session
+        if self._writing_paused:
+            await self._wait_until_writable()
+        try:
+            session.put(data)
+        except InvalidState:
+            raise session.closed() from None
+        if session.messages and session.protocol.out.size < _MOST_CORKED:  # type: ignore[union-attr]
+            # The program has more to answer in this turn of the loop: all of it leaves in one write.
+            if not self._corked:
+                self._corked = True
+                self._loop.call_soon(self._uncork)
+        else:
+            self._flush()
+
+    def _uncork(self) -> None:
+        self._corked = False
+        self._flush()
+
+    async def _wait_until_writable(self) -> None:
+        session = self._session
+        session.sending += 1
+        try:
+            while self._writing_paused and not self._over:
+                if self._reading_paused and not session.full:
+                    self._read_on()
+                await self._writable.wait()
+        finally:
+            session.sending -= 1
+
+    async def receive(self, timeout: float | None) -> str | bytes | None:
+        session = self._session
+        if self._in_a_row >= _TURN:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        if not session.messages:
+            self._in_a_row = 0
+            if timeout is None:
+                while not session.messages:
+                    if self._over:
+                        raise session.closed()
+                    await self._received.wait()
+            elif not await self._receivable(timeout):
+                return None
+        self._in_a_row += 1
+        message = session.pop()
+        if self._reading_paused and not session.full:
+            self._read_on()
+        return message
+
+    async def _receivable(self, timeout: float) -> bool:
+        """Wait so long for a message; tells whether there is one."""
+        session = self._session
+        until = monotonic() + timeout
+        if timeout <= 0:
+            await asyncio.sleep(0)  # a program that polls must not keep the loop from reading
+        while not session.messages:
+            if self._over:
+                raise session.closed()
+            left = until - monotonic()
+            if left <= 0:
+                return False
+            await self._received.wait(left)
+        return True
+
+    def _read_on(self) -> None:
+        self._reading_paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    async def close(self, reason: int | None, message: str | None, timeout: float) -> None:
+        session = self._session
+        if not self.connected:
+            raise session.closed()
+        session.close(reason, message)
+        self._flush()
+        if self._reading_paused:
+            self._read_on()
+        until = monotonic() + timeout
+        while not self._over and until > monotonic():
+            await self._ended.wait(until - monotonic())
+            session.drop_surplus()
+        session.end()
+        self._end_tcp()
+        while not self._gone and until > monotonic():
+            await self._ended.wait(until - monotonic())
+        if not self._gone:
+            self._transport.abort()
+            await self._ended.wait(1.0)
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._session.protocol.subprotocol
+
+    @property
+    def connected(self) -> bool:
+        return self._session.is_open
+
+    @property
+    def close_reason(self) -> int:
+        return self._session.close_reason
+
+    @property
+    def close_message(self) -> str | None:
+        return self._session.close_message
+
+    # Time, and the end
+
+    def abandon(self) -> None:
+        """The connection did not open."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _keep_alive(self) -> None:
+        session = self._session
+        session.keep_alive(monotonic())
+        self._flush()
+        if session.ended:
+            self._end_tcp()
+        else:
+            self._timer = self._loop.call_later(max(0.001, session.ping_due - monotonic()), self._keep_alive)
+
+    def _flush(self) -> None:
+        out = self._session.protocol.out
+        if out is None or not out.size:
+            return
+        if self._gone or self._transport.is_closing():
+            out.clear()
+        else:
+            self._transport.write(out.take())
+
+    def _finish(self) -> None:
+        """The closing handshake is over, or the connection failed.
+
+        The server ends TCP first (RFC 6455 7.1.1). A peer that may still have to read our close frame is waited for:
+        a socket that is closed with bytes unread resets the connection.
+        """
+        if self._lingering:
+            return
+        self._lingering = True
+        protocol = self._session.protocol
+        if protocol.eof_received or (protocol.side is Side.SERVER and protocol.close_rcvd is not None):
+            self._end_tcp()
+            return
+        self._forget_timer()
+        if self._reading_paused:
+            self._read_on()
+        self._timer = self._loop.call_later(_LINGER, self._end_tcp)
+
+    def _end_tcp(self) -> None:
+        """Close the transport; what it cannot write soon is dropped."""
+        if self._over:
+            return
+        self._over = True
+        self._forget_timer()
+        if self._transport is not None and not self._gone:
+            self._flush()
+            self._transport.close()
+            self._timer = self._loop.call_later(_LINGER, self._transport.abort)
+        self._received.wake()
+        self._writable.wake()
+        self._ended.wake()
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
