@@ -1,0 +1,28 @@
+"""An ASGI application whose WebSockets have the same calls as everywhere else.
+
+    pip install uvicorn wsproto
+    python examples/asgi_echo.py                    # then: python examples/blocking_client.py
+    hypercorn --bind 127.0.0.1:3000 examples/asgi_echo.py
+
+The ASGI server speaks the protocol; `uvicorn --ws pyjows.asgi:WebSocketProtocol` has pyjows do that as well.
+"""
+
+import sys
+
+import uvicorn
+
+from pyjows.simple import AioServer
+
+
+async def app(scope, receive, send):
+    if scope['type'] != 'websocket':
+        return
+    async with await AioServer.accept(asgi=(scope, receive, send)) as ws:
+        async for message in ws:  # str or bytes, until the connection is closed
+            await ws.send(message)
+    print('Closed:', int(ws.close_reason), ws.close_message or '', flush=True)
+
+
+if __name__ == '__main__':
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    uvicorn.run(app, port=port, ws='pyjows.asgi:WebSocketProtocol', lifespan='off')
