@@ -1,0 +1,317 @@
+"""`pyjows.simple` beside simple-websocket, in the same program under the same host.
+
+    python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp] [--seconds 2] [--repeat 3]
+
+The server is one echo program that imports simple_websocket; ``pyjows.simple.install()`` before the import is the only
+difference. The client is a few lines over a raw socket, whose frames are made beforehand, so that what is measured is
+the server. For each library, best of the repetitions:
+
+- round trip: one connection, one message under way; microseconds from sending to the answer.
+- throughput: 16 connections, eight messages under way on each; messages a second.
+- burst: one connection, 1,000 messages in one write, then their answers; messages a second.
+- memory: of 1,000 connections that idle, bytes for each beyond the server's own, and its threads.
+
+Beside each rate stands what a message costs the server in CPU time, which other load on the machine hardly changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PAYLOAD = b'x' * 100
+KEY = b'\x37\xfa\x21\x3d'
+FRAME = b'\x81' + bytes([0x80 | len(PAYLOAD)]) + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(PAYLOAD))
+ANSWER = 2 + len(PAYLOAD)
+REQUEST = (
+    b'GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+    b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+)
+
+
+# The server
+
+
+def serve(host: str, library: str) -> None:
+    """Serve echoes; prints the port."""
+    if host == 'gevent':
+        from gevent import monkey
+
+        monkey.patch_all()
+    if library == 'pyjows.simple':
+        from pyjows.simple import install
+
+        install()
+    import simple_websocket
+
+    def application(environ, start_response):
+        ws = simple_websocket.Server.accept(environ)
+        try:
+            while True:
+                ws.send(ws.receive())
+        except simple_websocket.ConnectionClosed:
+            pass
+        if host == 'gunicorn':
+            raise StopIteration
+        start_response('200 OK', [])
+        return []
+
+    sock = socket.create_server(('127.0.0.1', 0), backlog=1024)
+    print(sock.getsockname()[1], flush=True)
+    if host == 'werkzeug':
+        import logging
+
+        from werkzeug.serving import make_server
+
+        logging.getLogger('werkzeug').setLevel(logging.ERROR)
+        make_server('127.0.0.1', 0, application, threaded=True, fd=sock.fileno()).serve_forever()
+    elif host == 'gevent':
+        from gevent.pywsgi import WSGIServer
+        from gevent.socket import socket as green
+
+        WSGIServer(green(fileno=sock.detach()), application, log=None).serve_forever()
+    elif host == 'gunicorn':
+        from gunicorn.app.base import BaseApplication
+
+        class Application(BaseApplication):
+            def load_config(self):
+                self.cfg.set('bind', [f'fd://{os.dup(sock.fileno())}'])
+                self.cfg.set('worker_class', 'gthread')
+                self.cfg.set('threads', 1100)
+                self.cfg.set('worker_connections', 4000)
+                self.cfg.set('loglevel', 'error')
+                if 'control_socket_disable' in self.cfg.settings:
+                    self.cfg.set('control_socket_disable', True)
+
+            def load(self):
+                return application
+
+        Application().run()
+    else:
+        from aiohttp import web
+
+        async def echo(request):
+            ws = await simple_websocket.AioServer.accept(aiohttp=request)
+            try:
+                while True:
+                    await ws.send(await ws.receive())
+            except simple_websocket.ConnectionClosed:
+                pass
+            return web.Response()
+
+        app = web.Application()
+        app.router.add_get('/echo', echo)
+        web.run_app(app, sock=sock, print=None)
+
+
+class Server:
+    """The server in a process of its own."""
+
+    def __init__(self, host: str, library: str) -> None:
+        command = [sys.executable, '-m', 'bench.simple', '--serve', host, library]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *why) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def connect(self) -> socket.socket:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                sock = socket.create_connection(('127.0.0.1', self.port), timeout=10)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(REQUEST)
+        head = b''
+        while not head.endswith(b'\r\n\r\n'):
+            head += sock.recv(1)
+        return sock
+
+    def status(self) -> tuple[int, int]:
+        """Resident bytes and threads of the server and its children."""
+        pids = {self.process.pid}
+        for status in Path('/proc').glob('[0-9]*/status'):
+            fields = _status(status)
+            if fields.get('PPid') == str(self.process.pid):
+                pids.add(int(fields['Pid']))
+        every = [_status(Path(f'/proc/{pid}/status')) for pid in pids]
+        return sum(int(one['VmRSS'].split()[0]) * 1024 for one in every), sum(int(one['Threads']) for one in every)
+
+    def cpu(self) -> float:
+        """Seconds of CPU time of the server and its children."""
+        ticks = 0
+        for path in Path('/proc').glob('[0-9]*/stat'):
+            try:
+                pid, _, rest = path.read_text().partition(' (')
+            except OSError:
+                continue
+            fields = rest.rpartition(')')[2].split()
+            if str(self.process.pid) in (pid, fields[1]):
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf('SC_CLK_TCK')
+
+
+def _status(path: Path) -> dict[str, str]:
+    try:
+        return {name: value.strip() for name, _, value in (line.partition(':') for line in path.open())}
+    except OSError:
+        return {}
+
+
+# The client
+
+
+def round_trip(server: Server, seconds: float) -> tuple[float, int]:
+    """Seconds that it took, and messages."""
+    sock = server.connect()
+    turns = 0
+    begun = time.perf_counter()
+    while (now := time.perf_counter()) - begun < seconds:
+        for _ in range(100):
+            sock.sendall(FRAME)
+            _receive(sock, ANSWER)
+        turns += 100
+    sock.close()
+    return now - begun, turns
+
+
+def throughput(server: Server, seconds: float) -> tuple[float, int]:
+    """Seconds that it took, and messages."""
+    with selectors.DefaultSelector() as selector:
+        socks = [server.connect() for _ in range(16)]
+        for sock in socks:
+            selector.register(sock, selectors.EVENT_READ)
+            sock.sendall(FRAME * 8)
+        turns = 0
+        came = dict.fromkeys(socks, 0)
+        begun = time.perf_counter()
+        while (now := time.perf_counter()) - begun < seconds:
+            ready = selector.select(10)
+            if not ready:
+                raise TimeoutError('no answers')
+            for key, _ in ready:
+                sock = key.fileobj
+                answers, came[sock] = divmod(came[sock] + len(sock.recv(65536)), ANSWER)
+                sock.sendall(FRAME * answers)
+                turns += answers
+        for sock in socks:
+            sock.close()
+    return now - begun, turns
+
+
+def burst(server: Server, seconds: float) -> tuple[float, int]:
+    """Seconds that it took, and messages."""
+    sock = server.connect()
+    many = FRAME * 1000
+    turns = 0
+    begun = time.perf_counter()
+    while (now := time.perf_counter()) - begun < seconds:
+        sock.sendall(many)
+        _receive(sock, ANSWER * 1000)
+        turns += 1000
+    sock.close()
+    return now - begun, turns
+
+
+def measured(server: Server, scenario: Callable[[Server, float], tuple[float, int]], seconds: float) -> list[float]:
+    """Messages a second, and messages for each second of the server's CPU; 0 where the server does not go on."""
+    before = server.cpu()
+    try:
+        took, turns = scenario(server, seconds)
+    except TimeoutError:
+        return [0.0, 0.0]
+    return [turns / took, turns / max(server.cpu() - before, 0.01)]
+
+
+def memory(server: Server) -> tuple[float, int]:
+    """Bytes for each of 1,000 idle connections, and how many threads there are for them."""
+    warm = server.connect()
+    warm.sendall(FRAME)
+    _receive(warm, ANSWER)
+    before, threads = server.status()
+    socks = [server.connect() for _ in range(1000)]
+    for sock in socks:
+        sock.sendall(FRAME)
+        _receive(sock, ANSWER)
+    time.sleep(1)
+    after, more = server.status()
+    for sock in socks:
+        sock.close()
+    return (after - before) / 1000, more - threads
+
+
+def _receive(sock: socket.socket, n: int) -> None:
+    while n:
+        data = sock.recv(n)
+        assert data, 'EOF'
+        n -= len(data)
+
+
+LIBRARIES = ('simple-websocket', 'pyjows.simple')
+SCENARIOS = (round_trip, throughput, burst)
+
+
+def main() -> None:
+    """Measure, and print a table for each host."""
+    parser = argparse.ArgumentParser(prog='python -m bench.simple')
+    parser.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument('--host', choices=['werkzeug', 'gunicorn', 'gevent', 'aiohttp'], action='append')
+    parser.add_argument('--seconds', type=float, default=2.0)
+    parser.add_argument('--repeat', type=int, default=3)
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    if options.serve:
+        serve(*options.serve)
+        return
+    for host in options.host or ['werkzeug', 'gunicorn', 'gevent', 'aiohttp']:
+        compare(host, options.seconds, options.repeat)
+
+
+def compare(host: str, seconds: float, repeat: int) -> None:
+    """Both libraries under one host, as a table."""
+    best: dict[str, list[float]] = {library: [0.0] * 6 for library in LIBRARIES}
+    for _ in range(repeat):
+        for library in LIBRARIES:
+            with Server(host, library) as server:
+                found = [one for scenario in SCENARIOS for one in measured(server, scenario, seconds)]
+            best[library] = [max(pair) for pair in zip(best[library], found, strict=True)]
+    print(f'\n{host:17}{"round trip":>22}{"throughput":>24}{"burst":>24}{"memory":>14}{"threads":>9}')
+    costs = {}
+    for library in LIBRARIES:
+        with Server(host, library) as server:
+            costs[library], threads = memory(server)
+        a, cpu_a, b, cpu_b, c, cpu_c = [one or float('nan') for one in best[library]]
+        print(
+            f'{library:17}{1e6 / a:9.1f} µs {1e6 / cpu_a:6.1f} µs{b:13,.0f} /s {1e6 / cpu_b:6.1f} µs'
+            f'{c:13,.0f} /s {1e6 / cpu_c:6.1f} µs{costs[library] / 1024:10.1f} KiB{threads:9}'
+        )
+    ratios = [ours / theirs if theirs else float('nan') for theirs, ours in zip(*best.values(), strict=True)]
+    a, cpu_a, b, cpu_b, c, cpu_c = ratios
+    print(
+        f'{"times as good":17}{a:9.1f} × {cpu_a:8.1f} ×{b:14.1f} × {cpu_b:8.1f} ×{c:14.1f} × {cpu_c:8.1f} ×'
+        f'{costs[LIBRARIES[0]] / costs[LIBRARIES[1]]:12.1f} ×',
+        flush=True,
+    )
+
+
+if __name__ == '__main__':
+    main()
