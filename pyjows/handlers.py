@@ -83,10 +83,7 @@ class MessageHandlers(EmitterCore):
     def _control_received(self, event: str, payload: bytes, answered: Iterable[tuple[Any, float]]) -> None:
         """Call the callbacks of the pings that a pong answers, then emit ``ping`` or ``pong``."""
         for cb, latency in answered:
-            try:
-                self._returned(cb(self, latency))
-            except BaseException as exc:
-                self._handler_failed(exc)
+            self._call_each((cb,), (latency,))
         if event in self._events:
             self._emit_safely(event, payload)
 
