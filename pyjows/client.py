@@ -16,16 +16,16 @@ import ssl
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from time import monotonic
-from types import NoneType
 from typing import Any
 
+from ._options import CONNECTION, LIMIT_RULES, Rule, check_options, flag, instance, number, text
 from .errors import HandshakeError
 from .heartbeat import Heartbeat
 from .http11 import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
 from .limits import LIMITS, Limits
 from .proxy import Tunnel, choose_proxy
-from .transaction import WebSocket
+from .transaction import WebSocket, new_websocket
 from .url import URL, parse_url, redirected_url
 
 __all__ = ['connect']
@@ -37,6 +37,20 @@ _PRIVATE = frozenset({b'authorization', b'cookie', b'host', b'proxy-authorizatio
 
 # How many connections through proxies are dialed at a time (RFC 6455 4.1: "a reasonably low number").
 _PROXIED = 16
+
+
+_RULES: dict[str, Rule] = {
+    'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
+    'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
+    'origin': text,
+    'tls': instance((ssl.SSLContext, bool), 'an ssl.SSLContext, or True for the default one', optional=True),
+    'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
+    'max_redirects': number(0, 'redirects to follow, 0 for none', whole=True),
+    'simultaneous': flag,
+    'timeout': number(0, 'seconds', above=True),
+    **CONNECTION,
+    **LIMIT_RULES,
+}
 
 
 def connect(
@@ -98,20 +112,28 @@ def connect(
         ValueError: the URL, the proxy or an option is not valid, such as ``tls=False`` with ``wss://``.
         TypeError: an option is of the wrong type.
     """
+    given = {
+        'url': url,
+        'ioloop': ioloop,
+        'headers': headers,
+        'origin': origin,
+        'subprotocols': subprotocols,
+        'tls': tls,
+        'proxy': proxy,
+        'max_redirects': max_redirects,
+        'simultaneous': simultaneous,
+        'timeout': timeout,
+    }
+    checked = check_options('connect()', {**given, **options}, _RULES)
     parsed = parse_url(url)
-    if not isinstance(tls, (ssl.SSLContext, bool, NoneType)):
-        raise TypeError(f'tls takes an ssl.SSLContext, or True for the default one, not {tls!r}')
-    if max_redirects < 0:
-        raise ValueError(f'max_redirects={max_redirects}: give how many redirects to follow, 0 for none')
-    headers = Headers(headers)
-    limits = Limits('connect()', **{name: options.pop(name) for name in LIMITS if name in options})
-    ws = WebSocket(headers=headers, subprotocols=subprotocols, limits=limits, **options)
+    limits = Limits('connect()', **{name: value for name, value in checked.items() if name in LIMITS})
+    ws = new_websocket({'limits': limits, **{name: checked[name] for name in CONNECTION if name in checked}})
     ws.client_handshake(parsed, origin=origin)
     connector = _Connector(
         ws,
         IOLoop.singleton() if ioloop is None else ioloop,
         parsed,
-        headers=headers,
+        headers=checked['headers'],
         origin=origin,
         tls=tls,
         proxy=proxy,

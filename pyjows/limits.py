@@ -31,18 +31,21 @@ LIMITS: dict[str, tuple[float | None, float, str, bool]] = {
 }
 
 
-def checked_number(function: str, name: str, value: Any, smallest: float, unit: str, *, whole: bool = False) -> Any:
-    """`value`, if it is a number that this option takes.
+def checked_number(
+    function: str, name: str, value: Any, smallest: float, unit: str, *, whole: bool = False, above: bool = False
+) -> Any:
+    """`value`, if it is a number of `smallest` or more; with `above`, more than that.
 
     Raises:
-        TypeError: it is not a number.
-        ValueError: it is not finite, or less than `smallest`.
+        TypeError: it is not a number, or not a whole one where it has to be.
+        ValueError: it is out of range, or not finite.
     """
     kind = 'a whole number' if whole else 'a number'
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f'{function}: {name} takes {kind} ({unit}), not {value!r}')
-    if not math.isfinite(value) or value < smallest:
-        raise ValueError(f'{function}: {name}={value!r}, but it takes {kind} of {smallest:g} or more ({unit})')
+    if not math.isfinite(value) or value < smallest or (above and value == smallest):
+        limit = f'more than {smallest:g}' if above else f'{smallest:g} or more'
+        raise ValueError(f'{function}: {name}={value!r}, but it takes {kind} of {limit} ({unit})')
     return value
 
 

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from math import inf
 from typing import Any
 
+from ._options import Rule, check_options, function, instance, number
 from .client import connect
 from .errors import HandshakeError
 from .frames import CloseCode
@@ -25,6 +26,14 @@ from .url import parse_url
 __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 
 _log = logging.getLogger('pyjows')
+
+_RULES: dict[str, Rule] = {
+    'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
+    'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
+    'delays': function,
+    'retry': function,
+    'stable_after': number(0, 'seconds'),
+}
 
 # Seconds.
 _MAX_RETRY_AFTER = 86400.0
@@ -176,8 +185,8 @@ class Reconnector(LoopEmitter):
         **options: Any,
     ) -> None:
         super().__init__()
-        if not 0 <= stable_after < inf:
-            raise ValueError(f'stable_after={stable_after!r}: give seconds, 0 or more')
+        given = {'url': url, 'ioloop': ioloop, 'delays': delays, 'retry': retry, 'stable_after': stable_after}
+        check_options('reconnect()', given, _RULES)
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self.ws: WebSocket | None = None
         self.is_finished = False
@@ -186,6 +195,8 @@ class Reconnector(LoopEmitter):
         self._options = options
         self._new_delays = delays
         self._delays = delays()
+        if not isinstance(self._delays, Iterator):
+            raise TypeError(f'reconnect(): delays has to return an iterator of seconds, not {self._delays!r}')
         self._retry = retry
         self._stable_after = stable_after
         self._opened_at = inf

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any
 
+from ._options import CONNECTION, LIMIT_RULES, Rule, check_options, flag, instance, number
 from .broadcasting import Broadcast, broadcast
 from .buffers import Receiver
 from .errors import HandshakeError
@@ -26,7 +27,7 @@ from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
 from .ioloop.syscalls import unsent
 from .limits import LIMITS, Limits
 from .statistics import Statistics, Tally
-from .transaction import WebSocket
+from .transaction import WebSocket, new_websocket
 from .url import format_authority, parse_url
 
 __all__ = ['Server', 'serve']
@@ -35,6 +36,20 @@ _log = logging.getLogger('pyjows')
 
 # Seconds that a connection over the limit of its address has to read its refusal.
 _REFUSAL_TIMEOUT = 1.0
+
+_RULES: dict[str, Rule] = {
+    'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
+    'tls': instance(ssl.SSLContext, 'an ssl.SSLContext with your certificate, or None', optional=True),
+    'handshake_timeout': number(0, 'seconds', above=True),
+    'max_header_size': number(1, 'bytes', whole=True),
+    'max_body_size': number(0, 'bytes', whole=True),
+    'max_connections': number(1, 'connections', whole=True, optional=True),
+    'max_connections_per_address': number(0, 'connections, 0 for no limit', whole=True),
+    'backlog': number(1, 'connections', whole=True),
+    'reuse_port': flag,
+    **CONNECTION,
+    **LIMIT_RULES,
+}
 
 
 def serve(*urls: str, **options: Any) -> Server:
@@ -121,10 +136,26 @@ class Server(LoopEmitter):
         **options: Any,
     ) -> None:
         super().__init__()
-        self._limits = Limits('serve()', **{name: options.pop(name) for name in LIMITS if name in options})
-        WebSocket(**options)  # a wrong option raises now, not at the first connection
+        given = {
+            'ioloop': ioloop,
+            'tls': tls,
+            'handshake_timeout': handshake_timeout,
+            'max_header_size': max_header_size,
+            'max_body_size': max_body_size,
+            'max_connections': max_connections,
+            'max_connections_per_address': max_connections_per_address,
+            'backlog': backlog,
+            'reuse_port': reuse_port,
+        }
+        checked = check_options('serve()', {**given, **options}, _RULES)
+        self._limits = Limits('serve()', **{name: value for name, value in checked.items() if name in LIMITS})
+        if not urls:
+            raise ValueError("serve() takes at least one URL: serve('ws://127.0.0.1:3000')")
+        for url in urls:
+            if not isinstance(url, str):
+                raise TypeError(f"serve(): a URL is a str, such as 'ws://127.0.0.1:3000', not {url!r}")
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
-        self._options = options
+        self._options = {'limits': self._limits, **{name: checked[name] for name in CONNECTION if name in checked}}
         self._handshake_timeout = handshake_timeout
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
@@ -142,8 +173,6 @@ class Server(LoopEmitter):
         self._ports: list[int] = []
         self._acceptors: list[str] = []
         self._stopping = False
-        if not urls:
-            raise ValueError("serve() takes at least one URL: serve('ws://127.0.0.1:3000')")
         try:
             for url in urls:
                 self._listen(url, tls, backlog, reuse_port)
@@ -270,7 +299,7 @@ class Server(LoopEmitter):
         """An HTTP connection asks for a WebSocket."""
         self._incoming.discard(incoming)
         stream = incoming.stream
-        ws = WebSocket(limits=self._limits, **self._options)
+        ws = new_websocket(self._options)
         ws.protocol.kept_alive = incoming.kept_alive
         ws.protocol.owner = self
         ws.protocol.traffic = self._tally.traffic

@@ -26,6 +26,7 @@ from types import NoneType
 from typing import Any, Self
 
 from . import _json
+from ._options import WEBSOCKET, check_options
 from .buffers import WriteBuffer
 from .driver import TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
@@ -51,7 +52,7 @@ from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
 from .transaction_info import TransactionInfo
 
-__all__ = ['TransactionCore', 'WebSocket']
+__all__ = ['TransactionCore', 'WebSocket', 'new_websocket']
 
 _log = logging.getLogger('pyjows')
 
@@ -647,4 +648,11 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
     """
 
     def __init__(self, **options: Any) -> None:
-        TransactionCore.__init__(self, **options)
+        TransactionCore.__init__(self, **check_options('WebSocket()', options, WEBSOCKET))
+
+
+def new_websocket(options: dict[str, Any]) -> WebSocket:
+    """A `WebSocket` with options that are checked already."""
+    ws = WebSocket.__new__(WebSocket)
+    TransactionCore.__init__(ws, **options)
+    return ws

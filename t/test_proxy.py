@@ -113,7 +113,7 @@ def test_no_proxy_leads_to_a_unix_socket():
 
 
 def test_a_proxy_is_a_url():
-    with pytest.raises(TypeError, match='proxy is'):
+    with pytest.raises(TypeError, match=r'connect\(\): proxy takes the URL'):
         pyjows.connect('ws://127.0.0.1/', proxy=3128)
 
 

@@ -1,0 +1,140 @@
+"""Options: the values that `serve`, `connect`, `reconnect` and `WebSocket` take, checked when they are given.
+
+Owns the rules and their messages, each of which names the function, the value and the rule. Must not know what an
+option does. The rules of a function's options are a table beside it, with which `check_options` compares what is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ._text import is_token
+from .extensions import as_factories
+from .handshake.fields import extra_headers
+from .http11 import Headers
+from .limits import LIMITS, Limits, checked_number
+
+__all__ = [
+    'CONNECTION',
+    'LIMIT_RULES',
+    'WEBSOCKET',
+    'Rule',
+    'check_options',
+    'flag',
+    'function',
+    'headers',
+    'instance',
+    'number',
+    'subprotocols',
+    'text',
+]
+
+Rule = Callable[[str, str, Any], Any]
+"""``rule(caller, name, value)`` is the value to use; it raises TypeError or ValueError for one that is not valid."""
+
+
+def check_options(caller: str, options: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """The options, each checked, iterators made into what can be used more than once.
+
+    Raises:
+        TypeError: there is no such option, or the value is of another type.
+        ValueError: the value is out of range.
+    """
+    checked = {}
+    for name, value in options.items():
+        rule = rules.get(name)
+        if rule is None:
+            similar = difflib.get_close_matches(name, rules, 1)
+            hint = f'; did you mean {similar[0]!r}?' if similar else ''
+            raise TypeError(f'{caller} has no option {name!r}{hint}')
+        checked[name] = rule(caller, name, value)
+    return checked
+
+
+def number(smallest: float, unit: str, *, whole: bool = False, above: bool = False, optional: bool = False) -> Rule:
+    """A number of `smallest` or more, or more than that (`above`); None too, where it is `optional`."""
+
+    def rule(caller: str, name: str, value: Any) -> Any:
+        if value is None and optional:
+            return None
+        return checked_number(caller, name, value, smallest, unit, whole=whole, above=above)
+
+    return rule
+
+
+def instance(types: type | tuple[type, ...], described: str, *, optional: bool = False) -> Rule:
+    """An object of one of these types; None too, where it is `optional`."""
+
+    def rule(caller: str, name: str, value: Any) -> Any:
+        if not isinstance(value, types) and not (optional and value is None):
+            raise TypeError(f'{caller}: {name} takes {described}, not {value!r}')
+        return value
+
+    return rule
+
+
+def function(caller: str, name: str, value: Any) -> Any:
+    """Something to call."""
+    if not callable(value):
+        raise TypeError(f'{caller}: {name} takes a function, not {value!r}')
+    return value
+
+
+def headers(caller: str, name: str, value: Any) -> Headers:
+    """Headers to send along with the handshake."""
+    try:
+        return extra_headers(value, 'the options that are meant for it')
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f'{caller}: {name}: {exc}') from None
+
+
+def subprotocols(caller: str, name: str, value: Any) -> list[str]:
+    """Names of subprotocols, each once."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{caller}: {name} takes a list of names, such as ['chat'], not {value!r}")
+    names = list(value)
+    for one in names:
+        if not isinstance(one, str) or not is_token(one):
+            raise ValueError(
+                f"{caller}: {name} has {one!r}, but a name has only letters, digits and !#$%&'*+-.^_`|~ (RFC 6455 4.1)"
+            )
+    if len(set(names)) != len(names):
+        raise ValueError(f'{caller}: {name} has a name twice: {names!r} (RFC 6455 4.1)')
+    return names
+
+
+def compression(caller: str, name: str, value: Any) -> Any:
+    """Extensions, or whether to compress."""
+    try:
+        as_factories(value)
+    except TypeError as exc:
+        raise TypeError(f'{caller}: {exc}') from None
+    return value
+
+
+flag = instance(bool, 'True or False')
+text = instance(str, 'a str or None', optional=True)
+
+CONNECTION: dict[str, Rule] = {
+    'compression': compression,
+    'subprotocols': subprotocols,
+    'headers': headers,
+}
+"""The options of every connection but its limits: `serve`, `connect` and `WebSocket` take them."""
+
+LIMIT_RULES: dict[str, Rule] = {
+    name: number(smallest, unit, whole=whole, optional=True) for name, (_, smallest, unit, whole) in LIMITS.items()
+}
+"""The limits of every connection."""
+
+WEBSOCKET: dict[str, Rule] = {
+    'established': flag,
+    'masked': flag,
+    'compressed': flag,
+    'limits': instance(Limits, 'the Limits of a server or client', optional=True),
+    **CONNECTION,
+    **LIMIT_RULES,
+}
+"""The options of `WebSocket`."""
