@@ -103,7 +103,8 @@ class MessageHandlers(EmitterCore):
         try:
             value = _json.loads(payload)
         except (ValueError, RecursionError) as exc:
-            if not self._emit_error(exc):
+            # Without a handler this is the peer's fault, and no error of ours to be logged.
+            if 'error' not in self._events or not self._emit_error(exc):
                 self._fail_json(exc)
             return
         self._call_handlers(handlers, value)

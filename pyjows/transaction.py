@@ -401,10 +401,18 @@ class TransactionCore(TransactionInfo):
     # Failing
 
     def _fail_json(self, exc: Exception) -> None:
+        _log.info('%r: failing the connection with 1007: a message that is not valid JSON: %s', self, exc)
         self._protocol.fail(CloseCode.INVALID_DATA, f'a message that is not valid JSON: {exc}')
 
     def _handler_failed(self, exc: BaseException) -> None:
-        """A handler raised: emit ``error``, or close with 1011. What is not an `Exception` is raised again later."""
+        """A handler raised: emit ``error``, or close with 1011. What is not an `Exception` is raised again later.
+
+        A handler that sends into a close that has begun, of this or of another connection, did not know: without a
+        handler of ``error`` that is no fault to be logged.
+        """
+        if isinstance(exc, ConnectionClosed) and self._protocol.opening is None and 'error' not in self._events:
+            _log.debug('%r: a handler used a closed connection: %s', self, exc)
+            return
         if not isinstance(exc, Exception):
             self._raise_later(exc)
         if self._emit_error(exc):

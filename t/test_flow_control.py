@@ -139,6 +139,28 @@ def test_a_message_comes_in_so_many_frames_at_most(fragments):
         assert 'more than 3 frames' in protocol.close_sent.reason
 
 
+def test_sending_into_a_close_that_has_begun_is_quiet(caplog):
+    ws, other = opened(), opened()
+    ws.on('text', lambda ws, text: ws.send(text=text))
+    ws.on('text', lambda ws, text: other.send(text=text))
+    other.finish(1001)
+    with caplog.at_level('INFO', logger='pyjows'):
+        ws.server_read(said('one'))
+        ws.finish(1001)
+        ws.server_read(said('two'))
+    assert caplog.records == []
+    assert frames(ws.server_write()) == [(0x80 | TEXT, b'one'), (0x88, (1001).to_bytes(2, 'big'))]
+
+
+def test_a_peer_s_wrong_json_is_no_error_in_the_log(caplog):
+    ws = opened()
+    ws.on('json', lambda ws, value: None)
+    with caplog.at_level('INFO', logger='pyjows'):
+        ws.server_read(said('{') * 1000)
+    assert [record.levelname for record in caplog.records] == ['INFO']
+    assert frames(ws.server_write())[0][1][:2] == (1007).to_bytes(2, 'big')
+
+
 def test_endless_empty_fragments_end_by_default():
     ws = opened()
     ws.server_read(frame(TEXT, fin=False, masked=True))
