@@ -1,7 +1,7 @@
 """`Limits`: how much of memory and time one connection may take. And the check of numbers that users give.
 
 Owns the defaults and ranges (docs/limits.md has them as tables). Must not know what happens when a limit is reached:
-that is known to `protocol.py` (sizes), `driver.py` (time, backlog) and `transaction.py` (handlers).
+that is known to `protocol.py` (sizes) and `driver.py` (time, backlog).
 
 The connections of one server share one object, so that a limit costs an idle connection nothing.
 """
@@ -20,7 +20,6 @@ _MEBIBYTE = 1048576
 LIMITS: dict[str, tuple[float | None, float, str, bool]] = {
     'max_websocket_size': (None, 0, 'bytes', True),
     'max_fragments': (131072, 1, 'frames a message', True),
-    'max_queue': (16, 1, 'coroutine handlers', True),
     'high_water_mark': (_MEBIBYTE, 1, 'bytes', True),
     'max_backlog': (16 * _MEBIBYTE, 1, 'bytes', True),
     'backlog_timeout': (30.0, 0, 'seconds, 0 for no limit', False),
@@ -78,7 +77,6 @@ class Limits:
             )
         self.max_websocket_size = values['max_websocket_size']
         self.max_fragments = values['max_fragments']
-        self.max_queue = values['max_queue']
         self.high_water_mark = values['high_water_mark']
         self.max_backlog = values['max_backlog']
         self.backlog_timeout = float(values['backlog_timeout'])

@@ -638,8 +638,8 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         headers: to send along with the handshake.
         compressed: messages are compressed; only needed with `established`.
         **options: limits, of which each may be left out: ``max_websocket_size`` (262144 bytes, or the environment
-            variable PYJO_MAX_WEBSOCKET_SIZE), ``max_fragments`` (131072 frames a message), ``max_queue`` (16 coroutine
-            handlers), ``high_water_mark`` (1048576 bytes), ``max_backlog`` (16777216 bytes), ``backlog_timeout`` (30
+            variable PYJO_MAX_WEBSOCKET_SIZE), ``max_fragments`` (131072 frames a message),
+            ``high_water_mark`` (1048576 bytes), ``max_backlog`` (16777216 bytes), ``backlog_timeout`` (30
             seconds), ``ping_interval`` (20), ``ping_timeout`` (20), ``idle_timeout`` (0: off), ``close_timeout`` (10).
             docs/limits.md says what happens at each.
 

@@ -245,7 +245,7 @@ def test_a_broadcast_tells_slow_from_closing_and_may_wait_for_the_slow(ioloop, r
         ('max_fragments', 0, ValueError),
         ('idle_timeout', float('nan'), ValueError),
         ('backlog_timeout', float('inf'), ValueError),
-        ('max_queue', 1.5, TypeError),
+        ('max_fragments', 1.5, TypeError),
         ('high_water_mark', True, TypeError),
     ],
 )
