@@ -1,96 +1,149 @@
-"""A chat room for the browser: names, history, who is here, who is typing.
+"""A chat room for the browser: names, history, who is here, who is typing; in one process or in several.
 
 Run it and open the printed address in two windows:
 
     python examples/chat.py
-    python examples/chat.py ws://0.0.0.0:3000       # for your whole network
+    python examples/chat.py ws://0.0.0.0:3000                             # for your whole network
+    python examples/chat.py --workers 2 --redis redis://127.0.0.1         # two processes, one room
 
-The page (chat.html, beside this file) and the WebSocket share one port. All messages are JSON objects with a `type`:
+The page (chat.html), its client (rooms.js) and the WebSocket share one port. All messages are JSON objects with a
+`type`:
 
     from the page    join (name), say (text), typing (typing)
-    to the page      welcome (name, people, history), joined and left (name, people), said (id, name, text, time),
-                     typing (name, typing), refused (reason)
+    to the page      welcome (name, people, history), joined and left (name, people), typing (name, typing),
+                     refused (reason), served (by);  and numbered, by the room: said (id, name, text, time)
 """
 
-import sys
+import argparse
+import os
+import signal
+import socket
 import time
 import uuid
-from collections import deque
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyjows
 
-PAGE = Path(__file__).with_name('chat.html').read_text('utf-8')
+HERE = Path(__file__).parent
+PAGE = (HERE / 'chat.html').read_text('utf-8')
+SCRIPT = (HERE / 'rooms.js').read_text('utf-8')
 MAX_NAME, MAX_TEXT, MAX_HISTORY = 24, 2000, 200
 
+parser = argparse.ArgumentParser(description='A chat room for the browser.')
+parser.add_argument('url', nargs='?', default='ws://127.0.0.1:3000', help='where to listen')
+parser.add_argument('--workers', type=int, default=1, help='how many processes (with --redis)')
+parser.add_argument('--redis', default='memory://', metavar='URL', help='what they share, redis://127.0.0.1')
 
-class Room:
-    """The members and the history. Every message goes to all members."""
 
-    def __init__(self) -> None:
-        self.people: dict[pyjows.WebSocket, str] = {}
-        self.history: deque[dict[str, object]] = deque(maxlen=MAX_HISTORY)
+def serve(url: str, engine: str, workers: int) -> pyjows.Server:
+    """One process of the chat."""
+    server = pyjows.serve(url, reuse_port=workers > 1)
+    rooms = pyjows.rooms(engine, history_size=MAX_HISTORY)
+    lobby = rooms['lobby'].follow()
+    typing = rooms.room('typing', history_size=0, presence=False)
 
-    def join(self, ws: pyjows.WebSocket, wanted: str) -> None:
-        name = self.free_name(wanted)
-        self.people[ws] = name
-        ws.send(json={'type': 'welcome', 'name': name, 'people': self.names(), 'history': list(self.history)})
-        self.tell({'type': 'joined', 'name': name, 'people': self.names()}, but=ws)
+    def people() -> list[str]:
+        return sorted((info['name'] for info in lobby.members().values()), key=str.casefold)
 
-    def leave(self, ws: pyjows.WebSocket) -> None:
-        if name := self.people.pop(ws, None):
-            self.tell({'type': 'left', 'name': name, 'people': self.names()})
-
-    def say(self, ws: pyjows.WebSocket, text: str) -> None:
-        message = {'type': 'said', 'id': uuid.uuid4().hex, 'name': self.people[ws], 'text': text, 'time': time.time()}
-        self.history.append(message)
-        self.tell(message)
-
-    def typing(self, ws: pyjows.WebSocket, typing: bool) -> None:
-        self.tell({'type': 'typing', 'name': self.people[ws], 'typing': typing}, but=ws)
-
-    def tell(self, message: dict[str, object], but: pyjows.WebSocket | None = None) -> None:
-        server.broadcast(json=message, to=[ws for ws in self.people if ws is not but])
-
-    def names(self) -> list[str]:
-        return sorted(self.people.values(), key=str.casefold)
-
-    def free_name(self, wanted: str) -> str:
+    def free_name(wanted: str) -> str:
+        taken = people() if lobby.is_ready else ()
         name, number = wanted, 2
-        while name in self.people.values():
+        while name in taken:
             name, number = f'{wanted} {number}', number + 1
         return name
 
+    def tell_others(member, what):
+        """What each process finds out by itself, it tells its own people."""
+        others = [other.ws for other in lobby.local_members if other is not member]
+        pyjows.broadcast(others, json={'type': what, 'name': member.info['name'], 'people': people()})
 
-server = pyjows.serve(sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000')
-room = Room()
+    @lobby.on
+    def join(lobby, member):
+        if member.ws is not None:
+            # What was missed has been sent already, if it could be; else it gets all there is.
+            history = [] if member.recovered else [message.data for message in lobby.history()]
+            welcome = {'type': 'welcome', 'name': member.info['name'], 'people': people(), 'history': history}
+            member.ws.send(json=welcome)
+        tell_others(member, 'joined')
+
+    @lobby.on
+    def leave(lobby, member):
+        tell_others(member, 'left')
+
+    @lobby.on
+    def gap(lobby):
+        tell = {'type': 'refused', 'reason': 'Some messages are lost.'}
+        lobby.broadcast(json=tell)
+
+    @server.on
+    def request(server, req):
+        if req.path == '/':
+            return pyjows.Response.html(PAGE)
+        if req.path == '/rooms.js':
+            return pyjows.Response(200, {'Content-Type': 'text/javascript; charset=utf-8'}, SCRIPT)
+
+    @server.on
+    def websocket(server, ws):
+        me = None
+        if workers > 1:
+            ws.send(json={'type': 'served', 'by': os.getpid()})
+
+        @ws.on
+        def json(ws, message):
+            nonlocal me
+            here = me is not None and me.joined
+            match message:
+                case {'type': 'join', 'name': str(name)} if me is None and name.strip():
+                    info = {'name': free_name(name.strip()[:MAX_NAME])}
+                    me = lobby.join(ws, info, since=ws.req.query_params.get('since'), numbered=True)
+                    typing.join(ws)
+                case {'type': 'say', 'text': str(text)} if here and text.strip():
+                    name, text = me.info['name'], text.strip()[:MAX_TEXT]
+                    said = {'type': 'said', 'id': uuid.uuid4().hex, 'name': name, 'text': text, 'time': time.time()}
+                    if not lobby.publish(json=said):
+                        ws.send(json={'type': 'refused', 'reason': 'Too much is waiting. Try again later.'})
+                case {'type': 'typing', 'typing': bool(is_typing)} if here:
+                    typing.publish(json={'type': 'typing', 'name': me.info['name'], 'typing': is_typing})
+                case _:
+                    ws.send(json={'type': 'refused', 'reason': 'Not understood. Join first, then say something.'})
+
+    return server
 
 
-@server.on
-def request(server, req):
-    if req.path == '/':
-        return pyjows.Response.html(PAGE)
+def run_workers(url: str, engine: str, workers: int) -> None:
+    """Several processes listen on one port; the system shares the connections out among them."""
+    place = urlsplit(url)
+    keeper = socket.socket()  # bound, and never listening: it only finds a free port and keeps it
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    keeper.bind((place.hostname, place.port or 0))
+    port = keeper.getsockname()[1]
+    ready, is_ready = os.pipe()
+    children = []
+    for _ in range(workers):
+        child = os.fork()
+        if child == 0:
+            serve(f'ws://{place.hostname}:{port}', engine, workers)
+            os.write(is_ready, b'.')
+            pyjows.run()
+            os._exit(0)
+        children.append(child)
+    for _ in children:
+        os.read(ready, 1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: [os.kill(child, signal.SIGTERM) for child in children])
+    print(f'Chat: http://{place.hostname}:{port}/ ({workers} workers)', flush=True)
+    for child in children:
+        os.waitpid(child, 0)
 
 
-@server.on
-def websocket(server, ws):
-
-    @ws.on
-    def json(ws, message):
-        match message:
-            case {'type': 'join', 'name': str(name)} if ws not in room.people and name.strip():
-                room.join(ws, name.strip()[:MAX_NAME])
-            case {'type': 'say', 'text': str(text)} if ws in room.people and text.strip():
-                room.say(ws, text.strip()[:MAX_TEXT])
-            case {'type': 'typing', 'typing': bool(typing)} if ws in room.people:
-                room.typing(ws, typing)
-            case _:
-                ws.send(json={'type': 'refused', 'reason': 'Not understood. Join first, then say something.'})
-
-    @ws.on
-    def finish(ws, code, reason):
-        room.leave(ws)
-
-
-print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
-pyjows.run()
+if __name__ == '__main__':
+    options = parser.parse_args()
+    if options.workers > 1:
+        if options.redis == 'memory://':
+            parser.error('several workers need --redis redis://…: memory belongs to one process')
+        run_workers(options.url, options.redis, options.workers)
+    else:
+        server = serve(options.url, options.redis, 1)
+        print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
+        pyjows.run()

@@ -30,6 +30,7 @@ from .ioloop import IOLoop, Stream
 from .protocol import Protocol, Side, State
 from .reactor import Reactor
 from .reconnect import Reconnector, backoff, reconnect
+from .rooms import Room, Rooms, rooms
 from .run import run, stop
 from .sansio import ClientProtocol, ServerProtocol
 from .server import Server, serve
@@ -61,6 +62,8 @@ __all__ = [
     'Reconnector',
     'Request',
     'Response',
+    'Room',
+    'Rooms',
     'Server',
     'ServerProtocol',
     'Side',
@@ -73,6 +76,7 @@ __all__ = [
     'broadcast',
     'connect',
     'reconnect',
+    'rooms',
     'run',
     'serve',
     'stop',

@@ -20,6 +20,7 @@ from .client import connect
 from .errors import HandshakeError
 from .frames import CloseCode
 from .ioloop import IOLoop, LoopEmitter
+from .resume import Positions
 from .transaction import WebSocket
 from .url import parse_url
 
@@ -112,6 +113,7 @@ def reconnect(
     delays: Callable[[], Iterator[float]] = backoff,
     retry: Callable[[int, BaseException | None], bool] = is_temporary,
     stable_after: float = 10.0,
+    resume: bool = False,
     **options: Any,
 ) -> Reconnector:
     """Connect to a server, and again after each loss; returns the `Reconnector` at once, which begins on the loop.
@@ -136,12 +138,16 @@ def reconnect(
         retry: ``retry(code, exc)``, whether to try again; ``lambda code, exc: True`` always does.
         stable_after: seconds that a connection has to be open for the delays to start anew (10). The delays go on
             growing for a server that accepts connections and closes them at once.
+        resume: remember the positions of numbered messages (`pyjows.rooms`), and send the last one of each room with
+            each further attempt, as ``since`` in the query: the server sends what was missed first.
         **options: those of `connect`.
 
     Raises:
         ValueError, TypeError: the URL or an option is not valid.
     """
-    return Reconnector(url, ioloop=ioloop, delays=delays, retry=retry, stable_after=stable_after, **options)
+    return Reconnector(
+        url, ioloop=ioloop, delays=delays, retry=retry, stable_after=stable_after, resume=resume, **options
+    )
 
 
 class Reconnector(LoopEmitter):
@@ -170,6 +176,7 @@ class Reconnector(LoopEmitter):
     Attributes:
         ws: the current connection, open or being made; None while waiting.
         is_finished: whether there is no further attempt.
+        positions: with ``resume=True``, the last position of each room: room → ``epoch:offset``.
 
     Methods: `finish`, and those of `EventEmitter`.
     """
@@ -182,6 +189,7 @@ class Reconnector(LoopEmitter):
         delays: Callable[[], Iterator[float]],
         retry: Callable[[int, BaseException | None], bool],
         stable_after: float,
+        resume: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -200,6 +208,8 @@ class Reconnector(LoopEmitter):
         self._retry = retry
         self._stable_after = stable_after
         self._opened_at = inf
+        self._resume = resume
+        self.positions = Positions()
         self._ending = False
         self._timer: Any = None
         self._exc: BaseException | None = None
@@ -226,7 +236,9 @@ class Reconnector(LoopEmitter):
     # One attempt
 
     def _dial(self) -> None:
-        ws = connect(self._url, ioloop=self.ioloop, **self._options)
+        ws = connect(self.positions.into(self._url), ioloop=self.ioloop, **self._options)
+        if self._resume:
+            ws.on('text', lambda ws, message: self.positions.heard(message))
         # Before it is open, an error is the reason why it fails. Later ones come from its handlers.
         ws.on('error', self._failed)
         ws.on('open', self._opened)

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 from background import until
+from brokers import RedisServer, needs_redis
 from program import ROOT, Program
 
 webdriver = pytest.importorskip('selenium.webdriver')
@@ -28,8 +29,8 @@ QUIET = [
 ]  # fmt: skip
 
 
-def run_chat(port=0):
-    chat = Program(ROOT / 'examples' / 'chat.py', f'ws://127.0.0.1:{port}')
+def run_chat(port=0, *options):
+    chat = Program(ROOT / 'examples' / 'chat.py', f'ws://127.0.0.1:{port}', *options)
     chat.url = chat.find(r'http://\S+')
     chat.port = chat.url.rstrip('/').rpartition(':')[2]
     return chat
@@ -113,6 +114,13 @@ class Page:
     def say(self, text):
         self.write(text)
         self.browser.find_element(By.CSS_SELECTOR, '#say button').click()
+
+    def worker(self):
+        """Which process its connection is with."""
+        self.focus()
+        return until(
+            lambda: self.browser.execute_script('return document.documentElement.dataset.by'), 'the name of the worker'
+        )
 
     def reload(self):
         self.focus()
@@ -207,6 +215,57 @@ def test_the_pages_reconnect_when_the_server_comes_back_on_its_port(open_page, c
         ann.say('')
         for page in (ann, bob):
             page.sees('.said p', 'before', 'written meanwhile')
+
+
+@pytest.fixture
+def redis(tmp_path):
+    pytest.importorskip('redis')
+    server = RedisServer(tmp_path, data=True)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def two_workers(redis, chat):
+    """The chat of `open_page`, in two processes that share a Redis."""
+    chat.stop()
+    with run_chat(0, '--workers', 2, '--redis', redis.url) as workers:
+        chat.url = workers.url
+        yield workers
+        assert workers.stop() == 0, workers
+
+
+@needs_redis
+def test_two_windows_on_two_workers_see_each_other_through_a_restart_of_redis(two_workers, redis, open_page):
+    ann = open_page('Ann')
+    bob = open_page('Bob')
+    for _ in range(50):
+        if bob.worker() != ann.worker():
+            break
+        bob.reload()
+    assert bob.worker() != ann.worker(), two_workers
+    for page in (ann, bob):
+        page.sees('#people span:last-child', 'Ann', 'Bob')
+    ann.say('before')
+    for page in (ann, bob):
+        page.sees('.said p', 'before')
+
+    redis.kill()
+    bob.say('meanwhile')
+    ann.say('me too')
+    redis.start()
+    until(lambda: len(ann.all('.said p')) == 3, 'the messages that waited')
+    bob.sees('.said p', *ann.all('.said p'))
+    assert ann.all('.said p')[0] == 'before'
+    assert sorted(ann.all('.said p')[1:]) == ['me too', 'meanwhile']
+    bob.say('after')
+    ann.sees('.said p', *bob.all('.said p')[:3], 'after')
+    for page in (ann, bob):
+        page.sees('#people span:last-child', 'Ann', 'Bob')
+    cid = open_page('Cid')
+    for page in (ann, bob, cid):
+        page.sees('#people span:last-child', 'Ann', 'Bob', 'Cid')
+    cid.sees('.said p', *ann.all('.said p'))
 
 
 def test_the_page_can_be_read_in_light_and_in_dark(open_page, browser):

@@ -121,7 +121,8 @@ class Guest:
         """The next message of this kind; what comes before it is passed over."""
         while True:
             message = json.loads(self.ws.recv(timeout=30))
-            if message['type'] == kind:
+            message = message.get('data', message)  # what is said comes numbered
+            if message.get('type') == kind:
                 return message
 
 
@@ -167,14 +168,16 @@ def test_chat_refuses_what_it_does_not_understand(nonsense):
         with connect(url_of(chat).replace('http', 'ws')) as ws:
             ws.send(nonsense)
             assert json.loads(ws.recv(timeout=30))['type'] == 'refused'
-            ws.send('{"type": "join", "name": "Ann"}')
-            assert json.loads(ws.recv(timeout=30))['type'] == 'welcome'
+            assert Guest(ws, 'Ann').hears('welcome')['name'] == 'Ann'
         assert chat.stop() == 0
         assert not chat.errors
 
 
 def test_chat_serves_its_page_on_the_same_port():
     with example('chat.py', ANYWHERE) as chat:
+        with urllib.request.urlopen(url_of(chat) + 'rooms.js', timeout=30) as response:
+            assert response.headers['Content-Type'] == 'text/javascript; charset=utf-8'
+            assert response.read() == (EXAMPLES / 'rooms.js').read_bytes()
         with urllib.request.urlopen(url_of(chat), timeout=30) as response:
             assert response.headers['Content-Type'] == 'text/html; charset=utf-8'
             assert response.read() == (EXAMPLES / 'chat.html').read_bytes()

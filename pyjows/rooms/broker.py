@@ -1,0 +1,617 @@
+"""`Broker`: an engine whose messages go through a server, whatever that server is.
+
+Owns the connection's life: where it runs, losing it and coming back, what waits meanwhile, and the order of what comes.
+Must not know how the server is spoken to: that is a subclass (`redis.py`, `nats.py`).
+
+It is written once, as coroutines. On an asyncio reactor they run as a task of that loop; on the other reactors in one
+thread with an asyncio loop of its own. Calls from the rooms come in through two queues; what they are to hear goes out
+through `Receiver.post`. Both work from thread to thread and on one.
+
+A **session** is the time between a connection and its loss. Three tasks serve it: `listen` reads what the server
+sends, `_work` writes (subscriptions first, then what was missed, then what was published, in order), `_watch` asks now
+and then whether the other end is still there and refreshes the presence. The first of them that fails ends the session;
+the next one begins after a while (`backoff`).
+
+**No gaps.** What a session missed is read from the history before anything else is handed over (`follower.py`).
+
+**Presence.** The server has one entry for each room and process, with a time to live; it is refreshed thrice in that
+time, and written anew in each session. Who joins and leaves meanwhile is told as it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from time import monotonic, sleep
+from typing import Any, ClassVar, NamedTuple
+
+from ..reconnect import backoff
+from .engine import Keep
+from .follower import BATCH, Feed, Follower, Snapshot
+from .messages import Message, QueueFull
+
+__all__ = ['Broker', 'BrokerLost', 'Entry', 'Feed', 'Publication', 'Snapshot']
+
+# Bytes of one batch.
+_BATCH_SIZE = 4 * 1024 * 1024
+
+# Messages for a loop that is behind; beyond that the listener waits, and TCP with it.
+_BACKLOG = 10_000
+
+
+class BrokerLost(OSError):
+    """The connection to the broker is lost or cannot be made."""
+
+
+class Publication(NamedTuple):
+    """A message to publish. The number grows by one with each of this process: what was published already is known."""
+
+    number: int
+    message: Message
+    keep: Keep
+
+
+class Entry(NamedTuple):
+    """Somebody joined (`info` is JSON) or left (`info` is None) a room here."""
+
+    room: str
+    id: str
+    info: bytes | None
+
+
+class Broker(Follower):
+    """An engine over a server; subclass it for a kind of server.
+
+    A subclass overrides `connect`, `disconnect`, `listen`, `ping`, `subscribe`, `unsubscribe` and `perform`, with
+    history `load`, with presence `declare`, `rosters` and `refresh`. All are coroutines in one task or another of one
+    loop; what they raise ends the session. From `listen` they call `confirmed`,
+    `arrived`, `entered`, `left` and `renewed`.
+
+    Args:
+        timeout: seconds that the server has to answer anything, and of silence after which it is asked (5).
+        max_queue: messages that wait while the server is away or slow (10000).
+        max_queue_size: bytes of them (16 MiB).
+        presence_ttl: seconds within which the members of a killed process disappear (30).
+        delays: makes the seconds to wait before each try to connect again (`pyjows.backoff(0.2, 5)`).
+    """
+
+    #: Whether a batch whose answer was lost may be sent again: the server knows what it has done already.
+    can_repeat: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 5.0,
+        max_queue: int = 10_000,
+        max_queue_size: int = 16 * 1024 * 1024,
+        presence_ttl: float = 30.0,
+        delays: Callable[[], Iterator[float]] = lambda: backoff(0.2, 5.0),
+    ) -> None:
+        super().__init__()
+        for name, value in (('timeout', timeout), ('presence_ttl', presence_ttl)):
+            if not value > 0:
+                raise ValueError(f'{name}={value!r}: give seconds, more than 0')
+        for name, value in (('max_queue', max_queue), ('max_queue_size', max_queue_size)):
+            if value < 1:
+                raise ValueError(f'{name}={value!r}: give a number of at least 1')
+        self.timeout = timeout
+        self.max_queue = max_queue
+        self.max_queue_size = max_queue_size
+        self.presence_ttl = presence_ttl
+        self._delays = delays
+        # What other threads touch too: the queues and the mirror of who is here. The lock is for these.
+        self._lock = threading.Lock()
+        self._commands: deque[Publication | Entry] = deque()
+        self._waiting = 0
+        self._waiting_size = 0
+        self._numbers = count(1)
+        self._changes: deque[tuple[str, str, Keep | None]] = deque()
+        self._here: dict[str, dict[str, bytes]] = {}
+        self._undeclared: set[str] = set()
+        self._awake = False
+        # Where it runs.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._native = False
+        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._pid = 0
+        self._closing = False
+        self._closed = False
+        # What only its own loop touches.
+        self._is_up = False
+        self._is_lost = False
+        self._heard = 0.0
+
+    # What a subclass does
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Connect to the server."""
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """Close all connections; also after half a `connect`."""
+
+    @abstractmethod
+    async def listen(self) -> None:
+        """Read what the server sends, until the connection is lost."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Have the server answer on every connection: `heard` is called when it does on the one that `listen` reads."""
+
+    @abstractmethod
+    async def subscribe(self, rooms: Sequence[str]) -> None:
+        """Have the messages of rooms sent; `confirmed` is called for each when they are."""
+
+    @abstractmethod
+    async def unsubscribe(self, rooms: Sequence[str]) -> None:
+        """Have them sent no more."""
+
+    @abstractmethod
+    async def perform(self, batch: Sequence[Publication | Entry]) -> Sequence[Exception | None]:
+        """Do what is in a batch, in this order; for each None, or why the server refused it."""
+
+    async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
+        """Write anew who is here in these rooms, and tell the other processes to look."""
+
+    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]]]:
+        """Extend the life of this process' entries in the rooms that say True.
+
+        Returns:
+            For each room whether that entry was still there, and the processes that have one.
+        """
+        return [(True, set()) for _ in rooms]
+
+    # What the rooms call
+
+    def publish(self, message: Message, keep: Keep) -> bool:
+        self._check_open()
+        with self._lock:
+            size = len(message.payload)
+            full = self._waiting >= self.max_queue or self._waiting_size + size > self.max_queue_size
+            if not full or not self._waiting:
+                self._waiting += 1
+                self._waiting_size += size
+                self._commands.append(Publication(next(self._numbers), message, keep))
+                full = False
+        if full:
+            text = (
+                f'{self._waiting} messages ({self._waiting_size} bytes) wait for the broker: one for room '
+                f'{message.room!r} is refused; max_queue={self.max_queue}, max_queue_size={self.max_queue_size}'
+            )
+            self.receiver.post(self.receiver.failed, QueueFull(text, message))
+            return False
+        self._wake_up()
+        return True
+
+    def follow(self, room: str, keep: Keep) -> None:
+        self._changes.append(('follow', room, keep))
+        self._wake_up()
+
+    def unfollow(self, room: str) -> None:
+        self._changes.append(('unfollow', room, None))
+        self._wake_up()
+
+    def catch_up(self, room: str) -> None:
+        self._changes.append(('catch_up', room, None))
+        self._wake_up()
+
+    def enter(self, room: str, id: str, info: bytes) -> None:
+        with self._lock:
+            self._here.setdefault(room, {})[id] = info
+        self._entry(Entry(room, id, info))
+
+    def leave(self, room: str, id: str) -> None:
+        with self._lock:
+            members = self._here.get(room)
+            if members is None or members.pop(id, None) is None:
+                return
+            if not members:
+                del self._here[room]
+        self._entry(Entry(room, id, None))
+
+    def _entry(self, entry: Entry) -> None:
+        if not self.shares_presence:
+            return
+        with self._lock:
+            if self._is_up:
+                self._commands.append(entry)
+            else:
+                self._undeclared.add(entry.room)  # the next session writes all of it anew
+        self._wake_up()
+
+    def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
+        async def fetch() -> list[Message]:
+            if not self.keeps_history:
+                return []
+            (snapshot,) = await self.load([Feed(room, Keep(n, 1, False))])
+            return list(snapshot.messages)
+
+        found: list[Message] = self._ask(fetch, timeout)
+        return found
+
+    def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:
+        async def fetch() -> dict[str, Any]:
+            (processes,) = await self.rosters([room])
+            return {id: info for members in processes.values() for id, info in members.items()}
+
+        found: dict[str, Any] = self._ask(fetch, timeout)
+        return found
+
+    def _ask(self, fetch: Callable[[], Any], timeout: float) -> Any:
+        """Have a coroutine run in a session, and wait for what it returns."""
+
+        async def in_session() -> Any:
+            async with asyncio.timeout(timeout):
+                while not self._is_up:
+                    await asyncio.sleep(0.01)
+                try:
+                    return await fetch()
+                except OSError:
+                    raise
+                except Exception as exc:
+                    raise BrokerLost(str(exc)) from exc
+
+        self._wake_up()
+        assert self._loop is not None
+        if self._native and not self._loop.is_running():
+            return self._loop.run_until_complete(in_session())
+        return asyncio.run_coroutine_threadsafe(in_session(), self._loop).result(timeout + self.timeout)
+
+    def flush(self, timeout: float) -> bool:
+        if self._loop is None or self._closed:
+            return not self._commands
+        if self._native and not self._loop.is_running():
+            with suppress(asyncio.TimeoutError):
+                self._loop.run_until_complete(asyncio.wait_for(self.drained(), timeout))
+            return not self._commands
+        if self._native and self.receiver.is_loop_thread():
+            raise RuntimeError('flush() would wait for its own loop: await rooms.drained()')
+        until = monotonic() + timeout
+        while self._commands and monotonic() < until and not self._closed:
+            sleep(0.002)
+        return not self._commands
+
+    async def drained(self) -> None:
+        while self._commands and not self._closed:
+            await asyncio.sleep(0.002)
+
+    def close(self, timeout: float) -> None:
+        self._closing = True
+        if self._loop is None:
+            self._closed = True
+            return
+        self._poke()
+        self._join(timeout)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    # Where it runs
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise RuntimeError('these rooms are closed')
+
+    def _wake_up(self) -> None:
+        """There is something to do."""
+        if self._loop is not None and self._pid != os.getpid():
+            raise RuntimeError('these rooms were used before this process forked: use them in the child alone')
+        if self._loop is None:
+            if self._closing:
+                return
+            self._start()
+        if not self._awake:
+            self._awake = True
+            self._poke()
+
+    def _poke(self) -> None:
+        assert self._loop is not None
+        with suppress(RuntimeError):  # its loop is closed: it is over
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._loop is not None:
+                return
+            self._pid = os.getpid()
+            host = getattr(self.receiver.ioloop.reactor, 'loop', None)
+            self._native = isinstance(host, asyncio.AbstractEventLoop)
+            self._wake = asyncio.Event()
+            self._loop = host if self._native and host is not None else asyncio.new_event_loop()
+        atexit.register(self._at_exit)
+        if self._native:
+            self._loop.call_soon_threadsafe(self._start_task)
+        else:
+            self._thread = threading.Thread(target=self._run, name='pyjows.rooms', daemon=True)
+            self._thread.start()
+
+    def _start_task(self) -> None:
+        assert self._loop is not None
+        if self._task is None:
+            self._task = self._loop.create_task(self._main())
+
+    def _run(self) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.run_until_complete(self._main())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
+            self._closed = True
+
+    def _join(self, timeout: float) -> None:
+        """Wait for the end, where that does not keep it from coming."""
+        if self._thread is not None:
+            if timeout > 0:
+                self._thread.join(timeout)
+        elif self._loop is not None and not self._loop.is_running() and not self._loop.is_closed():
+            self._start_task()
+            assert self._task is not None
+            if timeout > 0:
+                self._loop.run_until_complete(asyncio.wait([self._task], timeout=timeout))
+
+    def _at_exit(self) -> None:
+        """The process ends: what was published in its last moment is still to be sent."""
+        if self._pid == os.getpid() and not self._closed:
+            self.close(2.0)
+
+    # Sessions
+
+    async def _main(self) -> None:
+        delays = self._delays()
+        try:
+            while not self._closing:
+                began = monotonic()
+                exc: BaseException | None
+                try:
+                    await _within(self.timeout, self.connect())
+                    exc = await self._session()
+                except Exception as failure:
+                    exc = failure
+                finally:
+                    await self._end_session()
+                if exc is None:
+                    break
+                if not self._is_lost:
+                    self._is_lost = True
+                    self.receiver.post(self.receiver.lost, exc)
+                if monotonic() - began > 10 * self.timeout:
+                    delays = self._delays()
+                await self._pause(next(delays, 5.0))
+        finally:
+            self._closed = self._native  # in a thread, when its loop is closed too
+            atexit.unregister(self._at_exit)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless it is to close."""
+        until = monotonic() + seconds
+        while not self._closing and (left := until - monotonic()) > 0:
+            self._awake = True  # nobody needs to wake it for work that cannot be done
+            self._wake.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), left)
+
+    async def _session(self) -> BaseException | None:
+        """Serve a connection until it is lost, and say why; None when it is closed on purpose."""
+        self._heard = monotonic()
+        self._settled = monotonic() + (self.presence_ttl if self._is_lost else 0)
+        for feed in self._feeds.values():
+            self._make_stale(feed)
+            feed.subscribed = False
+        self._stale.clear()
+        self._loading = set(self._feeds)
+        tasks = [asyncio.ensure_future(task) for task in (self.listen(), self._watch(), self._work())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if (exc := task.exception()) is not None:
+                    return exc
+            return None if tasks[2] in done else BrokerLost('the broker ended the connection')
+        except asyncio.CancelledError:  # the host ends its loop, and this with it
+            tasks[2].cancel()
+            with suppress(Exception):
+                await asyncio.wait_for(self._farewell(), 1.0)
+            raise
+        finally:
+            await _cancel(tasks)
+
+    async def _end_session(self) -> None:
+        with self._lock:
+            self._is_up = False
+            # The next session declares all who are here: what was to be told of them one by one is not needed.
+            entries = [command for command in self._commands if isinstance(command, Entry)]
+            if entries:
+                self._undeclared.update(entry.room for entry in entries)
+                self._commands = deque(command for command in self._commands if isinstance(command, Publication))
+        with suppress(Exception):
+            await _within(1.0, self.disconnect())
+
+    async def _work(self) -> None:
+        """Do what the rooms want, in a session."""
+        await self._declare_all()
+        await self._subscribe([feed.room for feed in self._feeds.values()])
+        while True:
+            self._awake = False
+            self._wake.clear()
+            more = True
+            while more:
+                await self._change()
+                await self._fill()
+                more = await self._send() or bool(self._changes or self._stale)
+            if self._closing:
+                self._loading.clear()
+                await self._farewell()
+                return
+            if self._is_lost and all(feed.subscribed and feed.aside is None for feed in self._feeds.values()):
+                self._is_lost = False
+                self.receiver.post(self.receiver.back)
+            await self._wake.wait()
+
+    async def _declare_all(self) -> None:
+        with self._lock:
+            rooms = {room: dict(members) for room, members in self._here.items()}
+            rooms.update((room, {}) for room in self._undeclared if room not in rooms)
+            self._undeclared.clear()
+            self._is_up = True
+        if rooms and self.shares_presence:
+            await self.declare(rooms)
+
+    async def _farewell(self) -> None:
+        """Send what waits, and withdraw the members of this process."""
+        while await self._send():
+            pass
+        with self._lock:
+            rooms: dict[str, dict[str, bytes]] = {room: {} for room in self._here}
+            self._here.clear()
+        if rooms and self.shares_presence:
+            await self.declare(rooms)
+
+    async def _change(self) -> None:
+        """Follow rooms, and follow them no more."""
+        wanted: dict[str, bool] = {}
+        while self._changes:
+            what, room, keep = self._changes.popleft()
+            feed = self._feeds.get(room)
+            if what == 'follow' and keep is not None:
+                if feed is not None:
+                    feed.epoch, feed.offset, feed.keep = '', 0, keep
+                    feed.processes.clear()
+                    self._make_stale(feed)
+                else:
+                    self._feeds[room] = Feed(room, keep)
+                    self._loading.add(room)
+                    wanted[room] = True
+            elif what == 'unfollow' and feed is not None:
+                wanted[room] = False
+                del self._feeds[room]
+                self._stale.discard(room)
+                self._loading.discard(room)
+            elif what == 'catch_up' and feed is not None:
+                feed.recheck = True
+                self._make_stale(feed)
+        await self._subscribe([room for room, follow in wanted.items() if follow])
+        gone = [room for room, follow in wanted.items() if not follow]
+        for i in range(0, len(gone), BATCH):
+            await self.unsubscribe(gone[i : i + BATCH])
+
+    async def _subscribe(self, rooms: list[str]) -> None:
+        for i in range(0, len(rooms), BATCH):
+            await self.subscribe(rooms[i : i + BATCH])
+
+    async def _send(self) -> bool:
+        """Send the next batch of what was published, and of who came and went; whether there was one."""
+        batch: list[Publication | Entry] = []
+        size = 0
+        with self._lock:
+            for command in self._commands:
+                if len(batch) == BATCH or size > _BATCH_SIZE:
+                    break
+                if isinstance(command, Publication):
+                    if command.message.room in self._loading:
+                        break  # who waits to be in that room is to hear it
+                    size += len(command.message.payload)
+                batch.append(command)
+        if not batch:
+            return False
+        try:
+            refusals = await self.perform(batch)
+        except BaseException as exc:
+            if not self.can_repeat:
+                reason = exc if isinstance(exc, Exception) else BrokerLost('the connection ended')
+                self._done(batch, [reason] * len(batch))
+            raise
+        self._done(batch, refusals)
+        return True
+
+    def _done(self, batch: Sequence[Publication | Entry], refusals: Sequence[BaseException | None]) -> None:
+        with self._lock:
+            for command in batch:
+                if self._commands and self._commands[0] is command:
+                    self._commands.popleft()
+                    if isinstance(command, Publication):
+                        self._waiting -= 1
+                        self._waiting_size -= len(command.message.payload)
+        for refusal in refusals:
+            if isinstance(refusal, Exception):
+                self.receiver.post(self.receiver.failed, refusal)
+
+    # What `listen` calls
+
+    def heard(self) -> None:
+        """The server said something on the connection that is listened to."""
+        self._heard = monotonic()
+
+    async def breathe(self) -> None:
+        """Wait while the rooms' loop is behind; `listen` calls it now and then."""
+        while self.receiver.backlog > _BACKLOG:
+            await asyncio.sleep(0.005)
+
+    # Is the other end there?
+
+    async def _watch(self) -> None:
+        pinged, refreshed = self._heard, monotonic()
+        while True:
+            await asyncio.sleep(min(self.timeout, self.presence_ttl / 3) / 2)
+            now = monotonic()
+            if now - self._heard > self.timeout and pinged > self._heard and now - pinged > self.timeout:
+                raise BrokerLost(f'the broker was silent for {now - self._heard:.1f} s')
+            if now - pinged > self.timeout:
+                pinged = now
+                async with asyncio.timeout(self.timeout):
+                    await self.ping()
+            if now - refreshed > self.presence_ttl / 3 - 0.01 and self.shares_presence:
+                refreshed = now
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Say that this process lives, and see which others do."""
+        with self._lock:
+            here = set(self._here)
+        wanted = {feed.room for feed in self._feeds.values() if feed.keep.presence and feed.epoch}
+        rooms = sorted(here | wanted)
+        for i in range(0, len(rooms), BATCH):
+            some = {room: room in here for room in rooms[i : i + BATCH]}
+            found = await self.refresh(some)
+            for (room, mine), (was_there, living) in zip(some.items(), found, strict=True):
+                if mine and not was_there:
+                    with self._lock:
+                        members = dict(self._here.get(room, ()))
+                    await self.declare({room: members})
+                if (feed := self._feeds.get(room)) is not None:
+                    if living - feed.processes - {self.process}:
+                        self._make_stale(feed)
+                    self._check_gone(feed, living)
+
+
+async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine for so long at most, also one that does not end at its first cancellation."""
+    task = asyncio.ensure_future(coroutine)
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+        if not done:
+            raise BrokerLost(f'no answer within {seconds:g} s')
+        task.result()
+    finally:
+        await _cancel([task])
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: `asyncio.wait_for` may swallow a cancellation (Python 3.11)."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=0.05)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # it was seen

@@ -1,0 +1,202 @@
+"""`Engine`: what carries the messages of rooms from process to process, and what rooms ask of it.
+
+Owns the interface and finding an engine by its URL. Must not know how any engine works.
+
+An engine counts the messages of each room (see `messages.py`) and hands each process that follows a room all of them,
+in order, without a gap or a double; where it cannot, it says so. It keeps history where the broker can, and tells who
+is present in other processes.
+
+What is written here as a call of the `Receiver` happens on the thread of its loop: `Receiver.post` takes it there.
+
+To write an engine for another broker, subclass `Engine`, or `pyjows.rooms.broker.Broker`, which has the thread or task,
+the queue, the back-off and the filling of gaps already; then name it in the entry point group ``pyjows.rooms`` under
+the scheme of its URLs. It is called with the URL and with the options that `pyjows.rooms` does not know.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from .messages import Message
+
+__all__ = ['GROUP', 'Engine', 'Keep', 'Receiver', 'open_engine']
+
+#: The entry point group in which other packages register engines.
+GROUP = 'pyjows.rooms'
+
+_BUILT_IN = {
+    'memory': ('.memory', 'MemoryEngine'),
+    'redis': ('.redis', 'RedisEngine'),
+    'rediss': ('.redis', 'RedisEngine'),
+    'unix': ('.redis', 'RedisEngine'),
+    'redis+sentinel': ('.redis', 'RedisEngine'),
+    'redis+cluster': ('.redis', 'RedisEngine'),
+    'nats': ('.nats', 'NatsEngine'),
+    'tls': ('.nats', 'NatsEngine'),
+}
+
+
+class Keep(NamedTuple):
+    """What is to be kept of a room: its last `size` messages, for `seconds` after each; whether members are told."""
+
+    size: int
+    seconds: float
+    presence: bool
+
+
+class Receiver(Protocol):
+    """What an engine calls: the `Rooms` that it serves.
+
+    Attributes:
+        ioloop: the loop.
+        process: a word for this process.
+    """
+
+    ioloop: Any
+    process: str
+
+    @property
+    def backlog(self) -> int:
+        """How many calls the loop has not got to."""
+
+    def is_loop_thread(self) -> bool:
+        """Whether this is the loop's thread."""
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Call something on the loop's thread: at once if this is that thread, else soon, in order."""
+
+    def hold(self, room: str) -> None:
+        """Follow a room that nobody here is in: its history has no other place than the copy here."""
+
+    def received(self, message: Message) -> None:
+        """The next message of a room; its offset is the one of the last plus 1."""
+
+    def synced(self, room: str, epoch: str, offset: int, messages: Sequence[Message], gap: bool) -> None:
+        """A room's copy here is complete up to `offset`: the answer to `Engine.follow` and `Engine.catch_up`.
+
+        Args:
+            messages: the last of them, oldest first: all that is kept after `follow`, those that were missed and could
+                be read again with `gap`.
+            gap: something between the last message received and the first of these is lost.
+        """
+
+    def entered(self, room: str, process: str, id: str, info: Any) -> None:
+        """Somebody joined a room in another process."""
+
+    def departed(self, room: str, process: str, id: str) -> None:
+        """Somebody left a room in another process."""
+
+    def roster(self, room: str, process: str, members: dict[str, Any]) -> None:
+        """All who are in a room in another process, by id; an empty dict when that process is gone."""
+
+    def lost(self, exc: BaseException) -> None:
+        """The broker cannot be reached; messages wait."""
+
+    def back(self) -> None:
+        """The broker is there again, and all that could be made good was."""
+
+    def failed(self, exc: BaseException) -> None:
+        """Something was not done, and will not be done again: a message was refused."""
+
+
+class Engine(ABC):
+    """Carries the messages of rooms.
+
+    Attributes:
+        keeps_history: whether messages can be read again after a loss.
+        shares_presence: whether the members in other processes are known.
+        outlives_process: whether history stays when this process forgets a room.
+    """
+
+    keeps_history = True
+    shares_presence = True
+    outlives_process = True
+
+    def attach(self, receiver: Receiver) -> None:
+        """The rooms to serve; called once, before everything else."""
+        self.receiver = receiver
+
+    @abstractmethod
+    def publish(self, message: Message, keep: Keep) -> bool:
+        """Send a message, which has no position yet, to all who follow its room; any thread.
+
+        Returns:
+            False if it was refused because too many wait; then `Receiver.failed` is told as well.
+        """
+
+    @abstractmethod
+    def follow(self, room: str, keep: Keep) -> None:
+        """This process wants a room's messages, once `Receiver.synced` has been called."""
+
+    @abstractmethod
+    def unfollow(self, room: str) -> None:
+        """This process needs nothing of a room any more."""
+
+    @abstractmethod
+    def catch_up(self, room: str) -> None:
+        """Somebody has a position that is ahead of ours: look, then call `Receiver.synced`."""
+
+    @abstractmethod
+    def enter(self, room: str, id: str, info: bytes) -> None:
+        """Somebody joined a room here; `info` is JSON."""
+
+    @abstractmethod
+    def leave(self, room: str, id: str) -> None:
+        """Somebody left a room here."""
+
+    @abstractmethod
+    def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
+        """The last messages of a room that is not followed here; blocks, so not for the loop's thread."""
+
+    @abstractmethod
+    def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:
+        """Who is in a room that is not followed here; blocks, so not for the loop's thread."""
+
+    @abstractmethod
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything published is with the broker; whether it is. Blocks."""
+
+    @abstractmethod
+    async def drained(self) -> None:
+        """`flush` for coroutines on the loop."""
+
+    @abstractmethod
+    def close(self, timeout: float) -> None:
+        """Withdraw this process' members, send what waits, and end; blocks for `timeout` seconds at most.
+
+        On the loop's thread it only begins to.
+        """
+
+    @property
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether nothing of it runs any more."""
+
+
+def open_engine(url: str | Engine, options: dict[str, Any]) -> Engine:
+    """The engine of a URL; raises ValueError where there is none, ImportError where its package is missing."""
+    if isinstance(url, Engine):
+        if options:
+            raise TypeError(f'these options belong to the engine, which is there already: {", ".join(options)}')
+        return url
+    if not isinstance(url, str):
+        raise TypeError(f'rooms() takes the URL of an engine or an Engine, not {type(url).__name__}')
+    scheme, mark, _ = url.partition('://')
+    make: Any = None
+    if mark and scheme in _BUILT_IN:
+        module, name = _BUILT_IN[scheme]
+        make = getattr(importlib.import_module(module, __package__), name)
+    elif mark:
+        for point in importlib.metadata.entry_points(group=GROUP, name=scheme):
+            make = point.load()
+    if make is None:
+        names = {*_BUILT_IN, *(point.name for point in importlib.metadata.entry_points(group=GROUP))}
+        raise ValueError(f'{url!r} names no engine of rooms: its scheme is to be one of {", ".join(sorted(names))}')
+    engine = make(url, **options)
+    if not isinstance(engine, Engine):
+        raise TypeError(f'{make!r} made {engine!r}, which is no Engine')
+    return engine

@@ -1,0 +1,417 @@
+"""`Rooms`: all rooms of a process, over one engine.
+
+Owns which rooms there are, which of them a connection is in, the limits, and what the engine reports. Must not know
+what happens in a room (`room.py`) nor how messages travel (`engine.py`).
+
+Everything of a room happens on one thread, that of the loop. Calls from other threads come through `post`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from time import monotonic
+from typing import Any, Self
+from weakref import WeakValueDictionary
+
+from ..ioloop import IOLoop, LoopEmitter
+from ..transaction import TransactionCore
+from .engine import Engine, Keep, open_engine
+from .messages import Message, RoomLimit, check_name
+from .room import Room
+
+__all__ = ['Rooms', 'rooms']
+
+_log = logging.getLogger('pyjows')
+
+# What brokers take in one piece without cutting slow subscribers off (Redis: 32 MiB waiting for one of them).
+_LARGEST_PAYLOAD = 8 * 1024 * 1024
+
+
+def rooms(url: str | Engine = 'memory://', **options: Any) -> Rooms:
+    """Rooms for this process, or with a broker for several; returns the `Rooms`.
+
+    ::
+
+        rooms = pyjows.rooms()                              # this process
+        rooms = pyjows.rooms('redis://127.0.0.1')           # all that use the same Redis
+
+    Raises:
+        ValueError, TypeError: the URL or an option is malformed.
+        ImportError: the engine needs a package that is not installed.
+    """
+    return Rooms(url, **options)
+
+
+class Rooms(LoopEmitter):
+    """All rooms of a process.
+
+    Synopsis::
+
+        rooms = Rooms('redis://127.0.0.1')
+
+        @server.on
+        def websocket(server, ws):
+            rooms['lobby'].join(ws)
+
+        @rooms.on
+        def lost(rooms, exc):
+            print('no broker; messages wait:', exc)
+
+    Events:
+        ``lost`` ``(rooms, exc)``: the broker cannot be reached. What is published waits, and `join` does in rooms that
+            are not followed here yet.
+        ``back`` ``(rooms)``: it is there again; what was missed has been read, what waited is being sent.
+        ``error`` ``(rooms, exc)``: a message was refused (`QueueFull`), or the broker refused one. Logged where nobody
+            listens.
+
+    Args:
+        url: of the engine: ``memory://``, ``redis://host:port/db``, ``rediss://`` …; or an `Engine`.
+        ioloop: the loop of the connections; by default the one of this place (`IOLoop.singleton`).
+        history_size: how many messages a room keeps (100).
+        history_seconds: for how long after each (3600).
+        presence: whether processes tell each other who is in a room (True).
+        max_rooms: rooms that a connection may be in (256).
+        max_members: members of a room in this process (100000).
+        max_payload: bytes of a message (1 MiB; at most 8 MiB, so that a broker's output buffer holds a few).
+        linger: seconds for which a room without members stays followed (30): whoever comes back finds it as it was.
+        **options: the engine's.
+
+    Attributes:
+        engine, ioloop, max_rooms, max_members, max_payload, linger.
+        is_lost: whether the broker is away.
+
+    Methods: `room`, `rooms_of`, `leave`, `flush`, `drained`, `close`, ``rooms[name]``, ``name in rooms``,
+    ``len(rooms)``, iteration, and those of `EventEmitter`.
+
+    It connects when it is first used, so that it can be made before a process forks.
+    """
+
+    def __init__(
+        self,
+        url: str | Engine = 'memory://',
+        *,
+        ioloop: IOLoop | None = None,
+        history_size: int = 100,
+        history_seconds: float = 3600.0,
+        presence: bool = True,
+        max_rooms: int = 256,
+        max_members: int = 100_000,
+        max_payload: int = 1024 * 1024,
+        linger: float = 30.0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if not 0 < max_payload <= _LARGEST_PAYLOAD:
+            raise ValueError(f'max_payload={max_payload!r}: give bytes, 1 to {_LARGEST_PAYLOAD}')
+        for name, value in (('max_rooms', max_rooms), ('max_members', max_members)):
+            if value < 1:
+                raise ValueError(f'{name}={value!r}: give a number of at least 1')
+        if not linger >= 0:
+            raise ValueError(f'linger={linger!r}: give seconds, 0 or more')
+        self.engine = open_engine(url, options)
+        self._keep = self._checked(Keep(history_size, history_seconds, presence))
+        self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
+        self.max_rooms = max_rooms
+        self.max_members = max_members
+        self.max_payload = max_payload
+        self.linger = linger
+        self.is_lost = False
+        self.process = secrets.token_hex(6)
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+        self._known: WeakValueDictionary[str, Room] = WeakValueDictionary()
+        self._held: dict[str, Room] = {}
+        self._of: dict[TransactionCore, dict[Room, None]] = {}
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._posted = False
+        self._messages: deque[Message] = deque()
+        self._delivering = False
+        self._sweeper: Any = None
+        self._thread = self.ioloop.reactor.thread
+        self.ioloop.on('finish', self._loop_finishes)
+        self.engine.attach(self)
+
+    def __repr__(self) -> str:
+        return f'<Rooms {self.engine!r} rooms={len(self._held)} connections={len(self._of)}>'
+
+    # Rooms
+
+    def room(self, name: str, **options: Any) -> Room:
+        """The room of a name, made if it is not there; any thread.
+
+        Args:
+            name: 1 to 128 of A-Z, a-z, 0-9, ``_``, ``.``, ``:``, ``/``, ``-``.
+            **options: ``history_size``, ``history_seconds``, ``presence`` for this room. All processes should say the
+                same. A room that nobody uses or refers to is forgotten, and its options with it.
+
+        Raises:
+            TypeError, ValueError: the name or an option is malformed.
+        """
+        with self._lock:
+            room = self._known.get(name)
+            if room is None:
+                room = Room(self, check_name(name), self._kept(options, self._keep))
+                self._known[name] = self._held[name] = room
+                made = True
+            else:
+                self._held.setdefault(name, room)
+                made = False
+        if made:
+            self.post(room._check_idle)
+        elif options:
+            room._set_keep(self._kept(options, room._keep))
+        return room
+
+    def _kept(self, options: dict[str, Any], default: Keep) -> Keep:
+        if not options:
+            return default
+        unknown = options.keys() - {'history_size', 'history_seconds', 'presence'}
+        if unknown:
+            raise TypeError(f'a room has no option {", ".join(sorted(unknown))}')
+        return self._checked(
+            Keep(
+                options.get('history_size', default.size),
+                options.get('history_seconds', default.seconds),
+                options.get('presence', default.presence),
+            )
+        )
+
+    def _checked(self, keep: Keep) -> Keep:
+        if not (isinstance(keep.size, int) and 0 <= keep.size <= 100_000):
+            raise ValueError(f'history_size={keep.size!r}: give a number of messages, 0 to 100000')
+        if not 0 < keep.seconds <= 30 * 86400:
+            raise ValueError(f'history_seconds={keep.seconds!r}: give seconds, more than 0, at most 30 days')
+        return keep if self.engine.keeps_history else keep._replace(size=0)
+
+    def __getitem__(self, name: str) -> Room:
+        room = self._held.get(name)
+        return self.room(name) if room is None else room
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(list(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def rooms_of(self, ws: TransactionCore) -> list[Room]:
+        """The rooms that a connection is in, or waits to be in."""
+        return list(self._of.get(ws, ()))
+
+    def leave(self, ws: TransactionCore) -> None:
+        """Have a connection leave all its rooms."""
+        self.check_thread('leave()')
+        self._finished(ws)
+
+    # What rooms ask
+
+    def retain(self, room: Room) -> None:
+        """A room is in use: it is to hear its messages."""
+        with self._lock:
+            self._known[room.name] = self._held[room.name] = room
+
+    def enlist(self, ws: TransactionCore, room: Room) -> None:
+        """A connection joins a room."""
+        joined = self._of.get(ws)
+        if joined is None:
+            joined = self._of[ws] = {}
+            ws.on('finish', self._finished)
+        elif len(joined) >= self.max_rooms:
+            raise RoomLimit(f'{ws!r} is in {len(joined)} rooms: rooms(max_rooms={self.max_rooms})')
+        joined[room] = None
+
+    def discharge(self, ws: TransactionCore, room: Room) -> None:
+        """A connection left a room."""
+        joined = self._of.get(ws)
+        if joined is not None:
+            joined.pop(room, None)
+            if not joined:
+                del self._of[ws]
+                ws.unsubscribe('finish', self._finished)
+
+    def _finished(self, ws: TransactionCore, *how: Any) -> None:
+        """A connection ended."""
+        joined = self._of.pop(ws, None)
+        if joined is not None:
+            ws.unsubscribe('finish', self._finished)
+            for room in joined:
+                room._drop(ws)
+
+    def new_id(self) -> str:
+        """A member's id."""
+        return f'{self.process}-{next(self._numbers)}'
+
+    # Threads
+
+    def is_loop_thread(self) -> bool:
+        """Whether this is the thread of the loop."""
+        return not self._thread.is_foreign()
+
+    def check_thread(self, method: str) -> None:
+        """Raise RuntimeError on another thread than the loop's."""
+        self._thread.check(method)
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Call something on the loop's thread: at once if this is that thread, else soon, in order."""
+        if not self._thread.is_foreign():
+            call(*args)
+            return
+        self._calls.append((call, args))
+        if not self._posted:
+            self._posted = True
+            self._thread.hand_over(self._run_posted)
+
+    @property
+    def backlog(self) -> int:
+        """How many calls of other threads the loop has not got to."""
+        return len(self._calls)
+
+    def _run_posted(self) -> None:
+        self._posted = False  # before looking: what is appended from now on comes with a call of its own
+        calls = self._calls
+        for _ in range(len(calls)):
+            call, args = calls.popleft()
+            try:
+                call(*args)
+            except Exception as exc:
+                self._handler_failed(exc)
+
+    # What the engine reports
+
+    def hold(self, room: str) -> None:
+        """Follow a room that nobody here is in."""
+        self.room(room)._need()
+
+    def received(self, message: Message) -> None:
+        """The next message of a room. One that a handler publishes is delivered after the one that it handles."""
+        self._messages.append(message)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._messages:
+                message = self._messages.popleft()
+                room = self._held.get(message.room)
+                if room is not None and room._is_ready:
+                    room._received(message)
+        finally:
+            self._delivering = False
+
+    def synced(self, room: str, epoch: str, offset: int, messages: Sequence[Message], gap: bool) -> None:
+        """A room's copy is complete."""
+        if (there := self._held.get(room)) is not None:
+            there._synced(epoch, offset, messages, gap)
+
+    def entered(self, room: str, process: str, id: str, info: Any) -> None:
+        """Somebody joined in another process."""
+        if (there := self._held.get(room)) is not None:
+            there._entered(process, id, info)
+
+    def departed(self, room: str, process: str, id: str) -> None:
+        """Somebody left in another process."""
+        if (there := self._held.get(room)) is not None:
+            there._departed(process, id)
+
+    def roster(self, room: str, process: str, members: dict[str, Any]) -> None:
+        """All who are in a room in another process."""
+        if (there := self._held.get(room)) is not None:
+            there._roster(process, members)
+
+    def lost(self, exc: BaseException) -> None:
+        """The broker is away."""
+        self.is_lost = True
+        _log.warning('%r: the broker is away: %s', self, exc)
+        self._emit_safely('lost', exc)
+
+    def back(self) -> None:
+        """The broker is there again."""
+        self.is_lost = False
+        _log.info('%r: the broker is back', self)
+        self._emit_safely('back')
+
+    def failed(self, exc: BaseException) -> None:
+        """Something was not done."""
+        self._handler_failed(exc)
+
+    # Rooms that nobody uses
+
+    def sweep_soon(self) -> None:
+        """Look for rooms to give up, in a while."""
+        if self._sweeper is None and not self.engine.is_closed:
+            self._sweeper = self.ioloop.timer(self._sweep, max(self.linger, 0.05))
+
+    def _sweep(self, ioloop: IOLoop) -> None:
+        self._sweeper = None
+        latest = monotonic() - self.linger
+        waits = False
+        for name, room in list(self._held.items()):
+            if not room._is_idle:
+                continue
+            room._expire()
+            if room._idle_since > latest or (room._log and not self.engine.outlives_process):
+                waits = True
+                continue
+            room._give_up()
+            if not room.event_names():
+                with self._lock:
+                    self._held.pop(name, None)  # whoever refers to it still finds the same one
+        if waits:
+            self.sweep_soon()
+
+    # The end
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything published is with the broker; whether it is. For threads and programs without a loop.
+
+        Raises:
+            RuntimeError: the loop's thread would wait for itself; coroutines have ``await rooms.drained()``.
+        """
+        return self.engine.flush(timeout)
+
+    async def drained(self) -> None:
+        """Wait until everything published is with the broker (coroutines)."""
+        await self.engine.drained()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Leave all rooms, send what waits, and end; the connections stay.
+
+        Args:
+            timeout: seconds for the broker. On the thread of a running loop this does not wait, and only begins it.
+        """
+        self.ioloop.unsubscribe('finish', self._loop_finishes)
+        self.post(self._end)
+        if self.ioloop.is_running and self.is_loop_thread():
+            timeout = 0.0
+        self.engine.close(timeout)
+
+    def _end(self) -> None:
+        if self._sweeper is not None:
+            self.ioloop.remove(self._sweeper)
+            self._sweeper = None
+        for ws in list(self._of):
+            self._finished(ws)
+        if self._sweeper is not None:
+            self.ioloop.remove(self._sweeper)
+            self._sweeper = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing runs any more."""
+        return self.engine.is_closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.flush()
+        self.close()
+
+    def _loop_finishes(self, ioloop: IOLoop) -> None:
+        self.close(0)

@@ -1,0 +1,178 @@
+"""The values of rooms: names, positions, messages, and the envelope of numbered members.
+
+Owns how each of them looks as text and bytes. Must not know who sends or gets them.
+
+A position is ``epoch:offset``. The offset grows by one with each message of a room. The epoch is a random word that
+changes whenever the counting began anew: a memory engine that was started again, a broker that lost its data. Positions
+of different epochs cannot be compared, and nothing is recovered across them.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .. import _json
+from ..messages import MISSING
+
+__all__ = [
+    'BINARY',
+    'JSON',
+    'TEXT',
+    'Message',
+    'PayloadTooLarge',
+    'Position',
+    'QueueFull',
+    'RoomLimit',
+    'check_name',
+    'encode',
+    'find_position',
+    'new_epoch',
+]
+
+#: What a payload is, as brokers keep it in front of the payload.
+TEXT, BINARY, JSON = b't', b'b', b'j'
+
+_NAME = re.compile(r'[A-Za-z0-9_.:/-]{1,128}', re.ASCII)
+_POSITION = re.compile(r'([0-9a-f]{1,32}):([0-9]{1,16})', re.ASCII)
+
+
+class RoomLimit(RuntimeError):
+    """A limit of rooms is reached; the message names it and the option that sets it."""
+
+
+class PayloadTooLarge(ValueError):
+    """A message is larger than ``max_payload``."""
+
+
+class QueueFull(RuntimeError):
+    """A message was not queued, because too many wait for the broker already.
+
+    Attributes:
+        room: the room's name.
+        message: the `Message` that was refused; it has no position.
+    """
+
+    def __init__(self, text: str, message: Message) -> None:
+        super().__init__(text)
+        self.room = message.room
+        self.message = message
+
+
+class Position(NamedTuple):
+    """Where a message stands in its room."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f'{self.epoch}:{self.offset}'
+
+
+class Message:
+    """One message of a room.
+
+    Attributes:
+        room: the room's name.
+        epoch, offset: its position in parts; an offset of 0 says that it has none yet.
+        time: when it was published, in seconds since 1970 by the engine's clock.
+        kind: ``b't'``, ``b'b'`` or ``b'j'``: text, binary, JSON.
+        payload: the bytes that were published: UTF-8 for text and JSON.
+        position, data: see there.
+    """
+
+    __slots__ = ('epoch', 'kind', 'offset', 'payload', 'room', 'time')
+
+    def __init__(self, room: str, epoch: str, offset: int, time: float, kind: bytes, payload: bytes) -> None:
+        self.room = room
+        self.epoch = epoch
+        self.offset = offset
+        self.time = time
+        self.kind = kind
+        self.payload = payload
+
+    def __repr__(self) -> str:
+        return f'<Message {self.room} {self.position} {self.payload[:40]!r}>'
+
+    @property
+    def position(self) -> str:
+        """``epoch:offset``."""
+        return f'{self.epoch}:{self.offset}'
+
+    @property
+    def data(self) -> Any:
+        """What was published: a str, bytes, or the decoded JSON value."""
+        if self.kind == TEXT:
+            return self.payload.decode()
+        return _json.loads(self.payload) if self.kind == JSON else self.payload
+
+    def bare(self) -> dict[str, Any]:
+        """The arguments of `pyjows.broadcast` that send the message as it was published."""
+        return {'binary': self.payload} if self.kind == BINARY else {'text': self.payload.decode()}
+
+    def envelope(self) -> str:
+        """The JSON object for numbered members: ``room``, ``position``, ``data`` (for bytes ``binary``, in base64)."""
+        if self.kind == JSON:
+            value = '"data":' + self.payload.decode()
+        elif self.kind == TEXT:
+            value = '"data":' + _json.dumps(self.payload.decode()).decode()
+        else:
+            value = f'"binary":"{base64.b64encode(self.payload).decode()}"'
+        # A name and a position need no escapes.
+        return f'{{"room":"{self.room}","position":"{self.epoch}:{self.offset}",{value}}}'
+
+
+def check_name(name: Any) -> str:
+    """A room's name; raises TypeError or ValueError for what is none."""
+    if not isinstance(name, str):
+        raise TypeError(f"a room's name is a str, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a room's name: 1 to 128 of the characters A-Z, a-z, 0-9, '_', '.', ':', '/' and '-'"
+        )
+    return name
+
+
+def encode(method: str, text: Any, binary: Any, json: Any) -> tuple[bytes, bytes]:
+    """The kind and the payload of what is published; raises TypeError or ValueError as `WebSocket.send` does."""
+    if (text is not None) + (binary is not None) + (json is not MISSING) != 1:
+        raise TypeError(f'{method}() takes exactly one of text=, binary= and json=')
+    if json is not MISSING:
+        return JSON, _json.dumps(json)
+    if text is not None:
+        if not isinstance(text, str):
+            raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')
+        return TEXT, text.encode()
+    if not isinstance(binary, (bytes, bytearray, memoryview)):
+        raise TypeError(f'binary is bytes-like, not {type(binary).__name__}; use text= for a str')
+    return BINARY, bytes(binary)
+
+
+def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, Position | None]:
+    """What a client says that it has of a room: whether it says anything, and the position, if it is one.
+
+    Args:
+        since: ``epoch:offset``, or ``room@epoch:offset`` for several rooms, separated by commas; or a list of such
+            strings, as ``ws.req.query_params.get('since')`` has it; None for a client that says nothing.
+        room: whose position is looked for.
+    """
+    if since is None:
+        return False, None
+    asked = False
+    for text in (since,) if isinstance(since, str) else since:
+        for part in text.split(','):
+            name, at, position = part.strip().rpartition('@')
+            if (at and name != room) or not (at or position):
+                continue
+            asked = True
+            if found := _POSITION.fullmatch(position):
+                return True, Position(found[1], int(found[2]))
+    return asked, None
+
+
+def new_epoch() -> str:
+    """A word for a count that begins anew."""
+    return secrets.token_hex(6)

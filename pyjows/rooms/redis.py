@@ -1,0 +1,452 @@
+"""The engine over Redis, or Valkey, by redis-py (``pip install 'pyjows[redis]'``).
+
+Owns what lies in Redis, and the scripts that change it. Must not know what becomes of a message afterwards
+(`broker.py`).
+
+For a room ``lobby`` there are, all in one slot of a cluster by the braces:
+
+========================================  ==============================================================================
+``pyjows:{lobby}``                        the channel: messages, and who comes and goes
+``pyjows:{lobby}:log``                    a stream, the history: one entry a message, ``offset-0`` its id
+``pyjows:{lobby}:meta``                   a hash: ``epoch``, ``offset`` of the last message, the ``server`` that counted
+``pyjows:{lobby}:from:PROCESS``           the number of the last publication of a process, for five minutes
+``pyjows:{lobby}:here:PROCESS``           a hash, the members in a process: id → info; it expires unless refreshed
+``pyjows:{lobby}:live``                   a sorted set of the processes that have one, by the time it expires
+========================================  ==============================================================================
+
+A publication is one script: it counts, appends to the stream, trims it, and publishes. So the order of the stream is
+the order of the channel. A batch whose answer was lost is sent again; the number of the last publication tells the
+script which of it were done.
+
+An epoch ends when the count may not go on where it was: the hash is gone; or a server that keeps no append-only file
+was started again, or another one took its place, and might have forgotten the last messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .. import _json
+from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
+from .messages import Message, new_epoch
+
+try:
+    import redis.asyncio
+    import redis.asyncio.cluster
+    import redis.asyncio.connection
+    import redis.asyncio.retry
+    import redis.asyncio.sentinel
+    import redis.backoff
+    import redis.exceptions
+except ImportError as exc:
+    raise ImportError("rooms over Redis need the package redis: pip install 'pyjows[redis]'") from exc
+
+__all__ = ['RedisEngine']
+
+# How the count begins, goes on, or begins anew. ARGV: 1 a new epoch, 2 the server or '' to have the script look.
+_COUNT = """
+local server = ARGV[2]
+if server == '' then server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '' end
+local found = redis.call('HMGET', KEYS[2], 'epoch', 'offset', 'server')
+local epoch, offset = found[1], tonumber(found[2])
+local function begin()
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'offset', 0, 'server', server)
+  epoch, offset = ARGV[1], 0
+end
+if not epoch or found[3] ~= server then begin() end
+"""
+
+# KEYS: log, meta, from. ARGV: 3 size, 4 seconds, 5 number, 6 channel, 7 kind and payload.
+_PUBLISH = (
+    """
+local last = redis.call('GET', KEYS[3])
+if last and tonumber(last) >= tonumber(ARGV[5]) then return 0 end
+"""
+    + _COUNT
+    + """
+offset = redis.call('HINCRBY', KEYS[2], 'offset', 1)
+local clock = redis.call('TIME')
+local entry = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000)) .. ' ' .. ARGV[7]
+local size, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
+if size > 0 then
+  redis.call('XADD', KEYS[1], 'MAXLEN', size, string.format('%.0f-0', offset), 'm', entry)
+  redis.call('EXPIRE', KEYS[1], seconds)
+end
+redis.call('EXPIRE', KEYS[2], seconds + 86400)
+redis.call('SET', KEYS[3], ARGV[5], 'EX', 300)
+redis.call('PUBLISH', ARGV[6], 'm' .. epoch .. ':' .. string.format('%.0f', offset) .. ' ' .. entry)
+return offset
+"""
+)
+
+# KEYS: log, meta. ARGV: 3 known epoch, 4 known offset, 5 how many at most, 6 seconds.
+_LOAD = (
+    _COUNT
+    + """
+if epoch == ARGV[3] and offset < tonumber(ARGV[4]) then begin() end
+redis.call('EXPIRE', KEYS[2], tonumber(ARGV[6]) + 86400)
+local first = '-'
+if epoch == ARGV[3] then first = string.format('%.0f-0', tonumber(ARGV[4]) + 1) end
+local entries = {}
+if tonumber(ARGV[5]) > 0 then entries = redis.call('XREVRANGE', KEYS[1], '+', first, 'COUNT', ARGV[5]) end
+return {epoch, offset, entries}
+"""
+)
+
+# Milliseconds since 1970, by Redis' clock.
+_NOW = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+"""
+
+# KEYS: here, live. ARGV: 1 process, 2 milliseconds, 3 channel, 4 id, 5 info.
+_ENTER = (
+    _NOW
+    + """
+redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
+redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+redis.call('PUBLISH', ARGV[3], 'j' .. ARGV[1] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
+"""
+)
+
+_LEAVE = """
+redis.call('HDEL', KEYS[1], ARGV[4])
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
+redis.call('PUBLISH', ARGV[3], 'l' .. ARGV[1] .. ' ' .. ARGV[4])
+"""
+
+# ARGV from 4 on: id, info, id, info …
+_DECLARE = (
+    _NOW
+    + """
+redis.call('DEL', KEYS[1])
+for i = 4, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+if #ARGV > 3 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+else
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+redis.call('PUBLISH', ARGV[3], 'h' .. ARGV[1])
+"""
+)
+
+# ARGV: 1 process, 2 milliseconds, 3 whether it has members.
+_REFRESH = (
+    _NOW
+    + """
+local there = 1
+if ARGV[3] == '1' then
+  there = redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  if there == 1 then
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
+    redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+  end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+return {there, redis.call('ZRANGE', KEYS[2], 0, -1)}
+"""
+)
+
+# KEYS: live. ARGV: 1 what the keys of the members begin with.
+_ROSTER = (
+    _NOW
+    + """
+local found = {}
+for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')) do
+  found[#found + 1] = {process, redis.call('HGETALL', ARGV[1] .. process)}
+end
+return found
+"""
+)
+
+_SCRIPTS = {
+    'publish': _PUBLISH,
+    'load': _LOAD,
+    'enter': _ENTER,
+    'leave': _LEAVE,
+    'declare': _DECLARE,
+    'refresh': _REFRESH,
+    'roster': _ROSTER,
+}
+_SHA = {name: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for name, script in _SCRIPTS.items()}
+
+# Errors that say: not now, or not from this server.
+_AWAY = ('READONLY', 'LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'UNBLOCKED', 'NOREPLICAS')
+
+
+class RedisEngine(Broker):
+    """Rooms over Redis.
+
+    Args:
+        url: ``redis://user:password@host:port/db``, ``rediss://…`` (TLS) and ``unix://…``, with the options in the
+            query that redis-py takes; ``redis+cluster://host:port``;
+            ``redis+sentinel://host:port,host:port/service/db``.
+        prefix: what all keys and channels begin with (``pyjows``).
+        **options: those of `Broker`: ``timeout``, ``max_queue``, ``max_queue_size``, ``presence_ttl``, ``delays``.
+    """
+
+    def __init__(self, url: str = 'redis://127.0.0.1', *, prefix: str = 'pyjows', **options: Any) -> None:
+        super().__init__(**options)
+        if re.search(r'[{}\s]', prefix):
+            raise ValueError(f'prefix={prefix!r}: give one without braces and spaces')
+        self._url = url
+        self._prefix = prefix
+        self._scheme = url.partition('://')[0]
+        self._ttl = max(1, int(self.presence_ttl * 2000 / 3))
+        self._server = ''
+        self._client: Any = None
+        self._sentinels: list[Any] = []
+        self._subscriber: Any = None
+        self._connection: Any = None
+        self._make(None)  # a malformed URL is to be heard of now
+        self._channel_start = f'{prefix}:{{'.encode()
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self._url)
+        return f'<RedisEngine {self._scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}>'
+
+    # Connections
+
+    def _make(self, socket_timeout: float | None) -> Any:
+        """A client that neither tries again nor connects again by itself: a loss is to be heard of."""
+        options: dict[str, Any] = {
+            'socket_timeout': socket_timeout,
+            'socket_connect_timeout': self.timeout,
+            'retry': redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+            'protocol': 2,
+        }
+        if self._scheme == 'redis+cluster':
+            options['retry'] = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 1)  # slots move: ask once more
+            url = 'redis' + self._url.removeprefix('redis+cluster')
+            return redis.asyncio.cluster.RedisCluster.from_url(url, **options)
+        if self._scheme != 'redis+sentinel':
+            return redis.asyncio.Redis.from_url(self._url, **options)
+        parts = urlsplit(self._url)
+        auth, _, hosts = parts.netloc.rpartition('@')
+        service, _, db = parts.path.lstrip('/').partition('/')
+        if not service:
+            raise ValueError(f'{self!r} names no service: redis+sentinel://host:port,host:port/service/db')
+        user, _, password = auth.partition(':')
+        options.update(parse_qsl(parts.query))
+        if password:
+            options.update(username=unquote(user) or None, password=unquote(password))
+        make: Any = redis.asyncio.sentinel.Sentinel
+        sentinel = make(
+            [(host, int(port or 26379)) for host, _, port in (each.rpartition(':') for each in hosts.split(','))],
+            sentinel_kwargs={'socket_timeout': self.timeout, 'socket_connect_timeout': self.timeout},
+        )
+        self._sentinels += sentinel.sentinels
+        return sentinel.master_for(service, db=int(db or 0), **options)
+
+    async def connect(self) -> None:
+        self._client = self._make(self.timeout)
+        try:
+            if self._scheme == 'redis+cluster':
+                await self._client.initialize()
+                node = self._client.get_random_node()
+                options: dict[str, Any] = {
+                    **redis.asyncio.connection.parse_url('redis' + self._url.removeprefix('redis+cluster'))
+                }
+                options.update(host=node.host, port=node.port, socket_timeout=None, protocol=2)
+                options.pop('connection_class', None)
+                self._subscriber = redis.asyncio.Redis(**options)
+            else:
+                self._subscriber = self._make(None)
+            for script in _SCRIPTS.values():
+                await self._client.script_load(script)
+            await self._find_server()
+            self._connection = await self._subscriber.connection_pool.get_connection()
+        except redis.exceptions.RedisError as exc:
+            raise BrokerLost(f'{self!r}: {exc}') from exc
+
+    async def _find_server(self) -> None:
+        """What stands for the server that counts: where its data survives it, always the same."""
+        self._server = ''
+        if self._scheme in ('redis', 'rediss', 'unix'):
+            try:
+                found = {**await self._client.info('server'), **await self._client.info('persistence')}
+            except redis.exceptions.ResponseError:
+                self._server = 'unknown'  # INFO is forbidden here
+                return
+            self._server = 'aof' if found.get('aof_enabled') else str(found.get('run_id', 'unknown'))
+
+    async def disconnect(self) -> None:
+        client, subscriber, connection = self._client, self._subscriber, self._connection
+        self._client = self._subscriber = self._connection = None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+        sentinels, self._sentinels = self._sentinels, []
+        for each in (subscriber, client, *sentinels):
+            if each is not None:
+                await each.aclose()
+
+    async def ping(self) -> None:
+        await self._connection.send_command('PING', check_health=False)
+        await self._client.ping()
+
+    # Listening
+
+    async def subscribe(self, rooms: Sequence[str]) -> None:
+        await self._connection.send_command('SUBSCRIBE', *map(self._channel, rooms), check_health=False)
+
+    async def unsubscribe(self, rooms: Sequence[str]) -> None:
+        await self._connection.send_command('UNSUBSCRIBE', *map(self._channel, rooms), check_health=False)
+
+    async def listen(self) -> None:
+        connection = self._connection
+        start = len(self._channel_start)
+        turns = 0
+        while True:
+            # Its socket_timeout is None: silence is `_watch`'s business.
+            reply = await connection.read_response(disable_decoding=True)
+            self.heard()
+            if type(reply) is not list:
+                continue  # the answer to a PING, before anything is subscribed to
+            if reply[0] == b'message':
+                self._heard_of(reply[1][start:-1].decode(), reply[2])
+            elif reply[0] == b'subscribe':
+                self.confirmed(reply[1][start:-1].decode())
+            turns += 1
+            if turns % 256 == 0:
+                await asyncio.sleep(0)
+            await self.breathe()
+
+    def _heard_of(self, room: str, said: bytes) -> None:
+        """A message of the channel."""
+        kind = said[:1]
+        if kind == b'm':
+            position, _, entry = said[1:].partition(b' ')
+            epoch, _, offset = position.partition(b':')
+            self.arrived(_message(room, epoch.decode(), int(offset), entry))
+        elif kind == b'j':
+            process, id, info = said[1:].split(b' ', 2)
+            self.entered(room, process.decode(), id.decode(), info)
+        elif kind == b'l':
+            process, id = said[1:].split(b' ', 1)
+            self.left(room, process.decode(), id.decode())
+        elif kind == b'h':
+            self.renewed(room, said[1:].decode())
+
+    # Keys
+
+    def _channel(self, room: str) -> str:
+        return f'{self._prefix}:{{{room}}}'
+
+    def _presence_keys(self, room: str) -> tuple[str, str]:
+        channel = self._channel(room)
+        return f'{channel}:here:{self.process}', f'{channel}:live'
+
+    # Commands
+
+    async def _call(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run scripts, each ``(name, number of keys, keys and arguments)``, in one go."""
+        pipeline = self._client.pipeline(transaction=False) if self._scheme != 'redis+cluster' else None
+        if pipeline is None:
+            pipeline = self._client.pipeline()
+        for name, *rest in calls:
+            pipeline.execute_command('EVALSHA', _SHA[name], *rest)
+        results: list[Any] = await pipeline.execute(raise_on_error=False)
+        if any(isinstance(result, redis.exceptions.NoScriptError) for result in results):
+            raise BrokerLost('Redis has forgotten the scripts')  # the next session loads them
+        for result in results:
+            if isinstance(result, redis.exceptions.RedisError) and _is_away(result):
+                raise BrokerLost(f'{self!r}: {result}') from result
+        return results
+
+    async def _evaluate(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """`_call`, where a refusal is an error."""
+        results = await self._call(calls)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return results
+
+    async def perform(self, batch: Sequence[Publication | Entry]) -> Sequence[Exception | None]:
+        calls: list[tuple[Any, ...]] = []
+        for command in batch:
+            room = command.message.room if isinstance(command, Publication) else command.room
+            channel = self._channel(room)
+            if isinstance(command, Publication):
+                number, message, keep = command
+                keys = f'{channel}:log', f'{channel}:meta', f'{channel}:from:{self.process}'
+                count = new_epoch(), self._server, keep.size, max(1, int(keep.seconds)), number
+                calls.append(('publish', 3, *keys, *count, channel, message.kind + message.payload))
+            elif command.info is not None:
+                keys2 = self._presence_keys(room)
+                calls.append(('enter', 2, *keys2, self.process, self._ttl, channel, command.id, command.info))
+            else:
+                keys2 = self._presence_keys(room)
+                calls.append(('leave', 2, *keys2, self.process, self._ttl, channel, command.id))
+        return [result if isinstance(result, Exception) else None for result in await self._call(calls)]
+
+    async def load(self, feeds: Sequence[Feed]) -> Sequence[Snapshot]:
+        calls = []
+        for feed in feeds:
+            channel = self._channel(feed.room)
+            known = feed.epoch, feed.offset, feed.keep.size, max(1, int(feed.keep.seconds))
+            calls.append(('load', 2, f'{channel}:log', f'{channel}:meta', new_epoch(), self._server, *known))
+        found = []
+        for feed, (epoch, offset, entries) in zip(feeds, await self._evaluate(calls), strict=True):
+            word = epoch.decode()
+            messages = [
+                _message(feed.room, word, int(id.partition(b'-')[0]), fields[1]) for id, fields in reversed(entries)
+            ]
+            found.append(Snapshot(word, int(offset), messages))
+        return found
+
+    # Presence
+
+    async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
+        calls: list[tuple[Any, ...]] = []
+        for room, members in rooms.items():
+            known = self.process, self._ttl, self._channel(room)
+            calls.append(('declare', 2, *self._presence_keys(room), *known, *_flat(members.items())))
+        for i in range(0, len(calls), 100):
+            await self._evaluate(calls[i : i + 100])
+
+    async def rosters(self, rooms: Sequence[str]) -> Sequence[dict[str, dict[str, Any]]]:
+        calls = [('roster', 1, f'{self._channel(room)}:live', f'{self._channel(room)}:here:') for room in rooms]
+        return [
+            {process.decode(): _members(flat) for process, flat in found if flat}
+            for found in await self._evaluate(calls)
+        ]
+
+    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]]]:
+        calls = [
+            ('refresh', 2, *self._presence_keys(room), self.process, self._ttl, int(here))
+            for room, here in rooms.items()
+        ]
+        results = await self._evaluate(calls)
+        return [(bool(there), {process.decode() for process in living}) for there, living in results]
+
+
+def _message(room: str, epoch: str, offset: int, entry: bytes) -> Message:
+    """A message from what is kept and published: the time in milliseconds, a space, the kind, the payload."""
+    at = entry.index(b' ')
+    return Message(room, epoch, offset, int(entry[:at]) / 1000, entry[at + 1 : at + 2], entry[at + 2 :])
+
+
+def _members(flat: Sequence[bytes]) -> dict[str, Any]:
+    """id → info of a reply ``[id, info, …]``."""
+    return {id.decode(): _json.loads(info) for id, info in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _flat(pairs: Iterable[tuple[str, bytes]]) -> list[str | bytes]:
+    return [each for pair in pairs for each in pair]
+
+
+def _is_away(exc: Exception) -> bool:
+    """Whether an error is the server's state, which passes, and not the command's fault."""
+    return isinstance(exc, redis.exceptions.ConnectionError) or str(exc).startswith(_AWAY)

@@ -1,0 +1,479 @@
+"""What goes wrong between rooms and Redis: nobody stays silently deaf, and what is lost is told.
+
+After each fault every numbered member either has positions without a gap, or was told ``recovered: false``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from brokers import FaultyLink, RedisServer, needs_redis
+from gathering import Gathering
+from program import Program
+from websockets.sync.client import connect
+
+import pyjows
+from pyjows.rooms import QueueFull
+
+pytest.importorskip('redis')
+pytestmark = needs_redis
+
+QUICK = {'timeout': 0.5, 'presence_ttl': 1.5, 'delays': lambda: iter([0.05] * 1000)}
+
+
+@pytest.fixture
+def gather(ioloop: Any, run_until: Any, assert_idle: Any) -> Iterator[Any]:
+    """Makes gatherings on one loop, each as a process of its own; nothing may be left of them."""
+    made: list[Gathering] = []
+    threads = threading.active_count()
+
+    def gather(url: str, **options: Any) -> Gathering:
+        made.append(Gathering(ioloop, run_until, url, **{**QUICK, **options}))
+        return made[-1]
+
+    yield gather
+    for gathering in made:
+        gathering.close()
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert_idle(ioloop)
+    assert threading.active_count() == threads
+
+
+@pytest.fixture
+def redis(tmp_path: Any) -> Iterator[RedisServer]:
+    """A Redis that forgets everything when it is killed."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def lasting(tmp_path: Any) -> Iterator[RedisServer]:
+    """A Redis that has its data after it was killed."""
+    server = RedisServer(tmp_path, data=True)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def link(redis: RedisServer, no_leaks: None) -> Iterator[FaultyLink]:
+    link = FaultyLink(redis.port)
+    yield link
+    link.close()
+
+
+def all_have(guests, data):
+    return all(guest.data == data for guest in guests)
+
+
+def test_redis_killed_and_started_with_its_data_loses_nothing(gather, lasting):
+    a, b = gather(lasting.url), gather(lasting.url)
+    guests = [a.join(numbered=1, name='Ann'), b.join(numbered=1, name='Bob')]
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: all_have(guests, [1]))
+    lasting.kill()
+    a.until(lambda: a.events == b.events == [('lost',)])
+    assert a.rooms.is_lost
+    for i in range(2, 6):
+        a.rooms['lobby'].publish(json=i)
+    lasting.start()
+    a.until(lambda: all_have(guests, [1, 2, 3, 4, 5]))
+    a.until(lambda: a.events == b.events == [('lost',), ('back',)])
+    assert not a.rooms.is_lost
+    assert all(guest.has_no_gap() and guest.recovered == [None] for guest in guests)
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    again = b.join(numbered=1, since=guests[0].positions[1])
+    a.until(lambda: again.data == [3, 4, 5])
+    assert again.recovered == [True]
+
+
+def test_redis_killed_and_started_without_its_data_is_a_gap_that_is_told(gather, redis):
+    a, b = gather(redis.url), gather(redis.url)
+    guests = [a.join(numbered=1, name='Ann'), b.join(numbered=1, name='Bob')]
+    gaps: list[Any] = []
+    b.rooms['lobby'].on('gap', lambda room: gaps.append(room.name))
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: all_have(guests, [1]))
+    left: list[Any] = []
+    b.rooms['lobby'].on('leave', lambda room, member: left.append(member))
+    redis.kill()
+    a.until(lambda: a.events == b.events == [('lost',)])
+    a.rooms['lobby'].publish(json=2)
+    redis.start()
+    a.until(lambda: all_have(guests, [1, 2]))
+    assert all(guest.recovered == [None, False] and guest.has_no_gap() for guest in guests)
+    assert gaps == ['lobby']
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    assert not left
+    late = b.join(numbered=1, since=guests[0].positions[0], history=10)
+    a.until(lambda: late.data == [2])
+    assert late.recovered == [False]
+
+
+def test_who_joins_while_redis_is_away_hears_everything_once_it_is_back(gather, lasting):
+    a = gather(lasting.url)
+    first = a.join(numbered=1)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: first.data)
+    lasting.kill()
+    a.until(lambda: a.events == [('lost',)])
+    here, new = a.guest(numbered=1), a.guest(room='new', numbered=1)
+    a.until(lambda: here.heard and new.ws.established)
+    a.rooms['new'].publish(json='n')
+    a.rooms['lobby'].publish(json=2)
+    assert not new.heard
+    lasting.start()
+    a.until(lambda: new.data == ['n'] and here.data == [2] and first.data == [1, 2])
+    assert here.has_no_gap() and first.has_no_gap() and new.has_no_gap()
+
+
+def test_rooms_that_begin_while_there_is_no_redis_wait_for_it(gather, redis):
+    redis.kill()
+    a = gather(redis.url)
+    ann = a.guest(numbered=1)
+    a.until(lambda: a.events == [('lost',)])
+    a.rooms['lobby'].publish(json=1)
+    redis.start()
+    a.until(lambda: ann.heard and a.events == [('lost',), ('back',)])
+    a.rooms['lobby'].publish(json=2)
+    a.until(lambda: ann.data and ann.data[-1] == 2)
+
+
+def test_messages_wait_in_order_in_a_bounded_queue_and_then_are_refused(gather, lasting):
+    a = gather(lasting.url, max_queue=5)
+    ann = a.join(numbered=1)
+    lasting.kill()
+    a.until(lambda: a.events == [('lost',)])
+    assert [a.rooms['lobby'].publish(json=i) for i in range(8)] == [True] * 5 + [False] * 3
+    a.until(lambda: len(a.errors) == 3)
+    assert all(isinstance(exc, QueueFull) for exc in a.errors)
+    assert [(exc.room, exc.message.data) for exc in a.errors] == [('lobby', 5), ('lobby', 6), ('lobby', 7)]
+    assert 'max_queue=5' in str(a.errors[0])
+    lasting.start()
+    a.until(lambda: ann.data == [0, 1, 2, 3, 4])
+    assert a.rooms.flush(10)
+    assert a.rooms['lobby'].publish(json=8)
+    a.until(lambda: ann.data[-1] == 8)
+    assert ann.has_no_gap()
+
+
+def test_the_queue_is_bounded_in_bytes_too(gather, redis):
+    a = gather(redis.url, max_queue_size=1000)
+    redis.kill()
+    assert [a.rooms['lobby'].publish(text='x' * 400) for _ in range(4)] == [True, True, False, False]
+    a.until(lambda: len(a.errors) == 2)
+    redis.start()
+
+
+def test_a_killed_subscriber_reads_what_it_missed_from_the_history(gather, redis):
+    a, b = gather(redis.url), gather(redis.url)
+    guests = [a.join(numbered=1), b.join(numbered=1)]
+    for i in range(60):
+        (a, b)[i % 2].rooms['lobby'].publish(json=i)
+        if i % 20 == 10:
+            redis.ask('CLIENT', 'KILL', 'TYPE', 'pubsub')
+        a.until(lambda: True)
+    a.until(lambda: all(len(guest.data) == 60 for guest in guests))
+    assert guests[0].data == guests[1].data
+    assert sorted(guests[0].data) == list(range(60))
+    assert all(guest.has_no_gap() and guest.recovered == [None] for guest in guests)
+
+
+def test_killing_every_connection_again_and_again_neither_loses_nor_doubles(gather, redis):
+    a, b = gather(redis.url, history_size=20_000), gather(redis.url, history_size=20_000)
+    guests = [a.join(numbered=1), b.join(numbered=1)]
+    stop = threading.Event()
+    sent = [0, 0]
+
+    def pour(n, rooms):
+        while not stop.wait(0.001):
+            rooms['lobby'].publish(json=[n, sent[n]])
+            sent[n] += 1
+
+    threads = [threading.Thread(target=pour, args=(n, each.rooms)) for n, each in enumerate((a, b))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(8):
+            before = len(guests[0].heard)
+            a.until(lambda before=before: len(guests[0].heard) > before + 50)
+            redis.ask('CLIENT', 'KILL', 'TYPE', 'normal')
+            redis.ask('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    a.until(lambda: all(len(guest.heard) == sum(sent) + 1 for guest in guests), 40)
+    for guest in guests:
+        assert guest.has_no_gap() and guest.recovered == [None]
+        for n in (0, 1):
+            assert [i for by, i in guest.data if by == n] == list(range(sent[n]))
+
+
+def test_a_half_open_link_is_noticed_and_replaced(gather, redis, link):
+    a, b = gather(f'redis://127.0.0.1:{link.port}'), gather(redis.url)
+    guests = [a.join(numbered=1, name='Ann'), b.join(numbered=1, name='Bob')]
+    b.rooms['lobby'].publish(json=1)
+    a.until(lambda: all_have(guests, [1]))
+    link.drop = True  # no packet arrives, and no end is told
+    b.rooms['lobby'].publish(json=2)
+    a.until(lambda: a.events == [('lost',)])
+    a.rooms['lobby'].publish(json=3)
+    b.until(lambda: b.names() == ['Bob'])  # within the time to live
+    link.drop = False
+    a.until(lambda: all_have(guests, [1, 2, 3]))
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    assert all(guest.has_no_gap() and guest.recovered == [None] for guest in guests)
+    assert b.events == []
+
+
+def test_an_idle_link_lives_however_long_nothing_is_said(gather, redis):
+    a = gather(redis.url, timeout=0.2)
+    ann = a.join(numbered=1)
+    rested: list[Any] = []
+    a.ioloop.timer(lambda loop: rested.append(1), 1.5)
+    a.until(lambda: rested)
+    assert a.events == []
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data == [1])
+
+
+def test_a_link_that_only_publishes_lives_too(gather, redis):
+    a = gather(redis.url, timeout=0.2)
+    a.rooms['lobby'].publish(json=1)
+    rested: list[Any] = []
+    a.ioloop.timer(lambda loop: rested.append(1), 1.5)
+    a.until(lambda: rested)
+    assert a.events == []
+
+
+def test_a_slow_link_delays_and_loses_nothing(gather, redis, link):
+    a, b = gather(f'redis://127.0.0.1:{link.port}', timeout=3), gather(redis.url)
+    guests = [a.join(numbered=1), b.join(numbered=1)]
+    link.delay = 0.1
+    for i in range(40):
+        (a, b)[i % 2].rooms['lobby'].publish(json=i)
+    a.until(lambda: all(len(guest.data) == 40 for guest in guests))
+    assert guests[0].data == guests[1].data
+    assert all(guest.has_no_gap() for guest in guests)
+    assert a.events == []
+
+
+def test_a_subscriber_beyond_its_output_buffer_is_cut_off_and_catches_up(gather, redis, link):
+    redis.ask('CONFIG', 'SET', 'client-output-buffer-limit', 'pubsub 1mb 1mb 1')
+    a = gather(f'redis://127.0.0.1:{link.port}', timeout=20, history_size=5000)
+    b = gather(redis.url, history_size=5000)
+    guests = [a.join(numbered=1), b.join(numbered=1)]
+    link.delay = 0.3  # too slow for what comes now
+    text = 'x' * 20_000
+    for i in range(600):
+        b.rooms['lobby'].publish(json=[i, text])
+    a.until(lambda: redis.ask('CLIENT', 'LIST', 'TYPE', 'pubsub').count(b'\n') < 2)
+    link.delay = 0
+    a.until(lambda: all(len(guest.heard) == 601 for guest in guests), 60)
+    assert ('lost',) in a.events
+    for guest in guests:
+        assert guest.has_no_gap() and guest.recovered == [None]
+        assert [i for i, _ in guest.data] == list(range(600))
+
+
+def test_a_loss_longer_than_the_history_is_a_gap_that_is_told(gather, redis, link):
+    a, b = gather(f'redis://127.0.0.1:{link.port}', history_size=5), gather(redis.url, history_size=5)
+    ann, bob = a.join(numbered=1), b.join(numbered=1)
+    b.rooms['lobby'].publish(json=0)
+    a.until(lambda: all_have([ann, bob], [0]))
+    link.drop = True
+    a.until(lambda: a.events == [('lost',)])
+    for i in range(1, 21):
+        b.rooms['lobby'].publish(json=i)
+    a.until(lambda: len(bob.data) == 21)
+    link.drop = False
+    a.until(lambda: ann.data == [0, 16, 17, 18, 19, 20])
+    assert ann.recovered == [None, False]
+    assert ann.has_no_gap()
+    assert bob.recovered == [None]
+
+
+def test_scripts_that_redis_forgot_are_loaded_again(gather, redis):
+    a = gather(redis.url)
+    ann = a.join(numbered=1)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data == [1])
+    redis.ask('SCRIPT', 'FLUSH')
+    a.rooms['lobby'].publish(json=2)
+    a.until(lambda: ann.data == [1, 2])
+    assert ann.has_no_gap()
+
+
+def test_memory_returns_after_many_losses(gather, redis):
+    a = gather(redis.url)
+    ann = a.join(numbered=1)
+    for times in range(1, 6):
+        redis.ask('CLIENT', 'KILL', 'TYPE', 'pubsub')
+        a.until(lambda times=times: a.events.count(('back',)) == times)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data == [1])
+    a.until(lambda: redis.ask('INFO', 'clients')['connected_clients'] <= 5)
+    assert redis.ask('PUBSUB', 'NUMSUB', 'pyjows:{lobby}')[1] == 1
+
+
+# Processes
+
+
+WORKER = """
+import sys
+import pyjows
+
+rooms = pyjows.rooms(sys.argv[1], presence_ttl=1.5, history_size=20000)
+server = pyjows.serve('ws://127.0.0.1:0')
+
+@server.on
+def websocket(server, ws):
+    lobby = rooms['lobby']
+    lobby.join(ws, info={'name': ws.req.path[1:]}, since=ws.req.query_params.get('since'), numbered=True)
+
+    @ws.on
+    def json(ws, message):
+        if message == 'members':
+            ws.send(json={'members': sorted(info['name'] for info in lobby.members().values())})
+        else:
+            lobby.publish(json=message)
+
+print('at', server.urls[0], flush=True)
+pyjows.run()
+"""
+
+
+class Person:
+    """Somebody who is connected to a worker."""
+
+    def __init__(self, worker, name, since=''):
+        self.ws = connect(f'{worker.find("ws://[0-9.:]+")}/{name}?since={since}').__enter__()
+        self.position = json.loads(self.ws.recv(timeout=30))['position']
+        self.offsets = []
+
+    def say(self, message):
+        self.ws.send(json.dumps(message))
+
+    def hears(self):
+        envelope = json.loads(self.ws.recv(timeout=30))
+        assert 'data' in envelope, envelope
+        self.position = envelope['position']
+        self.offsets.append(int(self.position.partition(':')[2]))
+        return envelope['data']
+
+    def sees(self, *names):
+        for _ in range(400):
+            self.say('members')
+            answer = json.loads(self.ws.recv(timeout=30))
+            if answer.get('members') == list(names):
+                return
+            threading.Event().wait(0.02)
+        raise AssertionError(f'{answer} is not {names}')
+
+
+@pytest.fixture
+def run_worker(tmp_path):
+    script = tmp_path / 'worker.py'
+    script.write_text(WORKER)
+    return lambda redis: Program(script, redis.url)
+
+
+def test_the_members_of_a_worker_killed_with_9_disappear_within_the_time_to_live(redis, run_worker):
+    with run_worker(redis) as one, run_worker(redis) as two, run_worker(redis) as three:
+        ann, bob, cid = Person(one, 'Ann'), Person(two, 'Bob'), Person(three, 'Cid')
+        for person in (ann, bob, cid):
+            person.sees('Ann', 'Bob', 'Cid')
+        two.process.kill()
+        for person in (ann, cid):
+            person.sees('Ann', 'Cid')
+        ann.say('still here')
+        assert ann.hears() == cid.hears() == 'still here'
+        again = Person(three, 'Bob', since=bob.position)
+        assert again.hears() == 'still here'
+        for person in (ann, cid, again):
+            person.ws.close()
+
+
+def test_three_processes_four_publishers_and_one_order(redis, run_worker):
+    with run_worker(redis) as one, run_worker(redis) as two, run_worker(redis) as three:
+        people = [Person(worker, name) for worker, name in ((one, 'a'), (two, 'b'), (three, 'c'), (one, 'd'))]
+        for person in people:
+            person.sees('a', 'b', 'c', 'd')
+
+        def pour(person, n):
+            for i in range(200):
+                person.say([n, i])
+
+        threads = [threading.Thread(target=pour, args=(person, n)) for n, person in enumerate(people)]
+        for thread in threads:
+            thread.start()
+        heard = [[person.hears() for _ in range(800)] for person in people]
+        for thread in threads:
+            thread.join()
+        assert all(each == heard[0] for each in heard)
+        assert all(person.offsets == list(range(1, 801)) for person in people)
+        for n in range(4):
+            assert [i for by, i in heard[0] if by == n] == list(range(200))
+        for person in people:
+            person.ws.close()
+        assert [worker.stop() for worker in (one, two, three)] == [0, 0, 0]
+        assert not redis.ask('KEYS', '*:here:*')
+
+
+INSIDE_ASYNCIO = """
+import asyncio, sys
+import pyjows
+
+async def main():
+    rooms = pyjows.rooms(sys.argv[1], presence_ttl=60)
+    server = pyjows.serve('ws://127.0.0.1:0')
+    server.on('websocket', lambda server, ws: rooms['lobby'].join(ws, info={'name': 'Ann'}))
+    joined = asyncio.Event()
+    rooms['lobby'].on('join', lambda room, member: joined.set())
+    ws = pyjows.connect(server.urls[0])
+    heard = asyncio.Event()
+    ws.on('text', lambda ws, text: heard.set())
+    await joined.wait()
+    rooms['lobby'].publish(text='hello')
+    await heard.wait()
+    rooms['lobby'].publish(text='the last one')
+
+asyncio.run(main())
+print('done')
+"""
+
+
+def test_inside_asyncio_run_the_end_is_clean_and_the_last_message_is_sent(redis, tmp_path):
+    script = tmp_path / 'inside.py'
+    script.write_text(INSIDE_ASYNCIO)
+    with Program(script, redis.url) as program:
+        assert program.end() == 0
+        assert program.lines == ['done']
+        assert not program.errors
+    assert redis.ask('XLEN', 'pyjows:{lobby}:log') == 2
+    assert not redis.ask('KEYS', '*:here:*')
+
+
+def test_rooms_made_before_a_fork_are_used_in_the_child_alone():
+    rooms = pyjows.rooms('redis://127.0.0.1:1', ioloop=pyjows.IOLoop('poll'))
+    rooms['x'].publish(text='now it runs')
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            rooms['x'].publish(text='x')
+        except RuntimeError as exc:
+            os.write(writer, str(exc).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    assert b'forked' in os.read(reader, 1000)
+    os.close(reader)
+    rooms.close(0.5)

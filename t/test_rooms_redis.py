@@ -1,0 +1,394 @@
+"""Rooms over a real Redis: several processes' worth of rooms on one loop. On every reactor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from background import until
+from brokers import REDIS, RedisServer, free_port, needs_redis
+from gathering import Gathering
+
+import pyjows
+
+pytest.importorskip('redis')
+pytestmark = needs_redis
+
+#: Soon enough for a test.
+QUICK = {'timeout': 1.0, 'presence_ttl': 1.5}
+
+
+@pytest.fixture(scope='module')
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp('redis'))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
+    """Makes gatherings on one loop, each as a process of its own; nothing may be left of them."""
+    redis.ask('FLUSHALL')
+    made: list[Gathering] = []
+    threads = threading.active_count()
+
+    def gather(**options: Any) -> Gathering:
+        made.append(Gathering(ioloop, run_until, redis.url, **{**QUICK, **options}))
+        return made[-1]
+
+    yield gather
+    for gathering in made:
+        gathering.close()
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert_idle(ioloop)
+    assert threading.active_count() == threads
+
+
+def test_members_in_all_processes_hear_each_other_in_one_order(gather):
+    a, b, c = gather(), gather(), gather()
+    guests = [gathering.join(numbered=1) for gathering in (a, b, c, a, b)]
+    for i in range(50):
+        for gathering in (a, b, c):
+            gathering.rooms['lobby'].publish(json=[i, gathering.rooms.process])
+    a.until(lambda: all(len(guest.data) == 150 for guest in guests))
+    assert all(guest.envelopes[1:] == guests[0].envelopes[1:] for guest in guests)
+    assert guests[0].has_no_gap()
+    for gathering in (a, b, c):
+        assert [i for i, by in guests[0].data if by == gathering.rooms.process] == list(range(50))
+
+
+def test_every_kind_of_message_arrives_as_it_was_sent(gather):
+    a, b = gather(), gather()
+    ann, bob = a.join(), b.join(numbered=1)
+    for message in ({'text': 'ä "b"'}, {'json': [1, None]}, {'binary': bytes(range(256))}, {'text': ''}):
+        a.rooms['lobby'].publish(**message)
+    a.until(lambda: len(ann.heard) == 4 and len(bob.heard) == 5)
+    assert ann.heard == ['ä "b"', '[1,null]', bytes(range(256)), '']
+    assert [envelope.get('data') for envelope in bob.envelopes[1:]] == ['ä "b"', [1, None], None, '']
+
+
+def test_history_is_shared_and_found_by_a_process_that_comes_later(gather):
+    a = gather()
+    for i in range(5):
+        a.rooms['lobby'].publish(json=i)
+    assert a.rooms.flush(10)
+    assert [message.data for message in a.rooms['lobby'].history(2)] == [3, 4]
+    a.join()
+    a.until(lambda: len(a.rooms['lobby'].history()) == 5)
+    b = gather()
+    ann = b.join(history=3, numbered=1)
+    a.rooms['lobby'].publish(json=5)
+    a.until(lambda: len(ann.data) == 4)
+    assert ann.data == [2, 3, 4, 5]
+    assert ann.has_no_gap()
+    assert [message.data for message in b.rooms['lobby'].history()] == [0, 1, 2, 3, 4, 5]
+    assert abs(b.rooms['lobby'].history()[0].time - b.rooms['lobby'].history()[5].time) < 60
+
+
+def test_who_comes_back_to_another_process_goes_on_without_gap_or_double(gather):
+    a, b = gather(), gather()
+    ann, bob = a.join(numbered=1), b.join(numbered=1)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data and bob.data)
+    ann.ws.finish()
+    for i in range(2, 8):
+        b.rooms['lobby'].publish(json=i)
+    again = b.join(numbered=1, since=ann.position)
+    b.rooms['lobby'].publish(json=8)
+    a.until(lambda: len(again.data) == 7)
+    assert again.data == [2, 3, 4, 5, 6, 7, 8]
+    assert again.recovered == [True]
+    assert again.has_no_gap()
+
+
+def test_a_position_ahead_of_the_copy_here_is_asked_for_and_a_made_up_one_is_not_recovered(gather):
+    a = gather()
+    ann = a.join(numbered=1)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data)
+    epoch = ann.position.partition(':')[0]
+    bob = a.join(numbered=1, since=f'{epoch}:1000')
+    a.until(lambda: bob.heard)
+    assert bob.recovered == [False]
+
+
+def test_a_trimmed_history_is_not_recovered(gather):
+    a, b = gather(history_size=5), gather(history_size=5)
+    ann = a.join(numbered=1)
+    for i in range(10):
+        a.rooms['lobby'].publish(json=i)
+    a.until(lambda: len(ann.data) == 10)
+    late, just = b.join(numbered=1, since=ann.positions[3]), b.join(numbered=1, since=ann.positions[4])
+    a.until(lambda: late.heard and len(just.data) == 5)
+    assert (late.recovered, just.recovered) == ([False], [True])
+    assert just.data == [5, 6, 7, 8, 9]
+
+
+def test_a_history_that_expired_is_not_recovered(gather, redis):
+    a = gather(linger=0.05)
+    ann = a.join(numbered=1)
+    for i in range(3):
+        a.rooms['lobby'].publish(json=i)
+    a.until(lambda: len(ann.data) == 3)
+    ann.ws.finish()
+    a.until(lambda: 'lobby' not in a.rooms)
+    redis.ask('DEL', 'pyjows:{lobby}:log')
+    late, up_to_date = a.join(numbered=1, since=ann.positions[0]), a.join(numbered=1, since=ann.positions[2])
+    a.until(lambda: late.heard and up_to_date.heard)
+    assert (late.recovered, up_to_date.recovered) == ([False], [True])
+
+
+def test_presence_is_known_in_every_process(gather):
+    a, b = gather(), gather()
+    seen: list[Any] = []
+    b.rooms['lobby'].on('join', lambda room, member: seen.append(('join', member.info['name'], member.ws is None)))
+    b.rooms['lobby'].on('leave', lambda room, member: seen.append(('leave', member.info['name'], member.ws is None)))
+    ann = a.join(name='Ann')
+    b.join(name='Bob')
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    a.join(name='Cid')
+    a.until(lambda: b.names() == ['Ann', 'Bob', 'Cid'])
+    ann.ws.finish()
+    a.until(lambda: a.names() == b.names() == ['Bob', 'Cid'])
+    assert sorted(seen) == [
+        ('join', 'Ann', True),
+        ('join', 'Bob', False),
+        ('join', 'Cid', True),
+        ('leave', 'Ann', True),
+    ]
+    assert set(b.rooms['lobby'].members()) == set(a.rooms['lobby'].members())
+
+
+def test_presence_outlives_its_time_to_live_while_the_process_does(gather):
+    a, b = gather(presence_ttl=0.3), gather(presence_ttl=0.3)
+    a.join(name='Ann')
+    b.join(name='Bob')
+    a.until(lambda: b.names() == ['Ann', 'Bob'])
+    gone: list[Any] = []
+    b.rooms['lobby'].on('leave', lambda room, member: gone.append(member))
+    rested: list[Any] = []
+    a.ioloop.timer(lambda loop: rested.append(1), 1.0)
+    a.until(lambda: rested)
+    assert a.names() == b.names() == ['Ann', 'Bob']
+    assert not gone
+
+
+def test_rooms_that_are_closed_withdraw_their_members(gather):
+    a, b = gather(presence_ttl=60), gather(presence_ttl=60)
+    a.join(name='Ann')
+    b.join(name='Bob')
+    a.until(lambda: b.names() == ['Ann', 'Bob'])
+    a.rooms.close()
+    a.until(lambda: b.names() == ['Bob'])
+
+
+def test_a_room_without_presence_writes_nothing_about_members(gather, redis):
+    a = gather(presence=False)
+    a.join(name='Ann')
+    a.rooms['lobby'].publish(text='x')
+    a.until(lambda: redis.ask('KEYS', '*:log'))
+    assert not redis.ask('KEYS', '*:live')
+    assert a.names() == ['Ann']
+
+
+def test_a_room_that_nobody_is_in_is_unsubscribed_from_and_its_keys_expire(gather, redis):
+    a = gather(linger=0.05, history_seconds=1)
+    ann = a.join(room='passing', name='Ann')
+    a.rooms['passing'].publish(text='x')
+    a.until(lambda: ann.heard and redis.ask('PUBSUB', 'CHANNELS'))
+    ann.ws.finish()
+    a.until(lambda: not redis.ask('PUBSUB', 'CHANNELS') and len(a.rooms) == 0)
+    a.until(lambda: not redis.ask('KEYS', '*:log'))
+    for key in redis.ask('KEYS', '*'):
+        assert redis.ask('TTL', key) > 0, key
+
+
+def test_a_program_without_a_loop_publishes_and_reads(gather, redis):
+    a = gather()
+    ann = a.join(name='Ann')
+    found: list[Any] = []
+
+    def job():
+        with pyjows.rooms(redis.url, ioloop=pyjows.IOLoop('poll'), **QUICK) as rooms:
+            for i in range(100):
+                rooms['lobby'].publish(json=i)
+            assert rooms.flush(10)
+            found.append(([message.data for message in rooms['lobby'].history(2)], rooms['lobby'].members()))
+        rooms.ioloop.close()
+        assert rooms.is_closed
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    a.until(lambda: len(ann.heard) == 100 and found)
+    thread.join()
+    assert ann.heard == [str(i) for i in range(100)]
+    ((history, members),) = found
+    assert history == [98, 99]
+    assert [info['name'] for info in members.values()] == ['Ann']
+
+
+def test_the_loops_thread_does_not_wait_for_the_broker(gather):
+    a = gather()
+    failures: list[Any] = []
+
+    def ask(loop):
+        for question in (a.rooms['lobby'].history, a.rooms['lobby'].members):
+            with pytest.raises(RuntimeError, match='follow'):
+                failures.append(question())
+        failures.append('asked')
+
+    a.ioloop.next_tick(ask)
+    a.until(lambda: failures == ['asked'])
+    ready: list[Any] = []
+    a.rooms['lobby'].follow(lambda room: ready.append((room.history(), room.members())))
+    a.until(lambda: ready == [([], {})])
+
+
+@pytest.mark.parametrize('reactor_name', ['asyncio'])
+def test_a_coroutine_waits_until_all_is_sent(gather, redis):
+    a = gather()
+    done: list[Any] = []
+
+    async def send():
+        for i in range(10):
+            a.rooms['lobby'].publish(json=i)
+        await a.rooms.drained()
+        done.append(redis.ask('XLEN', 'pyjows:{lobby}:log'))
+
+    a.ioloop.next_tick(lambda loop: loop.reactor.spawn(send()))
+    a.until(lambda: done)
+    assert done == [10]
+
+
+def test_four_publishers_at_once_and_each_member_sees_each_rooms_order(gather):
+    a, b = gather(history_size=5000), gather(history_size=5000)
+    rooms = ['one', 'two', 'three']
+    guests = [gathering.join(room=','.join(rooms), numbered=1) for gathering in (a, b, a, b)]
+
+    def pour(publisher, gathering):
+        for i in range(250):
+            for name in rooms:
+                gathering.rooms[name].publish(json=[publisher, i])
+
+    threads = [threading.Thread(target=pour, args=(n, (a, b)[n % 2])) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    a.until(lambda: all(len(guest.data) == 3000 for guest in guests), 60)
+    for thread in threads:
+        thread.join()
+    for name in rooms:
+        heard = [[e for e in guest.envelopes if e['room'] == name and 'data' in e] for guest in guests]
+        assert all(each == heard[0] for each in heard)
+        offsets = [int(e['position'].partition(':')[2]) for e in heard[0]]
+        assert offsets == list(range(1, 1001))
+        for publisher in range(4):
+            assert [e['data'][1] for e in heard[0] if e['data'][0] == publisher] == list(range(250))
+
+
+def test_joining_while_messages_pour_in_leaves_no_gap_and_no_double(gather):
+    a, b = gather(history_size=20_000), gather(history_size=20_000)
+    first = a.join(numbered=1)
+    stop = threading.Event()
+
+    def pour():
+        i = 0
+        while not stop.wait(0.0003):
+            b.rooms['lobby'].publish(json=i)
+            i += 1
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    guests = []
+    try:
+        for i in range(10):
+            a.until(lambda: len(first.data) > 3)
+            guests.append((a, b)[i % 2].join(numbered=1, since=first.positions[-3]))
+    finally:
+        stop.set()
+        thread.join()
+    a.until(lambda: {guest.position for guest in guests} == {first.position})
+    assert all(guest.has_no_gap() and guest.recovered == [True] for guest in guests)
+
+
+def test_keys_of_a_room_are_in_one_slot_of_a_cluster(tmp_path, ioloop, run_until):
+    server = RedisServer(tmp_path, cluster_enabled='yes', cluster_port=free_port())
+    try:
+        server.ask('CLUSTER', 'ADDSLOTSRANGE', 0, 16383)
+        until(lambda: b'cluster_state:ok' in server.ask('CLUSTER', 'INFO'), 'the cluster')
+        url = server.url.replace('redis://', 'redis+cluster://')
+        a = Gathering(ioloop, run_until, url, **QUICK)
+        b = Gathering(ioloop, run_until, url, **QUICK)
+        guests = [a.join(room='x,y,z', name='Ann', numbered=1), b.join(room='x,y,z', name='Bob', numbered=1)]
+        for i in range(20):
+            for name in 'xyz':
+                a.rooms[name].publish(json=i)
+        a.until(lambda: all(len(guest.data) == 60 for guest in guests))
+        a.until(lambda: a.names('y') == b.names('y') == ['Ann', 'Bob'])
+        late = b.join(room='z', history=5)
+        a.until(lambda: len(late.heard) == 5)
+        a.close()
+        b.close()
+    finally:
+        server.kill()
+
+
+def test_a_sentinel_names_the_master(tmp_path, gather, redis, ioloop, run_until):
+    port = free_port()
+    conf = tmp_path / 'sentinel.conf'
+    conf.write_text(f'port {port}\nsentinel monitor main 127.0.0.1 {redis.port} 1\n')
+    sentinel = subprocess.Popen([REDIS, conf, '--sentinel'], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        a = Gathering(ioloop, run_until, f'redis+sentinel://127.0.0.1:{port}/main/0', **QUICK)
+        b = gather()
+        ann, bob = a.join(), b.join()
+        a.rooms['lobby'].publish(text='hello')
+        b.rooms['lobby'].publish(text='you')
+        a.until(lambda: len(ann.heard) == len(bob.heard) == 2)
+        a.close()
+    finally:
+        sentinel.kill()
+        sentinel.wait()
+
+
+def test_messages_that_redis_refuses_are_told_and_later_ones_go_on(gather, redis):
+    a = gather()
+    ann = a.join(presence=0)
+    redis.ask('SET', 'pyjows:{broken}:meta', 'not a hash')
+    a.rooms['broken'].publish(text='x')
+    a.rooms['lobby'].publish(text='y')
+    a.until(lambda: ann.heard and a.errors)
+    assert ann.heard == ['y']
+    assert 'WRONGTYPE' in str(a.errors[0])
+    assert not a.events
+
+
+@pytest.mark.parametrize(
+    'options', [{'timeout': 0}, {'presence_ttl': -1}, {'max_queue': 0}, {'max_queue_size': 0}, {'prefix': 'a{b}'}]
+)
+def test_an_option_that_makes_no_sense_is_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        pyjows.rooms('redis://127.0.0.1', **options)
+
+
+def test_a_password_is_not_shown():
+    assert 'secret' not in repr(pyjows.rooms('redis://me:secret@127.0.0.1/1', ioloop=pyjows.IOLoop('poll')))
+
+
+def test_5000_members_in_two_processes_hear_everything(gather):
+    a, b = (gather(timeout=30, presence_ttl=60) for _ in range(2))  # a loop this busy answers late
+    guests = []
+    for i in range(0, 5000, 250):
+        some = [(a, b)[n % 2].guest(numbered=1, name=str(i + n)) for n in range(250)]
+        a.until(lambda some=some: all(guest.heard for guest in some), 180)
+        guests += some
+    for i in range(5):
+        (a, b)[i % 2].rooms['lobby'].publish(json=i)
+    a.until(lambda: all(len(guest.heard) == 6 for guest in guests), 180)
+    order = [json.loads(message)['data'] for message in guests[0].heard[1:]]
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    assert all(guest.heard[1:] == guests[0].heard[1:] for guest in guests)
+    a.until(lambda: len(a.rooms['lobby'].members()) == len(b.rooms['lobby'].members()) == 5000, 180)
