@@ -224,6 +224,9 @@ static inline int dial(int port) {
     return fd;
 }
 
+/* What is asked for with GET; a tool may ask for something else than the root. */
+static const char *request_target = "/";
+
 /* Open `count` connections with at most `in_flight` handshakes under way at a time; their sockets go to `fds`,
  * non-blocking. `extensions` is offered and must be accepted; NULL offers none. */
 static inline void open_connections(int *fds, int count, int port, int in_flight, const char *extensions) {
@@ -232,9 +235,9 @@ static inline void open_connections(int *fds, int count, int port, int in_flight
     char request[KIB];
     int poller = epoll_create1(0), begun = 0, done = 0;
     int size = snprintf(request, sizeof request,
-        "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        "Origin: http://127.0.0.1:%d\r\nUser-Agent: bench\r\n%s%s%s\r\n", port, port,
+        "Origin: http://127.0.0.1:%d\r\nUser-Agent: bench\r\n%s%s%s\r\n", request_target, port, port,
         extensions ? "Sec-WebSocket-Extensions: " : "", extensions ? extensions : "", extensions ? "\r\n" : "");
 
     for (; begun < MIN(in_flight, count); begun++) {

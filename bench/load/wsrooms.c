@@ -1,0 +1,159 @@
+/* wsrooms: how fast a server sends messages to the members of rooms, and how long each takes.
+ *
+ *     wsrooms --ports PORT,PORT… [--rooms 1] [--members 5000] [--flying 1] [--seconds 3] [--target /]
+ *             [--hello TEXT] [--join TEXT] --say TEXT --said SIZE [--pids PID,PID…] [--limit 120]
+ *
+ * Connection i is in room i % rooms and goes to the ports in turn. Each sends `hello`, if any, then `join` with the
+ * room's number for %d. Then the first member of a room sends `say`; when all members have a message of `said` bytes,
+ * the next room's turn comes; `flying` rooms at a time. Other messages are passed over. Prints one JSON object: `rate`
+ * counts deliveries, p50 and p99 are milliseconds from the sending of a message to a delivery of it, `cpu_us` is the time
+ * of the servers' processes for a delivery.
+ */
+#include "ws.h"
+
+struct member {
+    int fd;
+    int room;
+    struct replies in;
+};
+
+struct room {
+    int64_t said;
+    int missing;
+};
+
+static unsigned count_said(struct replies *in, const unsigned char *data, size_t size, uint64_t expected) {
+    unsigned whole = 0;
+    for (;;) {
+        struct frame *frame = &in->frame;
+        if (!frame->inside) {
+            size_t used = read_head(frame, data, size);
+            data += used, size -= used;
+            if (!frame->inside) return whole;
+        }
+        size_t taken = MIN(size, frame->left);
+        data += taken, size -= taken, frame->left -= taken;
+        if (opcode_of(frame) == CLOSE) die("the server sent a close frame");
+        if (opcode_of(frame) < CLOSE) in->size += taken;
+        if (frame->left) return whole;
+        if (opcode_of(frame) < CLOSE && frame->head[0] & FIN) {
+            if (in->size == expected) whole++;
+            in->size = 0;
+        }
+        next_frame(frame);
+    }
+}
+
+static void say(int fd, const char *text) {
+    size_t size;
+    unsigned char *frame = client_frame(FIN | TEXT, (const unsigned char *)text, strlen(text), &size);
+    if (send(fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size) die("send: %s", strerror(errno));
+    free(frame);
+}
+
+static long pids[16];
+static int pid_count;
+
+static int64_t servers_cpu(void) {
+    int64_t total = 0;
+    for (int i = 0; i < pid_count; i++) total += process_cpu(pids[i]);
+    return total;
+}
+
+static int earlier(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Read until nothing has come for a while: what answers the joins. */
+static void settle(int poller, double pause) {
+    static unsigned char buffer[MIB];
+    struct epoll_event events[EVENTS];
+    for (;;) {
+        int ready = epoll_wait(poller, events, EVENTS, pause * 1e3);
+        if (!ready) return;
+        for (int i = 0; i < ready; i++) {
+            struct member *m = events[i].data.ptr;
+            ssize_t got = recv(m->fd, buffer, sizeof buffer, 0);
+            if (got == 0) die("the server closed a connection");
+            if (got > 0) count_said(&m->in, buffer, got, 0);
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    static unsigned char buffer[MIB];
+    int rooms = number(argv, "rooms", 1), size = number(argv, "members", 5000), count = rooms * size;
+    int flying = MIN(number(argv, "flying", 1), rooms), expected = number(argv, "said", 0), ports[16], port_count = 0;
+    const char *hello = option(argv, "hello", ""), *join = option(argv, "join", "join %d"), *words = option(argv, "say", "");
+    double duration = seconds(argv, "seconds", 3);
+    request_target = option(argv, "target", "/");
+    alarm(number(argv, "limit", 120));
+    for (char *list = strdup(option(argv, "ports", "0")), *word; (word = strsep(&list, ","));) ports[port_count++] = atoi(word);
+
+    for (char *list = strdup(option(argv, "pids", "0")), *word; (word = strsep(&list, ","));) pids[pid_count++] = atol(word);
+
+    int *fds = calloc(count, sizeof *fds), poller = epoll_create1(0), opened = 0;
+    struct member *members = calloc(count, sizeof *members);
+    struct room *all = calloc(rooms, sizeof *all);
+    for (int i = 0; i < port_count; i++) {
+        int share = (count - opened) / (port_count - i);
+        open_connections(fds + opened, share, ports[i], MIN(share, 32), NULL);
+        opened += share;
+    }
+    for (int i = 0; i < count; i++) {
+        char text[128];
+        /* The connections of one room are as far apart as they can be: on all ports. */
+        members[i] = (struct member){.fd = fds[i], .room = i % rooms};
+        watch(poller, EPOLL_CTL_ADD, fds[i], EPOLLIN, &members[i]);
+        if (*hello) say(fds[i], hello);
+        if (*hello && i % 32 == 31) settle(poller, 0.02);
+        snprintf(text, sizeof text, join, i % rooms);
+        say(fds[i], text);
+        if (i % 32 == 31) settle(poller, 0.005);
+    }
+    settle(poller, 1.0);
+
+    size_t capacity = 8 * MIB, samples = 0;
+    float *took = malloc(capacity * sizeof *took);
+    uint64_t deliveries = 0;
+    int64_t cpu = 0, start = now(), measured = start + 0.5e9, end = measured + duration * 1e9, time = start;
+    bool measuring = false;
+    int next = 0;
+    for (; next < flying; next++) {
+        all[next] = (struct room){.said = now(), .missing = size};
+        say(members[next].fd, words);
+    }
+    next %= rooms;
+    while ((time = now()) < end) {
+        struct epoll_event events[EVENTS];
+        if (!measuring && time >= measured) measuring = true, start = time, deliveries = 0, samples = 0, cpu = servers_cpu();
+        int ready = epoll_wait(poller, events, EVENTS, 20000);
+        if (!ready) die("no delivery for 20 s: messages are lost");
+        time = now();
+        for (int i = 0; i < ready; i++) {
+            struct member *m = events[i].data.ptr;
+            struct room *room = &all[m->room];
+            ssize_t got = recv(m->fd, buffer, sizeof buffer, 0);
+            if (got < 0 && errno == EAGAIN) continue;
+            if (got <= 0) die("the server closed a connection: %s", got ? strerror(errno) : "end of stream");
+            unsigned whole = count_said(&m->in, buffer, got, expected);
+            deliveries += whole;
+            for (unsigned n = 0; n < whole; n++)
+                if (samples < capacity) took[samples++] = (time - room->said) / 1e6;
+            room->missing -= whole;
+            if (whole && room->missing <= 0) {
+                all[next] = (struct room){.said = now(), .missing = size};
+                say(members[next].fd, words);
+                next = (next + 1) % rooms;
+            }
+        }
+    }
+    double elapsed = (time - start) / 1e9;
+    cpu = servers_cpu() - cpu;
+    qsort(took, samples, sizeof *took, earlier);
+    printf("{\"rate\": %.1f, \"cpu_us\": %.3f, \"p50\": %.3f, \"p99\": %.3f}\n", deliveries / elapsed,
+           deliveries ? cpu / 1e3 / deliveries : 0.0, samples ? took[samples / 2] : 0.0,
+           samples ? took[(size_t)(samples * 0.99)] : 0.0);
+    return 0;
+}

@@ -1,0 +1,198 @@
+"""`python -m bench.rooms`: messages to the members of rooms, beside other libraries, in memory and over Redis.
+
+    pip install '.[bench,redis]' channels channels_redis python-socketio litestar      # and redis-server
+    python -m bench.rooms [--only pyjows,socketio] [--seconds 3] [--runs 3] [--quick]
+
+Servers run on one core; two processes of them share it, so that the figures show what an additional process costs and
+not what an additional core gives. Redis and the load tool (`load/wsrooms.c`) run on the other core. Each connection
+joins a room. The first member of a room says 64 bytes, all members of that room get it, then it is the next room's
+turn. A figure is the median of the runs. CPU µs is the servers' time for a delivery, which other programs on the
+machine hardly change. `p50` and `p99` are the time from saying to hearing.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from bench.measure import PYTHON, TOOLS, BenchError, Cores, Figures, Process, build_tools
+from t.installed import ROOT
+
+WORDS = 'x' * 64
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A server, and how its clients speak."""
+
+    name: str
+    script: str
+    target: str = '/'
+    hello: str = ''
+    join: str = 'join %d'
+    say: str = WORDS
+    said: str = WORDS
+
+    def words(self) -> list[str]:
+        """The load tool's options."""
+        found = ['--target', self.target, '--join', self.join, '--say', self.say, '--said', str(len(self.said))]
+        return [*found, '--hello', self.hello] if self.hello else found
+
+
+CONTESTANTS = (
+    Contestant('pyjows', 'pyjows_server'),
+    Contestant('channels', 'channels_server'),
+    Contestant(
+        'socketio',
+        'socketio_server',
+        target='/socket.io/?EIO=4&transport=websocket',
+        hello='40',
+        join='42["join","%d"]',
+        say=f'42["say","{WORDS}"]',
+        said=f'42["said","{WORDS}"]',
+    ),
+    Contestant('litestar', 'litestar_server'),
+)
+
+#: Rooms, members of each, rooms in which somebody speaks at a time.
+SCENARIOS = {'1 room of 5000': (1, 5000, 1), '1000 rooms of 5': (1000, 5, 32), '1 room of 5': (1, 5, 1)}
+
+
+@contextmanager
+def redis_server(cores: Cores) -> Iterator[str]:
+    """A Redis of our own; its URL."""
+    with socket.socket() as probe, tempfile.TemporaryDirectory() as folder:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        program = shutil.which('redis-server')
+        if program is None:
+            raise BenchError('redis-server is not installed')
+        command = [program, '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder]
+        with cores.pinned(cores.load):
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            for _ in range(200):
+                with socket.socket() as link:
+                    if link.connect_ex(('127.0.0.1', port)) == 0:
+                        break
+                time.sleep(0.02)
+            yield f'redis://127.0.0.1:{port}'
+        finally:
+            server.kill()
+            server.wait()
+
+
+def measure(
+    contestant: Contestant, scenario: str, redis: bool, processes: int, seconds: float, cores: Cores
+) -> Figures:
+    """One run."""
+    rooms, members, flying = SCENARIOS[scenario]
+
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
+    with ExitStack() as stack:
+        url = stack.enter_context(redis_server(cores)) if redis else ''
+        ports, pids = [], []
+        for _ in range(processes):
+            with cores.pinned(cores.server):
+                server = Process([*PYTHON, '-m', f'bench.rooms_servers.{contestant.script}', url], env)
+            stack.callback(server.end)
+            ports.append(str(server.port()))
+            pids.append(str(server.program.pid))
+        size = ['--rooms', str(rooms), '--members', str(members), '--flying', str(flying)]
+        time_ = ['--seconds', str(seconds), '--ports', ','.join(ports), '--pids', ','.join(pids)]
+        with cores.pinned(cores.load):
+            tool = Process([str(TOOLS / 'wsrooms'), *size, *time_, *contestant.words()], env)
+        stack.callback(tool.end)
+        return tool.figures(120)
+
+
+def rest() -> None:
+    """What rooms cost that nobody speaks in: bytes, by the resident memory of a process of its own."""
+    script = """
+import sys, pyjows
+from pathlib import Path
+def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096
+what, n = sys.argv[1], 20000
+rooms = pyjows.rooms(ioloop=pyjows.IOLoop())
+loop = rooms.ioloop
+sockets = [pyjows.WebSocket(established=True) for _ in range(n)] if what != 'room' else []
+if what == 'third':
+    for i, ws in enumerate(sockets): rooms['all'].join(ws); rooms['all2'].join(ws)
+before = resident()
+for i in range(n):
+    if what == 'room': rooms[f'room{i}'].follow()
+    elif what == 'member': rooms[f'room{i}'].join(sockets[i])
+    else: rooms['all3'].join(sockets[i])
+print((resident() - before) / n)
+"""
+    for what, text in (
+        ('room', 'a room that is followed, without members'),
+        ('member', "a room with one member, and the connection's first room"),
+        ('third', 'a further member of a room, which is in other rooms already'),
+    ):
+        done = subprocess.run([*PYTHON, '-c', script, what], capture_output=True, text=True, check=True)
+        print(f'{float(done.stdout):8.0f} bytes: {text}')
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog='python -m bench.rooms', description=__doc__.splitlines()[0])
+    parser.add_argument('--only', default='', help='contestants, separated by commas')
+    parser.add_argument('--scenarios', default='', help='how the names of scenarios begin, separated by commas')
+    parser.add_argument('--seconds', type=float, default=3)
+    parser.add_argument('--runs', type=int, default=3)
+    parser.add_argument('--quick', action='store_true', help='one run of half a second each')
+    parser.add_argument('--json', help='a file for the figures')
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.runs = 0.5, 1
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    build_tools()
+    cores = Cores.available()
+    wanted = [each for each in CONTESTANTS if not options.only or each.name in options.only.split(',')]
+    chosen = [name for name in SCENARIOS if name.startswith(tuple(options.scenarios.split(',')))]
+    kept = []
+    for scenario in chosen:
+        for redis, processes in ((False, 1), (True, 1), (True, 2)):
+            print(f'\n{scenario}, {"Redis" if redis else "memory"}, {processes} process{"es" * (processes > 1)}')
+            for contestant in wanted:
+                runs, failure = [], ''
+                for _ in range(options.runs):
+                    try:
+                        runs.append(measure(contestant, scenario, redis, processes, options.seconds, cores))
+                    except BenchError as exc:
+                        failure = str(exc)
+                        break
+                if not runs:
+                    print(f'  {contestant.name:10} {failure}')
+                    continue
+                median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+                kept.append(
+                    {'scenario': scenario, 'redis': redis, 'processes': processes, 'name': contestant.name, **median}
+                )
+                print(
+                    f'  {contestant.name:10} {median["rate"]:10,.0f} deliveries/s   {median["cpu_us"]:8.1f} CPU µs   '
+                    f'p50 {median["p50"]:9.2f} ms   p99 {median["p99"]:9.2f} ms',
+                    flush=True,
+                )
+    print()
+    rest()
+    if options.json:
+        with open(options.json, 'w', encoding='utf-8') as file:
+            json.dump(kept, file, indent=1)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

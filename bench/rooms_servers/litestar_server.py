@@ -1,0 +1,30 @@
+"""Litestar's channels, with its backend over Redis' pub/sub or the one in memory, under uvicorn."""
+
+import sys
+
+from litestar import Litestar, WebSocket, websocket
+from litestar.channels import ChannelsPlugin
+from litestar.channels.backends.memory import MemoryChannelsBackend
+from litestar.channels.backends.redis import RedisChannelsPubSubBackend
+from redis.asyncio import Redis
+
+from bench.rooms_servers.common import run
+
+backend = RedisChannelsPubSubBackend(redis=Redis.from_url(sys.argv[1])) if sys.argv[1] else MemoryChannelsBackend()
+channels = ChannelsPlugin(backend=backend, arbitrary_channels_allowed=True)
+
+
+@websocket('/')
+async def handler(socket: WebSocket) -> None:
+    """One connection."""
+    await socket.accept()
+    room = (await socket.receive_text()).removeprefix('join ')
+    async with (
+        channels.start_subscription(['room' + room]) as subscriber,
+        subscriber.run_in_background(socket.send_text),
+    ):
+        while True:
+            channels.publish(await socket.receive_text(), 'room' + room)
+
+
+run(Litestar([handler], plugins=[channels]))
