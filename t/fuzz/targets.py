@@ -92,7 +92,7 @@ def protocol(data: bytes) -> None:
 def _converse(settings: int, pieces: list[bytes]) -> Any:
     """What a transaction tells of these bytes, and what it answers (unmasked, close reasons left out)."""
     masked = bool(settings & 1)
-    compression = settings & 2 and PerMessageDeflate(
+    compression = bool(settings & 2) and PerMessageDeflate(
         server_no_context_takeover=bool(settings & 4), client_no_context_takeover=bool(settings & 4)
     )
     ws = WebSocket(established=True, masked=masked, compression=compression, max_websocket_size=_LIMIT)
