@@ -15,8 +15,10 @@ cdef Traffic _TRAFFIC
 cdef class TransactionProtocol(Protocol):
     cdef readonly bint is_finished
     cdef public bint kept_alive
-    cdef public bint had_message
+    cdef unsigned char _had_message
     cdef unsigned char resume_pending
+    cdef public unsigned char slot
+    cdef public int finish_code
     cdef public MessageHandlers ws
     cdef public object opening
     cdef public object owner
@@ -27,17 +29,14 @@ cdef class TransactionProtocol(Protocol):
     cdef public Traffic traffic
     cdef public object cause
     cdef public tuple end
-    cdef public int finish_code
-    cdef public int slot
     cdef int _ping_number
-    cdef double _alive_at
-    cdef double _pinged_at
-    cdef double _stuck_since
+    cdef float _alive_at
+    cdef float _pinged_at
+    cdef float _stuck_since
+    cdef float _message_at
     cdef long long _acknowledged
-    cdef double _message_at
     cdef readonly double latency
     cdef list _pings
-    cdef public double close_timeout
     cdef object _close_timer
     cdef tuple _addresses
 

@@ -85,9 +85,8 @@ class TransactionProtocol(Protocol):
         self.thread: LoopThread | None = None
         self.connection: str | None = None
         self.kept_alive = False
-        # The end: how long the peer has for its part of the close, why it came where that was our doing, the code and
-        # the reason of ``finish`` where no close frame has them, and whether the connection is gone.
-        self.close_timeout = limits.close_timeout
+        # The end: why it came where this side caused it, the code and the reason of ``finish`` where no close frame has
+        # them, and whether the connection is gone.
         self.cause: str | None = None
         self.end: tuple[int, str] | None = None
         self.finish_code = 0
@@ -95,16 +94,16 @@ class TransactionProtocol(Protocol):
         self.is_finished = False
         # Read once, because the socket does not know them after the end.
         self._addresses: Addresses | None = None
-        # Signs of life, as times of `monotonic`: when there was one last (0: not looked yet), since when a ping of the
-        # heartbeat is not answered (0: there is none), since when more than the high water mark waits and nothing of it
-        # is taken (0: it does not), when there was a message last. Between the two: the bytes that the peer had
+        # Signs of life, as times of the heartbeat (single floats when compiled): the last one (0: not looked yet), the
+        # heartbeat's ping that is not answered (0: there is none), since when more than the high water mark waits and
+        # nothing of it is taken (0: it does not), the last message. Between them: the bytes that the peer had
         # acknowledged at the last look. `slot` is the heartbeat's.
         self._alive_at = 0.0
         self._pinged_at = 0.0
         self._stuck_since = 0.0
         self._acknowledged = 0
         self._message_at = 0.0
-        self.had_message = False
+        self._had_message = False
         self.slot = 0
         # Pings that were not answered yet: payload, when it was sent, callback. And the seconds that the last took.
         self._pings: list[tuple[bytes, float, Any]] | None = None
@@ -230,14 +229,14 @@ class TransactionProtocol(Protocol):
     def _message_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws
         if ws is not None:
-            self.had_message = True
+            self._had_message = True
             self.traffic.messages_received += 1
             self.traffic.bytes_received += len(payload)
             ws._message_received(opcode, payload)
 
     def _message_sent(self, size: int) -> None:
         """A message was queued, whose payload has `size` bytes."""
-        self.had_message = True
+        self._had_message = True
         self.traffic.messages_sent += 1
         self.traffic.bytes_sent += size
         out = self.out
@@ -252,11 +251,20 @@ class TransactionProtocol(Protocol):
 
     # The end
 
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that the peer has for its part of the close."""
+        return self.limits.close_timeout
+
+    @close_timeout.setter
+    def close_timeout(self, seconds: float) -> None:
+        self.limits = self.limits.replaced(close_timeout=seconds)
+
     def _close_began(self) -> None:
         """The close began: the peer has `close_timeout` seconds to do its part."""
         if self.stream is not None and self._close_timer is None and not self.is_finished:
             self._keep_addresses()  # once both sides have ended TCP, the system forgets the peer's
-            self._close_timer = self.ioloop.reactor.timer(self._close_overdue, self.close_timeout)
+            self._close_timer = self.ioloop.reactor.timer(self._close_overdue, self.limits.close_timeout)
 
     def _close_overdue(self, reactor: Any) -> None:
         """The peer did not do its part of the close in time."""
@@ -321,8 +329,8 @@ class TransactionProtocol(Protocol):
         stream.has_received = False
         if not self._alive_at:
             self._alive_at = self._message_at = now
-        if self.had_message:
-            self.had_message = False
+        if self._had_message:
+            self._had_message = False
             self._message_at = now
         if took or (heard and not waiting):
             self._alive_at = now

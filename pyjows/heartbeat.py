@@ -42,6 +42,8 @@ class Heartbeat:
         self._next_slot = 0
         self._size = 0
         self._timer: Any = None
+        # Times begin at 1 here: small numbers, which a single float can hold, and none is 0.
+        self._zero = monotonic() - 1.0
 
     def add(self, protocol: TransactionProtocol) -> None:
         """Look at this connection, too."""
@@ -63,7 +65,7 @@ class Heartbeat:
                 self._timer = None
 
     def _tick(self, reactor: Any) -> None:
-        now = monotonic()
+        now = monotonic() - self._zero
         self._next_slot = (self._next_slot + 1) % len(self._slots)
         for protocol in list(self._slots[self._next_slot]):
             protocol.check(now)

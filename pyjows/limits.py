@@ -85,6 +85,10 @@ class Limits:
         self.idle_timeout = float(values['idle_timeout'])
         self.close_timeout = float(values['close_timeout'])
 
+    def replaced(self, **changes: Any) -> Limits:
+        """The same limits with some of them changed; raises as the class does."""
+        return Limits('Limits.replaced()', **{**{name: getattr(self, name) for name in LIMITS}, **changes})
+
     def __repr__(self) -> str:
         return f'Limits({", ".join(f"{name}={getattr(self, name)!r}" for name in LIMITS)})'
 

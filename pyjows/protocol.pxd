@@ -3,6 +3,7 @@ from pyjows.frame_decoder cimport FrameDecoder, decode_text
 from pyjows.frames cimport as_bytes, head_byte, make_frame, write_frame
 
 cdef int _SERVER, _CLIENT
+cdef int _UNKNOWN, _RECEIVED_FIRST, _SENT_FIRST
 cdef int _CONNECTING, _OPEN, _CLOSING, _CLOSED
 cdef Py_ssize_t _MAX_BEFORE_PONG
 cdef int _MAX_UNANSWERED
@@ -14,14 +15,13 @@ cdef class Protocol(FrameDecoder):
     cdef object _id
     cdef object _extensions
     cdef bytearray _fragments
-    cdef Py_ssize_t _fragment_count
-    cdef Py_ssize_t _max_fragments
+    cdef int _fragment_count
+    cdef int _max_fragments
     cdef bytes _unanswered_ping
     cdef int _unanswered_pings
     cdef list _events
     cdef public object close_rcvd
     cdef public object close_sent
-    cdef public object close_rcvd_then_sent
     cdef public object parser_exc
     cdef object _deferred_close
     # Flags in one byte each: an idle connection keeps all of this.
@@ -33,8 +33,9 @@ cdef class Protocol(FrameDecoder):
     cdef unsigned char _sending
     cdef unsigned char _defers_close
     cdef unsigned char _eof_returned
-    cdef readonly bint eof_sent
-    cdef readonly bint eof_received
+    cdef unsigned char _eof_sent
+    cdef unsigned char _eof_received
+    cdef unsigned char _close_order
 
     cpdef object open(self, object extensions=*)
     cdef object _process_frame(self, int head, bytes payload)

@@ -100,6 +100,12 @@ _MAX_BEFORE_PONG = 65536
 # A peer that sends so many pings and takes nothing that is sent to it is not read meanwhile.
 _MAX_UNANSWERED = 64
 
+# Which of the two close frames came first.
+_UNKNOWN, _RECEIVED_FIRST, _SENT_FIRST = range(3)
+
+# The largest C integer.
+_MAX_INT = 2**31 - 1
+
 
 class Protocol(FrameDecoder):
     """A WebSocket connection without I/O, frame by frame.
@@ -153,7 +159,7 @@ class Protocol(FrameDecoder):
         self._joins = join_fragments
         self._fragments: bytearray | None = None
         self._fragment_count = 0
-        self._max_fragments = -1 if max_fragments is None else max_fragments
+        self._max_fragments = -1 if max_fragments is None else min(max_fragments, _MAX_INT)
         self._shows_frames = False
         self._answers_nothing = False
         self._events: list[Any] | None = None
@@ -166,13 +172,13 @@ class Protocol(FrameDecoder):
         # payload of the peer's close frame, or the fault).
         self.close_rcvd: Close | None = None
         self.close_sent: Close | None = None
-        self.close_rcvd_then_sent: bool | None = None
+        self._close_order = _UNKNOWN
         self.parser_exc: BaseException | None = None
         self._defers_close = defer_close
         self._deferred_close: ProtocolError | bytes | None = None
         # The end of TCP in both directions, and whether `data_to_send` has returned ours.
-        self.eof_sent = False
-        self.eof_received = False
+        self._eof_sent = False
+        self._eof_received = False
         self._eof_returned = False
 
     # What is known
@@ -214,6 +220,21 @@ class Protocol(FrameDecoder):
             self._claimed_bits |= getattr(extension, 'rsv', 0x70)
 
     @property
+    def eof_sent(self) -> bool:
+        """Whether this side ended its half of the connection."""
+        return bool(self._eof_sent)
+
+    @property
+    def eof_received(self) -> bool:
+        """Whether the peer ended its half of the connection."""
+        return bool(self._eof_received)
+
+    @property
+    def close_rcvd_then_sent(self) -> bool | None:
+        """Whether the peer closed first; None unless both close frames were seen."""
+        return None if self._close_order == _UNKNOWN else self._close_order == _RECEIVED_FIRST
+
+    @property
     def close_code(self) -> int | None:
         """The peer's close code (RFC 6455 7.1.5), 1006 without a close frame; None before the connection is closed."""
         if self._state != _CLOSED:
@@ -243,7 +264,7 @@ class Protocol(FrameDecoder):
         return (
             self._state == _CLOSING
             or self._deferred_close is not None
-            or (self._state == _CONNECTING and self.eof_sent)
+            or (self._state == _CONNECTING and bool(self._eof_sent))
         )
 
     # Receiving
@@ -266,7 +287,7 @@ class Protocol(FrameDecoder):
         Raises:
             EOFError: the end was received before.
         """
-        if self.eof_received:
+        if self._eof_received:
             raise EOFError('stream ended')
         if data:
             # A copy of what may change: an extension or another thread could resize a bytearray while it is parsed.
@@ -275,11 +296,11 @@ class Protocol(FrameDecoder):
 
     def receive_eof(self) -> None:
         """The peer ended its half of the connection; a second call does nothing."""
-        if self.eof_received:
+        if self._eof_received:
             return
         while self._unread is not None:
             self._resume_input()  # it was received before the end; a handler may pause after each message
-        self.eof_received = True
+        self._eof_received = True
         if self._deferred_close is not None:
             self._send_deferred_close()
         if not self._discarding:
@@ -429,7 +450,7 @@ class Protocol(FrameDecoder):
         except UnicodeDecodeError as exc:
             raise ProtocolError('invalid UTF-8 in a close reason', CloseCode.INVALID_DATA) from exc
         if self._state in (_OPEN, _CLOSING):
-            self.close_rcvd_then_sent = self._state == _OPEN
+            self._close_order = _RECEIVED_FIRST if self._state == _OPEN else _SENT_FIRST
         if self._defers_close:
             self._deferred_close = payload
         elif not self._answers_nothing:
@@ -596,7 +617,7 @@ class Protocol(FrameDecoder):
             self._send(0x80 | _CLOSE, close.serialize())
             self.close_sent = close
             if self.close_rcvd is not None:
-                self.close_rcvd_then_sent = True
+                self._close_order = _RECEIVED_FIRST
             self._state = _CLOSING
         if self._side == _SERVER:
             self._send_eof()
@@ -611,7 +632,7 @@ class Protocol(FrameDecoder):
         writes = []
         if self.out is not None and self.out.size:
             writes.append(self.out.take())
-        if self.eof_sent and not self._eof_returned:
+        if self._eof_sent and not self._eof_returned:
             self._eof_returned = True
             writes.append(SEND_EOF)
         return writes
@@ -630,8 +651,8 @@ class Protocol(FrameDecoder):
 
     def _send_eof(self) -> None:
         """Half-close TCP, after all that waits to be written."""
-        if not self.eof_sent:
-            self.eof_sent = True
+        if not self._eof_sent:
+            self._eof_sent = True
             if self.stream is not None:
                 self.stream.shutdown()
 

@@ -81,14 +81,14 @@ class OpeningProtocol(Protocol):
         Raises:
             EOFError: the end was received before.
         """
-        if self._state == _CONNECTING and not self._discarding and not self.eof_received:
+        if self._state == _CONNECTING and not self._discarding and not self._eof_received:
             self._receive_handshake(bytes(data))
         else:
             Protocol.receive_data(self, data)
 
     def receive_eof(self) -> None:
         """The peer ended its half of the connection; once more is nothing new."""
-        if self._state == _CONNECTING and not self._discarding and not self.eof_received:
+        if self._state == _CONNECTING and not self._discarding and not self._eof_received:
             self._receive_handshake_eof()
         Protocol.receive_eof(self)
 
@@ -275,7 +275,7 @@ class ServerProtocol(OpeningProtocol):
             InvalidState: the request was answered already, or the connection is gone; a 101 also where there is no
                 request.
         """
-        if self._state != _CONNECTING or self.eof_sent:
+        if self._state != _CONNECTING or self._eof_sent:
             raise InvalidState(f'the request cannot be answered any more: connection is {self.state.name.lower()}')
         if response.status_code == 101:
             if self._handshake.request is None and not self._accepted:
