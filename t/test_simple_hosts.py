@@ -34,6 +34,8 @@ HOSTS = {
 # The server of these speaks the protocol, and has its own pings, limits and refusals.
 ASGI = ('uvicorn', 'hypercorn')
 
+where_pyjows_speaks = pytest.mark.parametrize('host', [name for name in HOSTS if name not in ASGI], indirect=True)
+
 MANY = 200 if os.environ.get('PYJOWS_TEST_ALL') else 40
 
 
@@ -64,11 +66,6 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
         program.process.terminate()
         program.process.wait(10)
         assert not any('Traceback' in line for line in program.errors), program.errors
-
-
-def only_where_pyjows_speaks(host: Host) -> None:
-    if host.name in ASGI:
-        pytest.skip('an ASGI server speaks the protocol itself')
 
 
 def test_text_and_binary_messages_of_all_sizes_come_back(host):
@@ -118,8 +115,8 @@ def test_a_reset_ends_receive_with_1006(host):
     until(lambda: host.tell('/closed')[-1:] and host.tell('/closed')[-1][0] in (1005, 1006), 'the server to notice')
 
 
+@where_pyjows_speaks
 def test_a_peer_that_does_not_answer_pings_is_closed_with_1008(host):
-    only_where_pyjows_speaks(host)
     port = int(host.http.rpartition(':')[2])
     with socket.create_connection(('127.0.0.1', port), timeout=20) as sock:
         sock.sendall(asked('GET /wait?ping=0.2 HTTP/1.1'))
@@ -166,17 +163,16 @@ def test_fifty_connections_at_once_each_get_their_own(host):
     assert not failures
 
 
+# Flask does not route such a request to the handler.
+@pytest.mark.parametrize('host', [name for name in HOSTS if name not in (*ASGI, 'werkzeug')], indirect=True)
 def test_a_request_that_is_no_upgrade_is_answered_by_the_application(host):
-    only_where_pyjows_speaks(host)
-    if host.name == 'werkzeug':
-        pytest.skip('Flask does not route it to the handler')
     with pytest.raises(urllib.error.HTTPError) as refused:
         host.tell('/echo')
     assert refused.value.code in (400, 426)
 
 
+@where_pyjows_speaks
 def test_a_version_that_is_not_spoken_is_refused(host):
-    only_where_pyjows_speaks(host)
     with pytest.raises(InvalidStatus) as refused:
         connect(f'{host.url}/echo', additional_headers={'Sec-WebSocket-Version': '12'}, proxy=None)
     assert refused.value.response.status_code in (400, 426)

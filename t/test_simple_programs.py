@@ -216,7 +216,7 @@ def test_of_its_own_suite_only_tests_of_internals_fail(tmp_path):
     (tmp_path / 'alias_simple.py').write_text('from pyjows.simple import install\ninstall()\n')
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'alias_simple', '-p', 'no:cacheprovider', '--tb=line', 'tests'],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *sys.path])},
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *sys.path]), 'PYTEST_ADDOPTS': ''},
         cwd=folder,
         capture_output=True,
         text=True,
