@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pyjows
+from pyjows.reactor import available
 
 __all__ = ['add_arguments', 'run']
 
@@ -205,7 +206,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument('--seconds', type=float, default=600, help='at least (600)')
     parser.add_argument('--connections', type=int, default=100_000, help='at least (100000)')
-    parser.add_argument('--reactor', default='epoll', help='of both sides (epoll)')
+    parser.add_argument('--reactor', default=available()[0], help='of both sides (the best there is)')
 
 
 def run(options: argparse.Namespace) -> int:

@@ -18,6 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pyjows.reactor import available
+
 __all__ = ['add_arguments', 'run']
 
 OFFENDERS = {'stopped': 50, 'loris': 500, 'resets': 200, 'pings': 50, 'bombs': 20}
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument('--seconds', type=float, default=60, help='of each phase (60)')
     parser.add_argument('--clients', type=int, default=1000, help='that behave (1000)')
-    parser.add_argument('--reactor', default='epoll', help='of the server (epoll)')
+    parser.add_argument('--reactor', default=available()[0], help='of the server (the best there is)')
 
 
 def run(options: argparse.Namespace) -> int:
