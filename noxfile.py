@@ -84,7 +84,7 @@ def test_interpreted(session: nox.Session) -> None:
 
 def test_installed(session: nox.Session, compiled: bool) -> None:
     """Install from a copy of the sources, so that no build sees the files of another, then run the tests."""
-    source = Path(session.create_tmp(), 'source')
+    source = Path(session.virtualenv.location, 'source')
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree('pyjows', source / 'pyjows', ignore=shutil.ignore_patterns('*.so', '*.pyd', '__pycache__'))
     for name in ('LICENSE', 'MANIFEST.in', 'README.md', 'pyproject.toml', 'setup.py'):

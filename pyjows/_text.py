@@ -1,14 +1,14 @@
-"""Tokens, and how a peer's text is shown in a message.
+"""Tokens, and how a peer's text and the system's errors are shown in a message.
 
-Owns the two rules that every reader of headers shares: what a token is (RFC 9110 section 5.6.2), and how much of what
-a peer sent is repeated in an error. Must not know any header.
+Owns the rules that messages share: what a token is (RFC 9110 section 5.6.2), how much of what a peer sent is repeated
+in an error, and what the system's error is called. Must not know any header.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ['TOKEN', 'checked_token', 'cut', 'is_token', 'shown']
+__all__ = ['TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'shown']
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """The pattern of a token, as part of larger ones. It is possessive: no input makes it try twice."""
@@ -33,3 +33,13 @@ def shown(value: object, limit: int = 80) -> str:
 def cut(text: str, limit: int) -> str:
     """`text`, of at most `limit` characters; an ellipsis says that some are missing."""
     return text if len(text) <= limit else f'{text[: limit - 3]}...'
+
+
+def cause_of(exc: BaseException) -> str:
+    """What went wrong, in the system's words, without the number."""
+    text = getattr(exc, 'strerror', None) or str(exc) or type(exc).__name__
+    if text == 'AF_UNIX path too long':  # Python's own words: no system call was made, so there is no number either
+        return (
+            'the path of a Unix socket may have 107 bytes (103 on macOS and BSD): give a shorter one, or a relative one'
+        )
+    return str(text)

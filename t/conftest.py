@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -74,6 +75,13 @@ if 'uvloop' in REACTORS:
 def reactor_name(request: pytest.FixtureRequest) -> str:
     """The name of a reactor; a test that uses it runs once for each that this machine has."""
     return str(request.param)
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder for Unix sockets: their paths have 107 bytes at most, and those of `tmp_path` may be longer."""
+    with tempfile.TemporaryDirectory(prefix='pyjows-', dir=None if os.name == 'nt' else '/tmp') as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -654,8 +654,8 @@ def test_a_connection_may_be_encrypted(tmp_path):
             assert ws.protocol.close_rcvd.code == 4001
 
 
-def test_a_connection_may_come_over_a_unix_socket(tmp_path):
-    path = str(tmp_path / 'uvicorn.sock')
+def test_a_connection_may_come_over_a_unix_socket(socket_folder):
+    path = str(socket_folder / 'uvicorn.sock')
     with serving(uds=path), unix_connect(path, 'ws://localhost/where') as ws:
         assert json.loads(ws.recv()) == {'client': None, 'server': [path, None]}
 

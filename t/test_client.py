@@ -371,9 +371,9 @@ def test_another_loop_need_not_wait(ioloop, slow, reactor_name, run_until):
     other.close()
 
 
-def test_a_unix_socket_has_no_address_to_wait_for(ioloop, run_until, tmp_path, assert_idle):
-    slow = Slow(ioloop, run_until, path=tmp_path / 'slow')
-    clients = [pyjows.connect(f'ws+unix://{tmp_path}/slow', ioloop=ioloop) for _ in range(2)]
+def test_a_unix_socket_has_no_address_to_wait_for(ioloop, run_until, socket_folder, assert_idle):
+    slow = Slow(ioloop, run_until, path=socket_folder / 'slow')
+    clients = [pyjows.connect(f'ws+unix://{socket_folder}/slow', ioloop=ioloop) for _ in range(2)]
     run_until(ioloop, lambda: len(slow.streams) == 2)
     for n in (0, 1):
         slow.answer(n)
@@ -689,15 +689,15 @@ def test_no_redirect_leads_from_tls_to_no_tls_but_one_may_lead_to_it(ioloop, ser
     secure.stop()
 
 
-def test_a_redirect_of_a_unix_socket_stays_there(ioloop, run_until, tmp_path):
-    server = pyjows.serve(f'ws+unix://{tmp_path}/sock', ioloop=ioloop)
+def test_a_redirect_of_a_unix_socket_stays_there(ioloop, run_until, socket_folder):
+    server = pyjows.serve(f'ws+unix://{socket_folder}/sock', ioloop=ioloop)
     requests = redirect(server, (302, '/there'), None, (302, 'ws://127.0.0.1:9/'))
-    ws = pyjows.connect(f'ws+unix://{tmp_path}/sock:/here', ioloop=ioloop)
+    ws = pyjows.connect(f'ws+unix://{socket_folder}/sock:/here', ioloop=ioloop)
     run_until(ioloop, lambda: ws.established)
     assert [request.target for request in requests] == ['/here', '/there']
     ws.finish()
     run_until(ioloop, lambda: ws.is_finished)
-    assert 'Unix socket' in str(refusal(ioloop, run_until, f'ws+unix://{tmp_path}/sock:/here'))
+    assert 'Unix socket' in str(refusal(ioloop, run_until, f'ws+unix://{socket_folder}/sock:/here'))
     server.stop()
 
 

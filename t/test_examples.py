@@ -47,10 +47,10 @@ def test_echo_server_tells_who_is_connected_that_it_goes_away():
         assert server.end() == 0
 
 
-def test_echo_server_listens_on_a_unix_socket(tmp_path):
-    with example('echo_server.py', f'ws+unix://{tmp_path}/echo.sock') as server:
+def test_echo_server_listens_on_a_unix_socket(socket_folder):
+    with example('echo_server.py', f'ws+unix://{socket_folder}/echo.sock') as server:
         server.find('Echo: ')
-        with example('echo_client.py', f'ws+unix://{tmp_path}/echo.sock', 'hello') as client:
+        with example('echo_client.py', f'ws+unix://{socket_folder}/echo.sock', 'hello') as client:
             assert client.end() == 0
             assert 'hello' in client.lines
 

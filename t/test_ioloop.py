@@ -205,9 +205,9 @@ def test_address_families_alternate() -> None:
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='no Unix sockets')
 def test_talks_over_a_unix_socket(
-    ioloop: IOLoop, echo: Any, dial: Any, run_until: Until, tmp_path: Path, assert_idle: Any
+    ioloop: IOLoop, echo: Any, dial: Any, run_until: Until, socket_folder: Path, assert_idle: Any
 ) -> None:
-    path = tmp_path / 'socket'
+    path = socket_folder / 'socket'
     server = echo(ioloop, path=path)
     assert ioloop.acceptor(server).path == str(path)  # type: ignore[union-attr]
     assert ioloop.ports == []
@@ -232,34 +232,36 @@ def test_talks_over_an_abstract_unix_socket(ioloop: IOLoop, echo: Any, dial: Any
     run_until(ioloop, lambda: got == b'abstract')
 
 
-def test_a_unix_socket_that_nobody_listens_to_is_replaced(ioloop: IOLoop, echo: Any, dial: Any, tmp_path: Path) -> None:
-    path = tmp_path / 'socket'
+def test_a_unix_socket_that_nobody_listens_to_is_replaced(
+    ioloop: IOLoop, echo: Any, dial: Any, socket_folder: Path
+) -> None:
+    path = socket_folder / 'socket'
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
     echo(ioloop, path=path)
     assert isinstance(dial(ioloop, path=path), Stream)
 
 
-def test_a_unix_socket_in_use_is_left_alone(ioloop: IOLoop, echo: Any, dial: Any, tmp_path: Path) -> None:
-    path = tmp_path / 'socket'
+def test_a_unix_socket_in_use_is_left_alone(ioloop: IOLoop, echo: Any, dial: Any, socket_folder: Path) -> None:
+    path = socket_folder / 'socket'
     echo(ioloop, path=path)
     with pytest.raises(OSError, match=f"cannot listen to '{path}': another socket listens there"):
         echo(ioloop, path=path)
     assert isinstance(dial(ioloop, path=path), Stream)
 
 
-def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(ioloop: IOLoop, echo: Any, tmp_path: Path) -> None:
-    path = tmp_path / 'precious'
+def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(ioloop: IOLoop, echo: Any, socket_folder: Path) -> None:
+    path = socket_folder / 'precious'
     path.write_text('data')
     with pytest.raises(OSError, match='the path exists and is not a socket'):
         echo(ioloop, path=path)
     assert path.read_text() == 'data'
 
 
-def test_the_path_of_somebody_who_came_later_is_left_alone(ioloop: IOLoop, echo: Any, tmp_path: Path) -> None:
-    path = tmp_path / 'socket'
+def test_the_path_of_somebody_who_came_later_is_left_alone(ioloop: IOLoop, echo: Any, socket_folder: Path) -> None:
+    path = socket_folder / 'socket'
     server = echo(ioloop, path=path)
-    path.rename(tmp_path / 'old')
+    path.rename(socket_folder / 'old')
     later = echo(ioloop, path=path)
     ioloop.remove(server)
     assert path.exists()
@@ -369,11 +371,21 @@ def test_a_host_that_cannot_be_a_name_is_an_error_too(ioloop: IOLoop, dial: Any,
     assert isinstance(dial(ioloop, address=address, port=9), OSError)
 
 
-def test_a_missing_unix_socket_is_named(ioloop: IOLoop, dial: Any, tmp_path: Path, assert_idle: Any) -> None:
-    err = dial(ioloop, path=tmp_path / 'nothing')
+def test_a_missing_unix_socket_is_named(ioloop: IOLoop, dial: Any, socket_folder: Path, assert_idle: Any) -> None:
+    err = dial(ioloop, path=socket_folder / 'nothing')
     assert isinstance(err, FileNotFoundError)
-    assert f'could not connect to {tmp_path}/nothing' in str(err)
+    assert f'could not connect to {socket_folder}/nothing' in str(err)
     assert_idle(ioloop)
+
+
+def test_a_path_too_long_for_a_unix_socket_is_explained(
+    ioloop: IOLoop, echo: Any, dial: Any, socket_folder: Path
+) -> None:
+    path = socket_folder / ('x' * 120)
+    with pytest.raises(OSError, match=f'{path.name}.*may have 107 bytes'):
+        echo(ioloop, path=path)
+    err = dial(ioloop, path=path)
+    assert f'could not connect to {path}: the path of a Unix socket may have 107 bytes' in str(err)
 
 
 @contextlib.contextmanager
@@ -400,8 +412,10 @@ def test_no_answer_ends_after_the_timeout(ioloop: IOLoop, dial: Any, assert_idle
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='other systems refuse when the backlog is full')
-def test_a_unix_socket_with_a_full_backlog_is_tried_again(ioloop: IOLoop, run_until: Until, tmp_path: Path) -> None:
-    path = str(tmp_path / 'socket')
+def test_a_unix_socket_with_a_full_backlog_is_tried_again(
+    ioloop: IOLoop, run_until: Until, socket_folder: Path
+) -> None:
+    path = str(socket_folder / 'socket')
     got: list[Any] = []
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as filler:
         server.bind(path)
@@ -739,11 +753,11 @@ def test_a_reset_loop_works_again(ioloop: IOLoop, echo: Any, dial: Any, run_unti
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
 def test_a_child_that_resets_does_not_disturb_its_parent(
-    ioloop: IOLoop, echo: Any, dial: Any, run_until: Until, tmp_path: Path
+    ioloop: IOLoop, echo: Any, dial: Any, run_until: Until, socket_folder: Path
 ) -> None:
     if ioloop.reactor.can_spawn:
         pytest.skip('asyncio loops are not for children')
-    path = tmp_path / 'socket'
+    path = socket_folder / 'socket'
     echo(ioloop, path=path)
     stream = dial(ioloop, path=path)
     child = os.fork()

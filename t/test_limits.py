@@ -158,8 +158,8 @@ def received_nothing(peer: socket.socket) -> bool:
         return True
 
 
-def test_a_unix_socket_has_no_address_to_count(ioloop, serve, run_until, tmp_path):
-    server = serve(f'ws+unix://{tmp_path}/socket', max_connections_per_address=1)
+def test_a_unix_socket_has_no_address_to_count(ioloop, serve, run_until, socket_folder):
+    server = serve(f'ws+unix://{socket_folder}/socket', max_connections_per_address=1)
     clients = [connect(ioloop, server) for _ in range(3)]
     run_until(ioloop, lambda: all(ws.established for ws in clients))
     for ws in clients:

@@ -337,8 +337,8 @@ def test_a_coroutine_handles_messages_where_the_reactor_can_run_it(ioloop, serve
 # Where it listens
 
 
-def test_a_server_listens_on_several_urls(ioloop, run_until, assert_idle, tmp_path):
-    path = tmp_path / 'ws.sock'
+def test_a_server_listens_on_several_urls(ioloop, run_until, assert_idle, socket_folder):
+    path = socket_folder / 'ws.sock'
     urls = ['ws://127.0.0.1:0', f'ws+unix://{path}', 'ws://localhost:0']
     server = pyjows.serve(*urls, ioloop=ioloop)
     assert len(server.urls) == 3
@@ -597,8 +597,8 @@ def test_the_port_of_a_stopped_server_can_be_taken_again(ioloop, run_until):
     again.stop()
 
 
-def test_a_unix_server_cleans_up_its_path(ioloop, tmp_path: Path):
-    path = tmp_path / 'chat.sock'
+def test_a_unix_server_cleans_up_its_path(ioloop, socket_folder: Path):
+    path = socket_folder / 'chat.sock'
     server = pyjows.serve(f'ws+unix://{path}', ioloop=ioloop)
     assert path.is_socket()
     assert server.ports == []

@@ -650,8 +650,8 @@ def test_what_the_server_sends_with_its_answer_is_received():
         assert (ws.close_reason, ws.close_message) == (4004, 'that was all')
 
 
-def test_a_unix_socket_is_connected_to(tmp_path):
-    with Threaded(echo, unix_path=f'{tmp_path}/s') as server, Client.connect(f'{server.url}/echo') as ws:
+def test_a_unix_socket_is_connected_to(socket_folder):
+    with Threaded(echo, unix_path=f'{socket_folder}/s') as server, Client.connect(f'{server.url}/echo') as ws:
         ws.send('through the file system')
         assert ws.receive(timeout=10) == 'through the file system'
 

@@ -416,8 +416,8 @@ async def test_an_aiohttp_request_over_tls_is_accepted():
 
 
 @on_a_loop
-async def test_a_unix_socket_is_connected_to(tmp_path):
-    with Threaded(threaded_echo, unix_path=f'{tmp_path}/s') as server:
+async def test_a_unix_socket_is_connected_to(socket_folder):
+    with Threaded(threaded_echo, unix_path=f'{socket_folder}/s') as server:
         async with await AioClient.connect(f'{server.url}/') as ws:
             await ws.send('hello')
             assert await ws.receive(timeout=20) == 'hello'

@@ -18,6 +18,7 @@ from itertools import chain, zip_longest
 from time import monotonic
 from typing import Any
 
+from .._text import cause_of
 from ..reactor import Handle, Reactor, Timer
 
 __all__ = ['Admit', 'Dialer', 'Resolver', 'interleave']
@@ -246,7 +247,7 @@ class Dialer:
             return
         if isinstance(found, BaseException):
             code = found.errno if isinstance(found, OSError) else None
-            self._report(_socket.gaierror(code, f'{self._prefix()}: no such host: {_message(found)}'), None)
+            self._report(_socket.gaierror(code, f'{self._prefix()}: no such host: {cause_of(found)}'), None)
             return
         self._untried.extend(self._usable(found))
         if self._admit is None or not self._untried or self._untried[0][0] not in (_socket.AF_INET, _socket.AF_INET6):
@@ -320,8 +321,8 @@ class Dialer:
         """One error for all failed attempts: the errno of the first, the messages of all."""
         code = self._failures[0][1].errno
         if len(self._failures) == 1:
-            return OSError(code, f'{self._prefix()}: {_message(self._failures[0][1])}')
-        causes = '; '.join(f'{place}: {_message(exc)}' for place, exc in self._failures)
+            return OSError(code, f'{self._prefix()}: {cause_of(self._failures[0][1])}')
+        causes = '; '.join(f'{place}: {cause_of(exc)}' for place, exc in self._failures)
         return OSError(code, f'{self._prefix()}: {causes}')
 
     def _report(self, exc: OSError | None, socket: _socket.socket | None) -> None:
@@ -348,10 +349,6 @@ def interleave(found: Sequence[AddressInfo]) -> list[AddressInfo]:
     first = [info for info in found if info[0] == found[0][0]]
     others = [info for info in found if info[0] != found[0][0]]
     return [info for info in chain.from_iterable(zip_longest(first, others)) if info is not None]
-
-
-def _message(exc: BaseException) -> str:
-    return getattr(exc, 'strerror', None) or str(exc) or type(exc).__name__
 
 
 def _host_of(info: AddressInfo) -> str:

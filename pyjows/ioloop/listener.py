@@ -18,6 +18,7 @@ import stat
 import sys
 from collections.abc import Callable
 
+from .._text import cause_of
 from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
 from . import syscalls
@@ -249,7 +250,7 @@ def _bind_unix(path: str) -> _socket.socket:
             socket.bind(path)
     except OSError as exc:
         socket.close()
-        cause = exc.strerror or str(exc)
+        cause = cause_of(exc)
         if exc.errno == errno.EADDRINUSE:
             cause = 'another socket listens there' if _inode(path) else 'the path exists and is not a socket'
         raise OSError(exc.errno, f'cannot listen to {path!r}: {cause}') from exc

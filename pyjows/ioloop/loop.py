@@ -20,6 +20,7 @@ from itertools import count
 from time import monotonic
 from typing import Any, ClassVar, TypeVar, overload
 
+from .._text import cause_of
 from ..reactor import Reactor, Timer, choose
 from ..url import format_authority
 from .dial_queue import DialQueue
@@ -422,7 +423,7 @@ class IOLoop(Scheduling):
 
         def secured(exc: OSError | None, socket: ssl.SSLSocket | None) -> None:
             if exc is not None:
-                cause = exc.strerror or str(exc)
+                cause = cause_of(exc)
                 error = type(exc)(exc.errno, f'could not connect to {where}: the TLS handshake failed: {cause}')
                 error.__cause__, exc = exc, error
             self._dial_done(id, cb, exc, TLSStream(socket, self.loop_data) if socket is not None else None)
