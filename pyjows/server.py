@@ -1,15 +1,15 @@
 """`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions.
 
-Owns the connections of one server from their first byte to their last. Must not know the content of an upgrade request
-(`handshake/`) nor the WebSocket protocol (`transaction.py`).
+Owns the connections of one server from their first byte to their last, and who is asked about each request. Must not
+know the content of an upgrade request (`handshake/`), the order of plain HTTP requests (`http_connection.py`), nor the
+WebSocket protocol (`transaction.py`).
 
-A connection begins as `_HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
-them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `_HTTPConnection` is forgotten.
+A connection begins as `HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
+them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `HTTPConnection` is forgotten.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 import ssl
 from collections.abc import Iterable
@@ -17,14 +17,12 @@ from typing import Any
 
 from ._options import CONNECTION, LIMIT_RULES, Rule, check_options, flag, instance, number
 from .broadcasting import Broadcast, broadcast
-from .buffers import Receiver
-from .errors import HandshakeError
 from .frames import Close
 from .handshake import ServerHandshake
 from .heartbeat import Heartbeat
 from .http11 import Request, Response
+from .http_connection import HTTPConnection
 from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
-from .ioloop.syscalls import unsent
 from .limits import LIMITS, Limits
 from .statistics import Statistics, Tally
 from .transaction import WebSocket, new_websocket
@@ -165,7 +163,7 @@ class Server(LoopEmitter):
             self.ioloop.max_connections = max(self.ioloop.max_connections, max_connections or 0)
         # A dict, not a set: a broadcast goes through them in the order in which they lie in memory.
         self._websockets: dict[WebSocket, None] = {}
-        self._incoming: set[_HTTPConnection] = set()
+        self._incoming: set[HTTPConnection] = set()
         self._refused: set[Stream] = set()
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
         self._tally = Tally()
@@ -274,7 +272,7 @@ class Server(LoopEmitter):
     # Connections
 
     def _accepted(self, ioloop: IOLoop, stream: Stream, connection: str) -> None:
-        incoming = _HTTPConnection(self, stream, connection)
+        incoming = HTTPConnection(self, stream, connection)
         self._incoming.add(incoming)
         stream.receiver = incoming
         incoming.stream = stream
@@ -295,7 +293,7 @@ class Server(LoopEmitter):
 
         stream.on('close', closed)
 
-    def _upgrade(self, incoming: _HTTPConnection, request: Request) -> None:
+    def _upgrade(self, incoming: HTTPConnection, request: Request) -> None:
         """An HTTP connection asks for a WebSocket."""
         self._incoming.discard(incoming)
         stream = incoming.stream
@@ -326,7 +324,7 @@ class Server(LoopEmitter):
         self._tally.connection_closed(ws)
         self._check_finished()
 
-    def _lost(self, incoming: _HTTPConnection) -> None:
+    def _lost(self, incoming: HTTPConnection) -> None:
         self._incoming.discard(incoming)
         self._check_finished()
 
@@ -335,202 +333,3 @@ class Server(LoopEmitter):
             return
         if self._stopping and not self._incoming:
             self._emit_safely('finish')
-
-
-# Answers to pipelined requests in one turn of the loop, after which other connections get their turn.
-_ANSWERS_A_TURN = 16
-
-
-class _HTTPConnection(Receiver):
-    """A connection before its upgrade: plain HTTP requests and their answers, one after the other.
-
-    One timer bounds every phase. It gives a client `handshake_timeout` seconds for a request, and as many without any
-    progress for taking an answer; only while a coroutine handler works on an answer there is none.
-
-    Of pipelined requests, a few are answered in one turn, and none while more than the stream's `high_water_mark` bytes
-    of answers wait. Until the rest is answered, nothing more is read.
-    """
-
-    def __init__(self, server: Server, stream: Stream, connection: str) -> None:
-        Receiver.__init__(self)
-        self.server = server
-        self.connection = connection
-        self.kept_alive = False
-        self.handshake = ServerHandshake(max_header_size=server._max_header_size, max_body_size=server._max_body_size)
-        self._ending = False
-        self._is_handled = False  # a handler works on an answer
-        self._written = 0
-        self._taken = -1  # how much of that the client had taken when the timer last expired
-        self._timer: Any = None
-        self._set_timer()
-
-    # Requests
-
-    def feed(self, data: bytes | bytearray, n: int) -> None:
-        """Bytes of a request came."""
-        if self._ending:
-            return  # read and discarded: unread bytes would make the close a reset, which can destroy the answer
-        try:
-            request = self.handshake.receive(bytes(data[:n]))
-        except HandshakeError as exc:
-            self._refuse(exc)
-        else:
-            self._serve(request)
-
-    def _serve(self, request: Request | None) -> None:
-        """Answer a request, and those after it that are here already."""
-        answered = 0
-        while request is not None:
-            headers = request.headers
-            if request.is_upgrade or 'sec-websocket-key' in headers or 'sec-websocket-version' in headers:
-                self._forget_timer()
-                self.server._upgrade(self, request)
-                return
-            self._is_handled = True
-            if not self._handle(request):
-                return
-            answered += 1
-            if self.handshake.trailing_data and (answered == _ANSWERS_A_TURN or not self.stream.can_write):
-                self._pause()
-                return
-            request = self._next_request()
-        if not self._ending and (interim := self.handshake.interim()):
-            self._write(interim)
-
-    def _next_request(self) -> Request | None:
-        """The next request of the connection, if it is here already."""
-        try:
-            return self.handshake.next()
-        except HandshakeError as exc:
-            self._refuse(exc)
-            return None
-
-    def _pause(self) -> None:
-        """Read and answer no more until the answers are written, and other connections had their turn."""
-        self.stream.stop()
-        if self.stream.can_write:
-            self.server.ioloop.reactor.next_tick(self._resume)
-        else:
-            self.awaits_drain = True
-
-    def drained(self) -> None:
-        """The kernel has taken all answers."""
-        self.awaits_drain = False
-        self.server.ioloop.reactor.next_tick(self._resume)
-
-    def _resume(self, reactor: Any) -> None:
-        if self.stream is not None:
-            self.stream.start()
-            if not self._ending:
-                self._serve(self._next_request())
-
-    # Answers
-
-    def _handle(self, request: Request) -> bool:
-        """Have the handlers answer a request; tells whether the next one may follow at once."""
-        try:
-            response = self.server._respond(request)
-            if not inspect.isawaitable(response):
-                return self._answer(response)
-        except BaseException as exc:
-            return self._failed(exc)
-        self._forget_timer()
-        self.server._spawn(self._answer_later(response))
-        return False
-
-    async def _answer_later(self, response: Any) -> None:
-        """Answer with what a coroutine handler returns, and go on."""
-        try:
-            goes_on = self._answer(await response)
-        except Exception as exc:
-            goes_on = self._failed(exc)
-        except BaseException:  # the task was cancelled
-            self._answer(_internal_error())
-            raise
-        if goes_on:
-            self._serve(self._next_request())
-
-    def _failed(self, exc: BaseException) -> bool:
-        self.server._handler_failed(exc)
-        return self._answer(_internal_error())
-
-    def _refuse(self, exc: HandshakeError) -> None:
-        _log.info('a bad request: %s', exc)
-        self.server._tally.refused[str(exc.status)] += 1
-        self._answer(exc.response)
-
-    def _answer(self, response: Any) -> bool:
-        """Write an answer; tells whether the connection can carry another request."""
-        if self.stream is None:
-            return False
-        if response is None:
-            response = Response.text('not found\n', 404)
-        elif not isinstance(response, Response):
-            raise TypeError(f'a request handler returns a Response or None, not {type(response).__name__}')
-        self._write(self.handshake.respond(response, close=self.server._stopping))
-        self._is_handled = False
-        self._set_timer()
-        if not self.handshake.keep_alive:
-            self._end()
-            return False
-        self.kept_alive = True
-        return True
-
-    def _write(self, data: bytes) -> None:
-        self._written += len(data)
-        self.stream.write(data)
-
-    # The end
-
-    def stop(self) -> None:
-        """The server stops: end the connection, after the answer if a handler works on one."""
-        if self._timer is None:
-            self._set_timer()
-        if not self._is_handled:
-            self._end()
-
-    def _end(self) -> None:
-        """Half-close when all answers are written."""
-        self._ending = True
-        if self.stream is not None:
-            self.stream.shutdown()
-
-    def eof(self) -> None:
-        """The client will send no more."""
-        if self.stream is not None:
-            self.stream.close_gracefully()
-
-    def lost(self, exc: BaseException | None) -> None:
-        """The connection is gone."""
-        self._forget_timer()
-        self.server._lost(self)
-
-    # Time
-
-    def _set_timer(self) -> None:
-        self._forget_timer()
-        self._timer = self.server.ioloop.reactor.timer(self._timed_out, self.server._handshake_timeout)
-
-    def _forget_timer(self) -> None:
-        if self._timer is not None:
-            self.server.ioloop.reactor.remove(self._timer)
-            self._timer = None
-
-    def _timed_out(self, reactor: Any) -> None:
-        self._timer = None
-        stream = self.stream
-        if stream is None:
-            return
-        if stream.buffered_amount:
-            taken = self._written - stream.buffered_amount - unsent(stream.socket)
-            if taken > self._taken:  # slow, but it makes progress
-                self._taken = taken
-                self._set_timer()
-                return
-        elif not self._is_handled and not self.kept_alive:
-            self.server._tally.refused['handshake timeout'] += 1
-        stream.close()
-
-
-def _internal_error() -> Response:
-    return Response.text('internal error\n', 500)
