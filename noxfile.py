@@ -48,7 +48,7 @@ def lint(session: nox.Session) -> None:
 
 @task('types')
 def types(session: nox.Session) -> None:
-    """mypy --strict, configured in pyproject.toml."""
+    """mypy --strict: the package and the examples, as pyproject.toml says."""
     here(session, 'mypy')
 
 

@@ -11,11 +11,11 @@ from aiohttp import web
 from pyjows.simple import AioServer, ConnectionError
 
 
-async def echo(request):
+async def echo(request: web.Request) -> web.StreamResponse:
     try:
         ws = await AioServer.accept(aiohttp=request, ping_interval=25)
     except ConnectionError as exc:
-        return web.Response(status=exc.status_code, text='this is for WebSockets\n')
+        return web.Response(status=exc.status_code or 400, text='this is for WebSockets\n')
     async with ws:
         async for message in ws:  # str or bytes, until the connection is closed
             await ws.send(message)

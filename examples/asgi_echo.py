@@ -8,13 +8,14 @@ The ASGI server speaks the protocol; `uvicorn --ws pyjows.asgi:WebSocketProtocol
 """
 
 import sys
+from typing import Any
 
 import uvicorn
 
 from pyjows.simple import AioServer
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope['type'] != 'websocket':
         return
     async with await AioServer.accept(asgi=(scope, receive, send)) as ws:

@@ -12,35 +12,36 @@ server = pyjows.WebSocket()
 
 
 @server.on
-def request(server):
+def request(server: pyjows.WebSocket) -> None:
+    assert server.req
     print('server: asked for', server.req.path)
 
 
 @server.on
-def json(server, question):
+def json(server: pyjows.WebSocket, question: dict[str, list[int]]) -> None:
     print('server: got', question)
     server.send(json={'answer': sum(question['add'])})
 
 
 @client.on
-def open(client):
+def open(client: pyjows.WebSocket) -> None:
     print('client: open')
     client.send(json={'add': [19, 23]})
 
 
 @client.on('json')
-def answered(client, answer):
+def answered(client: pyjows.WebSocket, answer: dict[str, int]) -> None:
     print('client: got', answer)
     client.finish(1000, 'thank you')
 
 
 @server.on
-def finish(server, code, reason):
+def finish(server: pyjows.WebSocket, code: int, reason: str) -> None:
     print('server: closed with', code, reason)
 
 
 @client.on('finish')
-def finished(client, code, reason):
+def finished(client: pyjows.WebSocket, code: int, reason: str) -> None:
     print('client: closed with', code, reason)
 
 

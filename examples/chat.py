@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyjows
+from pyjows.rooms import Member, Room
 
 HERE = Path(__file__).parent
 PAGE = (HERE / 'chat.html').read_text('utf-8')
@@ -53,13 +54,13 @@ def serve(url: str, engine: str, workers: int) -> pyjows.Server:
             name, number = f'{wanted} {number}', number + 1
         return name
 
-    def tell_others(member, what):
+    def tell_others(member: Member, what: str) -> None:
         """What each process finds out by itself, it tells its own people."""
         others = [other.ws for other in lobby.local_members if other is not member]
         pyjows.broadcast(others, json={'type': what, 'name': member.info['name'], 'people': people()})
 
     @lobby.on
-    def join(lobby, member):
+    def join(lobby: Room, member: Member) -> None:
         if member.ws is not None:
             # What was missed has been sent already, if it could be; else it gets all there is.
             history = [] if member.recovered else [message.data for message in lobby.history()]
@@ -68,42 +69,43 @@ def serve(url: str, engine: str, workers: int) -> pyjows.Server:
         tell_others(member, 'joined')
 
     @lobby.on
-    def leave(lobby, member):
+    def leave(lobby: Room, member: Member) -> None:
         tell_others(member, 'left')
 
     @lobby.on
-    def gap(lobby):
+    def gap(lobby: Room) -> None:
         tell = {'type': 'refused', 'reason': 'Some messages are lost.'}
         lobby.broadcast(json=tell)
 
     @server.on
-    def request(server, req):
+    def request(server: pyjows.Server, req: pyjows.Request) -> pyjows.Response | None:
         if req.path == '/':
             return pyjows.Response.html(PAGE)
         if req.path == '/rooms.js':
             return pyjows.Response(200, {'Content-Type': 'text/javascript; charset=utf-8'}, SCRIPT)
+        return None
 
     @server.on
-    def websocket(server, ws):
-        me = None
+    def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
+        me: Member | None = None
         if workers > 1:
             ws.send(json={'type': 'served', 'by': os.getpid()})
 
         @ws.on
-        def json(ws, message):
+        def json(ws: pyjows.WebSocket, message: object) -> None:
             nonlocal me
-            here = me is not None and me.joined
             match message:
                 case {'type': 'join', 'name': str(name)} if me is None and name.strip():
                     info = {'name': free_name(name.strip()[:MAX_NAME])}
-                    me = lobby.join(ws, info, since=ws.req.query_params.get('since'), numbered=True)
+                    since = ws.req.query_params.get('since') if ws.req else None
+                    me = lobby.join(ws, info, since=since, numbered=True)
                     typing.join(ws)
-                case {'type': 'say', 'text': str(text)} if here and text.strip():
+                case {'type': 'say', 'text': str(text)} if me and me.joined and text.strip():
                     name, text = me.info['name'], text.strip()[:MAX_TEXT]
                     said = {'type': 'said', 'id': uuid.uuid4().hex, 'name': name, 'text': text, 'time': time.time()}
                     if not lobby.publish(json=said):
                         ws.send(json={'type': 'refused', 'reason': 'Too much is waiting. Try again later.'})
-                case {'type': 'typing', 'typing': bool(is_typing)} if here:
+                case {'type': 'typing', 'typing': bool(is_typing)} if me and me.joined:
                     typing.publish(json={'type': 'typing', 'name': me.info['name'], 'typing': is_typing})
                 case _:
                     ws.send(json={'type': 'refused', 'reason': 'Not understood. Join first, then say something.'})
@@ -119,7 +121,12 @@ def run_workers(url: str, engine: str, workers: int) -> None:
     keeper.bind((place.hostname, place.port or 0))
     port = keeper.getsockname()[1]
     ready, is_ready = os.pipe()
-    children = []
+    children: list[int] = []
+
+    def stop() -> None:
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+
     for _ in range(workers):
         child = os.fork()
         if child == 0:
@@ -131,7 +138,7 @@ def run_workers(url: str, engine: str, workers: int) -> None:
     for _ in children:
         os.read(ready, 1)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: [os.kill(child, signal.SIGTERM) for child in children])
+        signal.signal(number, lambda number, frame: stop())
     print(f'Chat: http://{place.hostname}:{port}/ ({workers} workers)', flush=True)
     for child in children:
         os.waitpid(child, 0)

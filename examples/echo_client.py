@@ -20,7 +20,7 @@ ws = pyjows.connect(url)
 
 
 @ws.on
-def open(ws):
+def open(ws: pyjows.WebSocket) -> None:
     if words:
         ws.send(text=words)
     else:
@@ -29,23 +29,23 @@ def open(ws):
 
 
 @ws.on
-def text(ws, message):
+def text(ws: pyjows.WebSocket, message: str) -> None:
     print(message, flush=True)
     if words:
         ws.finish(1000)
 
 
 @ws.on
-def error(ws, exc):
+def error(ws: pyjows.WebSocket, exc: BaseException) -> None:
     print(exc, file=sys.stderr)
 
 
 @ws.on
-def finish(ws, code, reason):
+def finish(ws: pyjows.WebSocket, code: int, reason: str) -> None:
     print(f'Closed: {code} {reason}'.rstrip(), flush=True)
 
 
-def read_lines():
+def read_lines() -> None:
     """In a thread of its own: the keyboard makes one wait, the loop must not. Only `call_threadsafe` crosses over."""
     for line in os.fdopen(0, closefd=False):  # not sys.stdin, which Python could not close while a thread waits in it
         loop.call_threadsafe(lambda loop, line=line: ws.send(text=line.rstrip('\n')))

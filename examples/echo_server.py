@@ -15,12 +15,12 @@ url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
 server = pyjows.serve(url)
 
 
-def echo(ws, message):
+def echo(ws: pyjows.WebSocket, message: str | bytes) -> None:
     ws.send(message)  # str as text, bytes as binary
 
 
 @server.on
-def websocket(server, ws):
+def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
     ws.on('message', echo)
 
 

@@ -17,11 +17,11 @@ app = Flask(__name__)
 
 
 @app.route('/echo', websocket=True)
-def echo():
+def echo() -> str | tuple[str, int]:
     try:
         ws = Server.accept(request.environ, ping_interval=25)
     except ConnectionError as exc:
-        return 'this is for WebSockets\n', exc.status_code
+        return 'this is for WebSockets\n', exc.status_code or 400
     with ws:
         for message in ws:  # str or bytes, until the connection is closed
             ws.send(message)

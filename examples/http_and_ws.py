@@ -21,24 +21,26 @@ count = 0
 
 
 @server.on
-def request(server, req):
+def request(server: pyjows.Server, req: pyjows.Request) -> pyjows.Response | None:
     """A plain HTTP request; returning None is a 404."""
     if req.path == '/':
         return pyjows.Response.html(PAGE)
     if req.path == '/health':
         return pyjows.Response.json({'ok': True, 'count': count, 'connections': len(server.connections)})
+    return None
 
 
 @server.on
-def websocket(server, ws):
+def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
     """A request for an upgrade: nothing is answered yet, so this is the place to refuse it."""
-    if ws.req.path != '/count':
-        ws.reject(404, body=f'there is no WebSocket at {ws.req.path}, try /count\n')
+    path = ws.req.path if ws.req else ''
+    if path != '/count':
+        ws.reject(404, body=f'there is no WebSocket at {path}, try /count\n')
         return
     ws.send(text=str(count))
 
     @ws.on
-    def text(ws, message):
+    def text(ws: pyjows.WebSocket, message: str) -> None:
         global count
         count += 1
         server.broadcast(text=str(count))

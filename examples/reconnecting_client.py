@@ -17,29 +17,29 @@ client = pyjows.reconnect(url, delays=lambda: pyjows.backoff(first))
 
 
 @client.on
-def websocket(client, ws):  # a new connection: all handlers are registered anew
+def websocket(client: pyjows.Reconnector, ws: pyjows.WebSocket) -> None:
 
     @ws.on
-    def open(ws):
+    def open(ws: pyjows.WebSocket) -> None:
         print(f'Connected to {url}.', flush=True)
 
     @ws.on
-    def text(ws, message):
+    def text(ws: pyjows.WebSocket, message: str) -> None:
         print(message, flush=True)
 
 
 @client.on
-def waiting(client, seconds):
+def waiting(client: pyjows.Reconnector, seconds: float) -> None:
     print(f'Not connected; trying again in {seconds:.1f} s.', flush=True)
 
 
 @client.on
-def error(client, exc):  # not worth another try: a wrong address, a refusal
+def error(client: pyjows.Reconnector, exc: BaseException) -> None:  # not worth another try: a wrong address, a refusal
     print(exc, file=sys.stderr)
 
 
 @client.on
-def finish(client, code, reason):
+def finish(client: pyjows.Reconnector, code: int, reason: str) -> None:
     print(f'Closed: {code} {reason}'.rstrip(), flush=True)
 
 

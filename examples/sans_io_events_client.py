@@ -39,7 +39,7 @@ with socket.create_connection((url.host, url.port)) as sock:
             elif isinstance(event, Ping) and ws.state is ConnectionState.OPEN:
                 sock.sendall(ws.send(event.response()))
             elif isinstance(event, CloseConnection):
-                print('Closed:', int(event.code))
+                print('Closed:', event.code)
                 if ws.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
                     sock.sendall(ws.send(event.response()))
     if ws.connection is not None:  # the server ends TCP first; it has this long

@@ -9,11 +9,11 @@ import sys
 import threading
 
 from pyjows.connection import ConnectionState, ConnectionType, RemoteProtocolError, WSConnection
-from pyjows.events import AcceptConnection, CloseConnection, Message, Ping, RejectConnection, Request
+from pyjows.events import AcceptConnection, CloseConnection, Event, Message, Ping, RejectConnection, Request
 from pyjows.extensions import PerMessageDeflate
 
 
-def answer(ws, event):
+def answer(ws: WSConnection, event: Event) -> bytes:
     """The bytes to write for what came."""
     match event:
         case Request(target='/'):
@@ -29,7 +29,7 @@ def answer(ws, event):
     return b''
 
 
-def serve(sock):
+def serve(sock: socket.socket) -> None:
     """One connection, from its request to its end."""
     ws = WSConnection(ConnectionType.SERVER)
     with sock:

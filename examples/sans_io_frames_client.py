@@ -47,4 +47,4 @@ with socket.create_connection((uri.host, uri.port)) as sock:
                         protocol.send_close(1000, 'done')
 
 if protocol.handshake_exc is None:
-    print('Closed:', int(protocol.close_code))
+    print('Closed:', protocol.close_code)

@@ -8,12 +8,12 @@ import socket
 import sys
 import threading
 
-from pyjows.frames import Opcode
+from pyjows.frames import Frame, Opcode
 from pyjows.protocol import SEND_EOF
 from pyjows.sansio import Request, ServerPerMessageDeflateFactory, ServerProtocol
 
 
-def write(sock, protocol):
+def write(sock: socket.socket, protocol: ServerProtocol) -> None:
     """Write all that waits, and end our half when it is time."""
     for data in protocol.data_to_send():
         if data == SEND_EOF:
@@ -22,7 +22,7 @@ def write(sock, protocol):
             sock.sendall(data)
 
 
-def react(protocol, event):
+def react(protocol: ServerProtocol, event: Request | Frame) -> None:
     """What to do about what came. Pings and closes are answered already."""
     if isinstance(event, Request):
         if event.path == '/':
@@ -37,7 +37,7 @@ def react(protocol, event):
         protocol.send_continuation(event.data, event.fin)
 
 
-def serve(sock):
+def serve(sock: socket.socket) -> None:
     """One connection, from its request to its end."""
     protocol = ServerProtocol(
         extensions=[ServerPerMessageDeflateFactory()],

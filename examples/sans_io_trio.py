@@ -12,7 +12,7 @@ from pyjows.connection import ConnectionState, ConnectionType, RemoteProtocolErr
 from pyjows.events import AcceptConnection, CloseConnection, Message, Ping, Request
 
 
-async def echo(stream):
+async def echo(stream: trio.SocketStream) -> None:
     """One connection, from its request to its end."""
     ws = WSConnection(ConnectionType.SERVER)
     try:
@@ -26,7 +26,7 @@ async def echo(stream):
                         await stream.send_all(ws.send(Message(data, message_finished=finished)))
                     case Ping():
                         await stream.send_all(ws.send(event.response()))
-                    case CloseConnection() if ws.state is not ConnectionState.CLOSED:
+                    case CloseConnection() if ws.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
                         await stream.send_all(ws.send(event.response()))
         await stream.send_eof()  # the server ends TCP first
         with trio.move_on_after(10):
@@ -38,7 +38,7 @@ async def echo(stream):
         pass  # the client is gone
 
 
-async def main():
+async def main() -> None:
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
     listeners = await trio.open_tcp_listeners(port, host='127.0.0.1')
     print(f'Echo: ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/', flush=True)

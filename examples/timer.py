@@ -19,12 +19,12 @@ server = pyjows.serve(url, ioloop=loop)
 
 
 @loop.recurring(seconds)
-def tick(loop):
+def tick(loop: pyjows.IOLoop) -> None:
     server.broadcast(text=time.strftime('%H:%M:%S'))
 
 
 @server.on
-def websocket(server, ws):
+def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
     ws.send(text=f'Here is the time, every {seconds:g} s.')  # waits until the connection is open, and goes first
 
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from ._text import is_token
 from .extensions import as_factories
 from .handshake.fields import extra_headers
-from .http11 import Headers
+from .http11 import Headers, HeadersLike
 from .limits import LIMITS, Limits, checked_number
 
 __all__ = [
     'CONNECTION',
     'LIMIT_RULES',
     'WEBSOCKET',
+    'ConnectionOptions',
+    'LimitOptions',
     'Rule',
+    'WebSocketOptions',
     'check_options',
     'flag',
     'function',
@@ -33,6 +36,41 @@ __all__ = [
 
 Rule = Callable[[str, str, Any], Any]
 """``rule(caller, name, value)`` is the value to use; it raises TypeError or ValueError for one that is not valid."""
+
+
+# The same names for type checkers, which refuse an unknown option before the program runs.
+
+
+class LimitOptions(TypedDict, total=False):
+    """The limits of a connection (`LIMITS`)."""
+
+    max_websocket_size: int | None
+    max_fragments: int | None
+    max_queue: int | None
+    high_water_mark: int | None
+    max_backlog: int | None
+    backlog_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+    idle_timeout: float | None
+    close_timeout: float | None
+
+
+class ConnectionOptions(LimitOptions, total=False):
+    """What `serve` takes for its connections."""
+
+    compression: Any
+    subprotocols: Any
+    headers: HeadersLike
+
+
+class WebSocketOptions(ConnectionOptions, total=False):
+    """What `WebSocket` takes."""
+
+    established: bool
+    masked: bool
+    compressed: bool
+    limits: Limits | None
 
 
 def check_options(caller: str, options: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import ssl
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Unpack
 
-from ._options import CONNECTION, LIMIT_RULES, Rule, check_options, flag, instance, number, text
+from ._options import CONNECTION, LIMIT_RULES, LimitOptions, Rule, check_options, flag, instance, number, text
 from .errors import HandshakeError
 from .heartbeat import Heartbeat
 from .http11 import Headers, HeadersLike
@@ -53,6 +53,25 @@ _RULES: dict[str, Rule] = {
 }
 
 
+class MoreOptions(LimitOptions, total=False):
+    """What `connect` takes beside the options that it names."""
+
+    compression: Any
+
+
+class ConnectOptions(MoreOptions, total=False):
+    """All that `connect` takes beside the URL and the loop."""
+
+    headers: HeadersLike
+    origin: str | None
+    subprotocols: Any
+    tls: ssl.SSLContext | bool | None
+    proxy: str | bool | None
+    max_redirects: int
+    simultaneous: bool
+    timeout: float
+
+
 def connect(
     url: str,
     *,
@@ -65,7 +84,7 @@ def connect(
     max_redirects: int = 10,
     simultaneous: bool = False,
     timeout: float = 10.0,
-    **options: Any,
+    **options: Unpack[MoreOptions],
 ) -> WebSocket:
     """Connect to a server; returns the `WebSocket` at once, which opens on the loop.
 

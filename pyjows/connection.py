@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from . import http11
+from ._signature import ConstructorSignature
 from .buffers import BufferPool
 from .connection_extensions import (
     adapted_factories,
@@ -243,6 +244,8 @@ class Connection:
         state: a `ConnectionState`.
     """
 
+    __signature__ = ConstructorSignature()
+
     def __init__(
         self,
         connection_type: ConnectionType,
@@ -371,6 +374,8 @@ class WSConnection:
         state: a `ConnectionState`.
     """
 
+    __signature__ = ConstructorSignature()
+
     def __init__(self, connection_type: ConnectionType, *, max_size: int | None = None) -> None:
         self.client = connection_type is CLIENT
         self.handshake = Handshake(connection_type, max_size=max_size)
@@ -452,6 +457,8 @@ class Handshake:
         connection: the `Connection`, once the request is accepted.
         waiting: the events that were not taken yet.
     """
+
+    __signature__ = ConstructorSignature()
 
     def __init__(self, connection_type: ConnectionType, *, max_size: int | None = None) -> None:
         self.client = connection_type is CLIENT

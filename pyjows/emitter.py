@@ -24,6 +24,8 @@ from typing import Any, TypeVar, cast, overload
 
 import pyee
 
+from ._signature import ConstructorSignature
+
 __all__ = ['EmitterCore', 'EventEmitter', 'set_default_spawner']
 
 Handler = TypeVar('Handler', bound=Callable[..., Any])
@@ -55,6 +57,8 @@ class _Once:
 
 class EmitterCore:
     """The behaviour of `EventEmitter`, without pyee's class as a base."""
+
+    __signature__ = ConstructorSignature()
 
     def __init__(self) -> None:
         self._events: dict[str, tuple[Callable[..., Any], ...]] = {}

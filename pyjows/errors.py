@@ -87,6 +87,9 @@ _MAX_REASON = 123
 class WebSocketError(Exception):
     """Base of all exceptions that pyjows raises itself."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+
 
 class ProtocolError(WebSocketError, ValueError):
     """A violation of RFC 6455; `code` is the close code for it (section 7.4.1)."""

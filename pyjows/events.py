@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._signature import ConstructorSignature
+
 __all__ = [
     'AcceptConnection',
     'BinaryMessage',
@@ -31,6 +33,8 @@ HeaderList = list[tuple[bytes, bytes]]
 
 class Event:
     """The base of all events."""
+
+    __signature__ = ConstructorSignature()
 
 
 @dataclass(frozen=True)

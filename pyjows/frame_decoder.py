@@ -19,6 +19,7 @@ import codecs
 from typing import Any
 
 from . import memory
+from ._signature import ConstructorSignature
 from .buffers import Receiver
 from .errors import CloseCode, PayloadTooBig, ProtocolError
 from .frames import FrameHeader, Opcode
@@ -42,6 +43,8 @@ class FrameDecoder(Receiver):
         max_size: the largest message in bytes, after decompression; None for no limit; or a pair of the largest
             message and the largest frame.
     """
+
+    __signature__ = ConstructorSignature()
 
     def __init__(self, masks: bool, max_size: int | tuple[int | None, int | None] | None) -> None:
         Receiver.__init__(self)

@@ -12,6 +12,8 @@ import math
 import os
 from typing import Any
 
+from ._signature import ConstructorSignature
+
 __all__ = ['LIMITS', 'Limits', 'checked_number']
 
 _MEBIBYTE = 1048576
@@ -60,6 +62,8 @@ class Limits:
         TypeError: an unknown option, or one that is not a number.
         ValueError: a number out of its range.
     """
+
+    __signature__ = ConstructorSignature()
 
     def __init__(self, function: str = 'WebSocket()', **options: Any) -> None:
         values: dict[str, Any] = {}

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from math import inf
-from typing import Any
+from typing import Any, Unpack
 
 from ._options import Rule, check_options, function, instance, number
-from .client import connect
+from .client import ConnectOptions, connect
 from .errors import HandshakeError
 from .frames import CloseCode
 from .ioloop import IOLoop, LoopEmitter
@@ -114,7 +114,7 @@ def reconnect(
     retry: Callable[[int, BaseException | None], bool] = is_temporary,
     stable_after: float = 10.0,
     resume: bool = False,
-    **options: Any,
+    **options: Unpack[ConnectOptions],
 ) -> Reconnector:
     """Connect to a server, and again after each loss; returns the `Reconnector` at once, which begins on the loop.
 
@@ -190,7 +190,7 @@ class Reconnector(LoopEmitter):
         retry: Callable[[int, BaseException | None], bool],
         stable_after: float,
         resume: bool = False,
-        **options: Any,
+        **options: Unpack[ConnectOptions],
     ) -> None:
         super().__init__()
         given = {'url': url, 'ioloop': ioloop, 'delays': delays, 'retry': retry, 'stable_after': stable_after}

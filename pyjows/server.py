@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from ._options import CONNECTION, LIMIT_RULES, Rule, check_options, flag, instance, number
+from ._options import CONNECTION, LIMIT_RULES, ConnectionOptions, Rule, check_options, flag, instance, number
 from .broadcasting import Broadcast, broadcast
 from .frames import Close
 from .handshake import ServerHandshake
@@ -27,6 +27,9 @@ from .limits import LIMITS, Limits
 from .statistics import Statistics, Tally
 from .transaction import WebSocket, new_websocket
 from .url import format_authority, parse_url
+
+if TYPE_CHECKING:
+    from ._typing import ServerSubscribe
 
 __all__ = ['Server', 'serve']
 
@@ -50,7 +53,21 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def serve(*urls: str, **options: Any) -> Server:
+class ServeOptions(ConnectionOptions, total=False):
+    """What `serve` takes beside URLs."""
+
+    ioloop: IOLoop | None
+    tls: ssl.SSLContext | None
+    handshake_timeout: float
+    max_header_size: int
+    max_body_size: int
+    max_connections: int | None
+    max_connections_per_address: int
+    backlog: int
+    reuse_port: bool
+
+
+def serve(*urls: str, **options: Unpack[ServeOptions]) -> Server:
     """Listen on one or more URLs; returns the `Server`, which works on the loop.
 
     ::
@@ -119,6 +136,13 @@ class Server(LoopEmitter):
     Methods: `broadcast`, `statistics`, `stop`, and those of `EventEmitter`.
     """
 
+    if TYPE_CHECKING:
+
+        @property
+        def on(self) -> ServerSubscribe[Self, WebSocket]: ...  # type: ignore[override]
+        @property
+        def once(self) -> ServerSubscribe[Self, WebSocket]: ...  # type: ignore[override]
+
     def __init__(
         self,
         *urls: str,
@@ -131,7 +155,7 @@ class Server(LoopEmitter):
         max_connections_per_address: int = 0,
         backlog: int = 1024,
         reuse_port: bool = False,
-        **options: Any,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
         given = {

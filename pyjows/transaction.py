@@ -23,10 +23,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from types import NoneType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from . import _json
-from ._options import WEBSOCKET, check_options
+from ._options import WEBSOCKET, WebSocketOptions, check_options
 from .buffers import WriteBuffer
 from .driver import TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
@@ -51,6 +51,9 @@ from .messages import MISSING, check_raw_frame, encode_text, encoded_message
 from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
 from .transaction_info import TransactionInfo
+
+if TYPE_CHECKING:
+    from ._typing import WebSocketSubscribe
 
 __all__ = ['TransactionCore', 'WebSocket', 'new_websocket']
 
@@ -655,7 +658,14 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
     `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
     """
 
-    def __init__(self, **options: Any) -> None:
+    if TYPE_CHECKING:
+
+        @property
+        def on(self) -> WebSocketSubscribe[Self]: ...  # type: ignore[override]
+        @property
+        def once(self) -> WebSocketSubscribe[Self]: ...  # type: ignore[override]
+
+    def __init__(self, **options: Unpack[WebSocketOptions]) -> None:
         TransactionCore.__init__(self, **check_options('WebSocket()', options, WEBSOCKET))
 
 

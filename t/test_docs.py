@@ -34,6 +34,6 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(document):
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=named)
-def test_every_python_snippet_can_be_compiled(document):
+def test_every_python_snippet_is_python(document):
     for snippet in re.findall(r'^```python\n(.*?)^```', document.read_text('utf-8'), re.M | re.S):
-        compile(textwrap.dedent(snippet), named(document), 'exec', ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        ast.parse(textwrap.dedent(snippet), named(document))

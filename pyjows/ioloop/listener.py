@@ -18,6 +18,7 @@ import stat
 import sys
 from collections.abc import Callable
 
+from .._signature import ConstructorSignature
 from .._text import cause_of
 from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
@@ -54,6 +55,8 @@ class Listener(Handle):
 
     Methods: `close`, `fileno`.
     """
+
+    __signature__ = ConstructorSignature()
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ import socket as _socket
 from collections.abc import Callable
 from typing import Any
 
+from .._signature import ConstructorSignature
 from ..buffers import BufferPool, Receiver, WriteBuffer
 from ..emitter import EventEmitter
 from ..reactor.base import Handle
@@ -41,6 +42,8 @@ class LoopData:
         read_buffer: what a ``recv`` fills; None while a read is being handled.
         on_closed: called ``on_closed(stream)`` when a stream was closed or detached.
     """
+
+    __signature__ = ConstructorSignature()
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor

@@ -21,6 +21,8 @@ from heapq import heapify, heappop, heappush, heapreplace
 from time import monotonic
 from typing import Any
 
+from .._signature import ConstructorSignature
+
 __all__ = ['Timer', 'Timers']
 
 # Below this many dead entries a sweep costs more than it gives back.
@@ -37,6 +39,8 @@ class Timer:
         deadline: when it is due, in seconds of ``time.monotonic()``.
         is_active: False once it was removed or, not recurring, has come.
     """
+
+    __signature__ = ConstructorSignature()
 
     __slots__ = ('after', 'callback', 'deadline', 'entry', 'is_active', 'recurring', 'when')
 
