@@ -48,8 +48,9 @@ def lint(session: nox.Session) -> None:
 
 @task('types')
 def types(session: nox.Session) -> None:
-    """mypy --strict: the package and the examples, as pyproject.toml says."""
+    """mypy --strict: the package and the examples, as pyproject.toml says; pyright: what a user's program is told."""
     here(session, 'mypy')
+    here(session, 'pyright', 't/typed_program.py')
 
 
 @task('docs')

@@ -1,14 +1,10 @@
-"""What type checkers and `help` know: handlers' arguments, options, and the signature of every public class."""
+"""What `help` knows: the options and the signature of every public class (type checkers: `typed_program.py`)."""
 
 import importlib
 import inspect
 import pydoc
-import re
-import subprocess
-import sys
 
 import pytest
-from program import ROOT
 
 import pyjows
 
@@ -17,64 +13,6 @@ PUBLIC = [
     *('pyjows', 'pyjows.connection', 'pyjows.deflate', 'pyjows.errors', 'pyjows.events', 'pyjows.extensions'),
     *('pyjows.ioloop', 'pyjows.limits', 'pyjows.protocol', 'pyjows.reactor', 'pyjows.sansio', 'pyjows.simple'),
 ]
-
-#: Each line that ends with `# wrong` must be refused, and no other.
-SNIPPET = """
-import pyjows
-
-ws = pyjows.WebSocket(masked=True, ping_interval=5)
-
-@ws.on
-def open(ws: pyjows.WebSocket) -> None: ...
-
-@ws.on('text')
-async def text(ws: pyjows.WebSocket, message: str) -> None: ...
-
-@ws.on('binary')  # wrong
-def binary(ws: pyjows.WebSocket, message: str) -> None: ...
-
-@ws.once('custom')
-def custom(ws: pyjows.WebSocket, number: int) -> None: ...
-
-def takes_bytes(ws: pyjows.WebSocket, message: bytes) -> None: ...
-
-ws.on('binary', takes_bytes)
-ws.on(takes_bytes, 'binary')
-ws.on('text', takes_bytes)  # wrong
-ws.on('text', lambda ws, message: ws.send(text=message.upper()))
-ws.on('text', lambda ws, message: message.decode())  # wrong
-ws.on('finish', lambda ws, code, reason: print(code + 1, reason.upper()))
-ws.on('finish', lambda ws, code: None)  # wrong
-ws.add_listener('custom', custom)
-
-server = pyjows.serve('ws://127.0.0.1:0', handshake_timeout=3, compression=True, max_queue=4)
-server.on('websocket', lambda server, ws: ws.on('json', lambda ws, value: server.broadcast(json=value)))
-server.on('websocket', lambda server, ws: ws.on('text', lambda ws, message: message.decode()))  # wrong
-pyjows.serve('ws://127.0.0.1:0', max_conections=3)  # wrong
-pyjows.serve('ws://127.0.0.1:0', handshake_timeout='3')  # wrong
-pyjows.connect('ws://127.0.0.1', timeout=3, ping_timeout=None, headers={'a': 'b'})
-pyjows.connect('ws://127.0.0.1', timout=3)  # wrong
-pyjows.connect('ws://127.0.0.1', max_backlog='3')  # wrong
-pyjows.reconnect('ws://127.0.0.1', stable_after=3, timeout=3, tls=True)
-pyjows.reconnect('ws://127.0.0.1', timout=3)  # wrong
-pyjows.WebSocket(establishd=True)  # wrong
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('checker', ['mypy', 'pyright'])
-def test_type_checkers_know_handlers_and_options(checker, tmp_path):
-    pytest.importorskip(checker)
-    file = tmp_path / 'snippet.py'
-    file.write_text(SNIPPET)
-    command = ['mypy', '--strict', '--cache-dir', str(tmp_path / 'cache')] if checker == 'mypy' else ['pyright']
-    where = ROOT if pyjows.__path__[0].startswith(str(ROOT)) else tmp_path
-    ran = subprocess.run(
-        [sys.executable, '-m', *command, str(file)], cwd=where, capture_output=True, text=True, timeout=300
-    )
-    refused = {int(line) for line in re.findall(r'snippet\.py:(\d+).*?error', ran.stdout)}
-    wrong = {number for number, line in enumerate(SNIPPET.splitlines(), 1) if line.endswith('# wrong')}
-    assert refused == wrong, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize('types', [pyjows.server.ServeOptions, pyjows.client.ConnectOptions])
