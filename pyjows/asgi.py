@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import MutableMapping
 from http import HTTPStatus
@@ -188,7 +187,7 @@ class WebSocketProtocol(asyncio.Protocol):
             'headers': [
                 (name.lower().encode('ascii'), value.encode('latin-1')) for name, value in request.headers.raw_items()
             ],
-            'subprotocols': _offered_subprotocols(request.headers),
+            'subprotocols': self.protocol.offered_subprotocols(request.headers),
             'state': self.app_state.copy(),
             'extensions': {'websocket.http.response': {}},
         }
@@ -268,16 +267,24 @@ class WebSocketProtocol(asyncio.Protocol):
             if protocol.state is State.OPEN:
                 protocol.fail(CloseCode.INTERNAL_ERROR)
         else:
-            if self._awaits_answer() and self._refusal is None:
-                self.logger.error('ASGI callable returned without completing handshake.')
+            if self._awaits_answer():
+                self._finish_answer()
             elif result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
             if protocol.state is State.OPEN:
-                protocol.send_close(CloseCode.NORMAL_CLOSURE)
+                protocol.send_close(CloseCode.NORMAL_CLOSURE if result is None else CloseCode.INTERNAL_ERROR)
         if self._awaits_answer():
             protocol.send_response(protocol.reject(500, 'Internal Server Error'))
         self._flush()
         self._continue_close()
+
+    def _finish_answer(self) -> None:
+        """The application has returned, and the client has no answer: send the response that it began, if any."""
+        if self._refusal is None:
+            self.logger.error('ASGI callable returned without completing handshake.')
+        else:
+            self.logger.error('ASGI callable returned without completing response.')
+            self._refuse_body('websocket.http.response.body', {})
 
     def _awaits_answer(self) -> bool:
         """Whether the client still waits for an answer to its request."""
@@ -450,11 +457,6 @@ class WebSocketProtocol(asyncio.Protocol):
         client = ':'.join(map(str, scope['client'] or ()))
         query = f'?{scope["query_string"].decode()}' if scope['query_string'] else ''
         self.logger.info('%s - "WebSocket %s" %s', client, quote(scope['path']) + query, what)
-
-
-def _offered_subprotocols(headers: Headers) -> list[str]:
-    """The subprotocols that the client offers."""
-    return [name for name in re.split(r'[ \t]*,[ \t]*', ','.join(headers.get_all('Sec-WebSocket-Protocol'))) if name]
 
 
 def _headers(pairs: Any) -> Headers:

@@ -195,6 +195,25 @@ async def gathers(ws: WebSocket):
     await ws.send_json(sorted([message['text'] for message in await asyncio.gather(*tasks)]))
 
 
+async def sets_two_cookies(ws: WebSocket):
+    await ws.accept(headers=[(b'set-cookie', b'a=1'), (b'Set-Cookie', b'b=2')])
+
+
+async def refuses_without_a_body(ws: WebSocket):
+    headers = [(b'X-Why', b'because'), (b'X-Why', b'so')]
+    await ws._send({'type': 'websocket.http.response.start', 'status': 404, 'headers': headers})
+
+
+async def raises_while_it_refuses(ws: WebSocket):
+    await ws._send({'type': 'websocket.http.response.start', 'status': 404})
+    raise ValueError('refused')
+
+
+async def returns_a_value(scope, receive, send):
+    await send({'type': 'websocket.accept'})
+    return 123
+
+
 GO = threading.Event()
 
 ENDPOINTS = (
@@ -219,13 +238,20 @@ ENDPOINTS = (
     hesitates,
     where,
     gathers,
+    sets_two_cookies,
+    refuses_without_a_body,
+    raises_while_it_refuses,
 )
 
 
 @contextlib.contextmanager
 def serving(**options):
     """uvicorn in a thread, on a port of its own."""
-    app = Starlette(routes=[Route('/', home), *(WebSocketRoute(f'/{f.__name__}', f) for f in ENDPOINTS)])
+    routed = Starlette(routes=[Route('/', home), *(WebSocketRoute(f'/{f.__name__}', f) for f in ENDPOINTS)])
+
+    async def app(scope, receive, send):  # Starlette drops what its endpoints return
+        return await (returns_a_value if scope.get('path') == '/returns_a_value' else routed)(scope, receive, send)
+
     options = {'ws': 'pyjows.asgi:WebSocketProtocol', 'host': '127.0.0.1', 'port': 0, 'log_config': None, **options}
     server = uvicorn.Server(uvicorn.Config(app, **options))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -468,15 +494,30 @@ def test_a_refusal_may_come_in_pieces(server):
     assert last_seen(2)['type'] == 'websocket.disconnect'
 
 
-@pytest.mark.parametrize('path', ['forgets', 'raises_before'])
+def test_a_refusal_that_was_begun_is_sent_without_a_body_when_the_application_returns(server):
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('refuses_without_a_body')
+    response = caught.value.response
+    assert (response.status_code, response.body) == (404, b'')
+    assert response.headers.get_all('X-Why') == ['because', 'so']
+    assert response.headers['Content-Length'] == '0'
+
+
+def test_two_headers_of_one_name_are_sent_when_the_application_accepts(server):
+    with server.connect('sets_two_cookies') as ws:
+        assert ws.response.headers.get_all('Set-Cookie') == ['a=1', 'b=2']
+
+
+@pytest.mark.parametrize('path', ['forgets', 'raises_before', 'raises_while_it_refuses'])
 def test_an_application_that_gives_no_answer_is_a_500(server, path):
     with pytest.raises(InvalidStatus) as caught:
         server.connect(path)
     assert caught.value.response.status_code == 500
 
 
-def test_an_application_that_raises_closes_with_1011(server):
-    with server.connect('raises_after') as ws:
+@pytest.mark.parametrize('path', ['raises_after', 'returns_a_value'])
+def test_an_application_that_raises_or_returns_a_value_closes_with_1011(server, path):
+    with server.connect(path) as ws:
         with pytest.raises(ConnectionClosed):
             ws.recv()
         assert ws.protocol.close_rcvd.code == 1011
@@ -530,7 +571,7 @@ def test_a_lot_in_one_turn_comes_in_order(server):
 def test_a_refusal_has_a_status_and_a_body(server):
     with pytest.raises(InvalidStatus) as caught:
         server.connect('refuses_badly')
-    assert caught.value.response.status_code == 500
+    assert caught.value.response.status_code == 599
     assert "'101'" in last_seen(1)
     assert 'websocket.http.response.body' in last_seen(2)
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import TEXT, UPGRADE, asked, cut, frame
 
+from pyjows import http11
 from pyjows.deflate import PerMessageDeflate
 from pyjows.errors import (
     ConnectionClosed,
@@ -176,6 +177,20 @@ def test_headers_keep_repeats_and_order():
         headers['Set-Cookie']
     assert headers.serialize() == b'Set-Cookie: a=1\r\nDate: today\r\nset-cookie: b=2\r\n\r\n'
     assert str(headers) == headers.serialize().decode()
+
+
+@pytest.mark.parametrize(
+    'added',
+    [
+        Headers([('a', '2'), ('A', '3'), ('B', '4')]),
+        http11.Headers([('a', '2'), ('A', '3'), ('B', '4')]),
+        [('a', '2'), ('A', '3'), ('B', '4')],
+    ],
+)
+def test_headers_that_are_added_keep_their_repeats(added):
+    headers = Headers(A='1')
+    headers.update(added, C='5')
+    assert list(headers.raw_items()) == [('A', '1'), ('a', '2'), ('A', '3'), ('B', '4'), ('C', '5')]
 
 
 def test_headers_are_removed_and_copied():

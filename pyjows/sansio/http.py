@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
 
 from .. import http11
 
@@ -34,11 +35,22 @@ class Headers(MutableMapping[str, str]):
 
     def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = (), **fields: str) -> None:
         self._pairs: list[tuple[str, str]] = []
-        self.update(headers.raw_items() if isinstance(headers, Headers) else headers, **fields)
+        self.update(headers, **fields)
 
     def copy(self) -> Headers:
         """A copy of its own."""
         return type(self)(self)
+
+    def update(self, headers: Any = (), /, **fields: str) -> None:
+        """Add fields, those of another `Headers` with their repeats.
+
+        Args:
+            headers: a mapping or pairs; an `http11.Headers` will do.
+            fields: more of them.
+        """
+        if isinstance(headers, http11.Headers):
+            headers = changeable_headers(headers)
+        super().update(headers.raw_items() if isinstance(headers, Headers) else headers, **fields)
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of that name, in order."""

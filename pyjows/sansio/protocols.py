@@ -216,9 +216,14 @@ class ServerProtocol(OpeningProtocol):
 
     def process_subprotocol(self, headers: Headers) -> str | None:
         """The subprotocol to use; raises NegotiationError."""
-        offers = headers.get_all('Sec-WebSocket-Protocol')
-        offered = parse_subprotocols(', '.join(offers)) if offers else []
+        offered = self.offered_subprotocols(headers)
         return self.select_subprotocol(offered) if self._select is None else self._select(self, offered)
+
+    @staticmethod
+    def offered_subprotocols(headers: Headers) -> list[str]:
+        """The subprotocols that a request offers, the most wanted first; raises ValueError for a malformed list."""
+        offers = headers.get_all('Sec-WebSocket-Protocol')
+        return parse_subprotocols(', '.join(offers)) if offers else []
 
     def select_subprotocol(self, subprotocols: Sequence[str]) -> str | None:
         """The first of the server's subprotocols that the client offers; None where the server has none.
