@@ -8,6 +8,7 @@ from . import _build
 if _build.wants_source():
     _build.prefer_source()
 
+from . import auth
 from .broadcasting import Broadcast, broadcast
 from .client import connect
 from .connection import ConnectionState, ConnectionType, WSConnection
@@ -72,6 +73,7 @@ __all__ = [
     'WSConnection',
     'WebSocket',
     'WebSocketError',
+    'auth',
     'backoff',
     'broadcast',
     'connect',

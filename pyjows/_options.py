@@ -30,6 +30,7 @@ __all__ = [
     'headers',
     'instance',
     'number',
+    'optional_function',
     'subprotocols',
     'text',
 ]
@@ -118,6 +119,11 @@ def function(caller: str, name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f'{caller}: {name} takes a function, not {value!r}')
     return value
+
+
+def optional_function(caller: str, name: str, value: Any) -> Any:
+    """Something to call, or None."""
+    return None if value is None else function(caller, name, value)
 
 
 def headers(caller: str, name: str, value: Any) -> Headers:

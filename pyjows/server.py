@@ -10,12 +10,24 @@ them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `HT
 
 from __future__ import annotations
 
+import inspect
 import logging
 import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from ._options import CONNECTION, LIMIT_RULES, ConnectionOptions, Rule, check_options, flag, instance, number
+from ._options import (
+    CONNECTION,
+    LIMIT_RULES,
+    ConnectionOptions,
+    Rule,
+    check_options,
+    flag,
+    instance,
+    number,
+    optional_function,
+)
+from .admission import Admission, Authenticate
 from .broadcasting import Broadcast, broadcast
 from .frames import Close
 from .handshake import ServerHandshake
@@ -24,6 +36,7 @@ from .http11 import Request, Response
 from .http_connection import HTTPConnection
 from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
 from .limits import LIMITS, Limits
+from .origins import Origins, checked_origins
 from .statistics import Statistics, Tally
 from .transaction import WebSocket, new_websocket
 from .url import format_authority, parse_url
@@ -40,6 +53,8 @@ _REFUSAL_TIMEOUT = 1.0
 
 _RULES: dict[str, Rule] = {
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
+    'origins': checked_origins,
+    'authenticate': optional_function,
     'tls': instance(ssl.SSLContext, 'an ssl.SSLContext with your certificate, or None', optional=True),
     'handshake_timeout': number(0, 'seconds', above=True),
     'max_header_size': number(1, 'bytes', whole=True),
@@ -58,6 +73,8 @@ class ServeOptions(ConnectionOptions, total=False):
 
     ioloop: IOLoop | None
     tls: ssl.SSLContext | None
+    origins: Origins | None
+    authenticate: Authenticate | None
     handshake_timeout: float
     max_header_size: int
     max_body_size: int
@@ -117,6 +134,12 @@ class Server(LoopEmitter):
         `tls`.
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
         tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
+        origins: the pages that may open a WebSocket, by their ``Origin`` header: a list of `str`, of compiled patterns
+            that match all of it, and None if a request without the header (not from a browser) is accepted too. Others
+            get 403. By default all are accepted.
+        authenticate: called ``authenticate(request)`` with each upgrade request, before the ``websocket`` event; it may
+            be ``async``. What it returns is kept as ``ws.user``; a `Response` refuses the request with it, None or
+            False with 403, an exception with 500. See `pyjows.auth`.
         handshake_timeout: seconds that a client has to send a request, that coroutine handlers may hold back the answer
             to an upgrade (503 after that), and that a client may take nothing of an HTTP answer (10).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
@@ -148,6 +171,8 @@ class Server(LoopEmitter):
         *urls: str,
         ioloop: IOLoop | None = None,
         tls: ssl.SSLContext | None = None,
+        origins: Origins | None = None,
+        authenticate: Authenticate | None = None,
         handshake_timeout: float = 10.0,
         max_header_size: int = 16384,
         max_body_size: int = 262144,
@@ -161,6 +186,8 @@ class Server(LoopEmitter):
         given = {
             'ioloop': ioloop,
             'tls': tls,
+            'origins': origins,
+            'authenticate': authenticate,
             'handshake_timeout': handshake_timeout,
             'max_header_size': max_header_size,
             'max_body_size': max_body_size,
@@ -178,6 +205,11 @@ class Server(LoopEmitter):
                 raise TypeError(f"serve(): a URL is a str, such as 'ws://127.0.0.1:3000', not {url!r}")
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self._options = {'limits': self._limits, **{name: checked[name] for name in CONNECTION if name in checked}}
+        if inspect.iscoroutinefunction(authenticate) and not self._can_spawn():
+            raise RuntimeError('serve(): an async authenticate needs a loop that runs coroutines: IOLoop("asyncio")')
+        self._admission: Admission | None = None
+        if origins is not None or authenticate is not None:
+            self._admission = Admission(checked['origins'], authenticate)
         self._handshake_timeout = handshake_timeout
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
@@ -331,6 +363,12 @@ class Server(LoopEmitter):
         ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
     def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
+        if self._admission is None:
+            self._announce_admitted(ws, coroutines)
+        else:
+            self._admission.admit(ws, coroutines, self._announce_admitted)
+
+    def _announce_admitted(self, ws: WebSocket, coroutines: list[Any]) -> None:
         self._call_for_coroutines('websocket', coroutines, ws)
 
     def _respond(self, request: Request) -> Any:

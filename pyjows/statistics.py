@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ['Statistics', 'Tally', 'Traffic']
+__all__ = ['ORIGIN_REFUSED', 'Statistics', 'Tally', 'Traffic']
+
+# A cause to refuse an upgrade, which is counted in place of the status.
+ORIGIN_REFUSED = 'origin not allowed'
 
 
 # Why this side ended a connection, by the close code that it sent.
@@ -45,7 +48,8 @@ class Tally:
     def connection_closed(self, ws: Any) -> None:
         """A connection is gone; where its upgrade was refused, that is what counts."""
         if ws.res is not None and ws.res.status != 101:
-            self.refused[str(ws.res.status)] += 1
+            cause = ws.protocol.cause
+            self.refused[cause if cause == ORIGIN_REFUSED else str(ws.res.status)] += 1
             return
         if not ws.established:
             self.refused['lost before the answer'] += 1
@@ -89,7 +93,7 @@ class Statistics:
         connections_total: how many were opened in all.
         pending: connections that are in the middle of an HTTP request or answer.
         refused: how many requests and connections were refused, by status (``'403'``) or by cause (``'handshake
-            timeout'``).
+            timeout'``, ``'origin not allowed'``).
         closed: how many connections were closed, by the code of their ``finish``.
         causes: how many of them this side ended, by cause: ``'slow consumer'``, ``'ping timeout'``, ``'idle timeout'``,
             ``'close timeout'``, ``'terminated'``, ``'protocol error'``, ``'invalid data'``, ``'message too big'``,

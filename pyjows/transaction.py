@@ -649,6 +649,7 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
     Attributes:
         req, res: the request and the answer of the handshake.
         subprotocol: the one in use, or None.
+        user: who it is, as a server's ``authenticate`` says; None without. You may set it.
         masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
         local_address, local_port, remote_address, remote_port, is_websocket, is_finished, is_writing, buffered_amount,
         can_write, is_paused, state, latency, limits.

@@ -10,3 +10,4 @@ cdef class TransactionInfo(MessageHandlers):
     cdef public object req
     cdef public object res
     cdef public object subprotocol
+    cdef public object user

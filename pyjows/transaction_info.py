@@ -31,6 +31,7 @@ class TransactionInfo(MessageHandlers):
         self.req: Request | None = None
         self.res: Response | None = None
         self.subprotocol: str | None = None
+        self.user: Any = None
 
     @property
     def protocol(self) -> TransactionProtocol:

@@ -18,12 +18,9 @@ from email.utils import formatdate
 from typing import Any
 
 from .. import http11
-from .._text import shown
 from ..errors import (
     HandshakeError,
-    InvalidHeader,
     InvalidMessage,
-    InvalidOrigin,
     InvalidState,
     NegotiationError,
 )
@@ -36,6 +33,7 @@ from ..handshake import (
     select_subprotocol,
     switching_protocols,
 )
+from ..origins import acceptable_origin
 from ..protocol import Protocol, Side, State
 from ..url import URL, parse_url
 from .extensions import adapted_factories
@@ -195,19 +193,7 @@ class ServerProtocol(OpeningProtocol):
             InvalidOrigin: it is not one of `origins` (status 403).
             InvalidHeader: there are several (RFC 6454 7.3).
         """
-        origins = headers.get_all('Origin')
-        if len(origins) > 1:
-            raise InvalidHeader('there is more than one Origin header', status=400)
-        origin = origins[0] if origins else None
-        if self.origins is None:
-            return origin
-        for allowed in self.origins:
-            if allowed == origin:
-                return origin
-            if isinstance(allowed, re.Pattern) and origin is not None and allowed.fullmatch(origin):
-                return origin
-        wrong = 'the Origin header is missing' if origin is None else f'the origin {shown(origin)} is not allowed'
-        raise InvalidOrigin(wrong, status=403)
+        return acceptable_origin(self.origins, headers.get_all('Origin'))
 
     def process_extensions(self, headers: Headers) -> tuple[str | None, list[Any]]:
         """The answer to the offered extensions, None for none, and what becomes of it; raises NegotiationError."""

@@ -1,0 +1,107 @@
+"""`Admission`: who may open a WebSocket on a server.
+
+Owns the order of the questions (origin, then identity) and what each answer means. Must not know what a user's
+`authenticate` looks at, nor how an upgrade is accepted or refused (`opening.py`).
+
+Whatever goes wrong here refuses: an exception leaves for `Opening`, which answers 500, and what is neither an identity
+nor a refusal is an exception.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from .errors import HandshakeError
+from .handshake import refusal_for
+from .http11 import Request, Response
+from .origins import Origins, acceptable_origin
+from .statistics import ORIGIN_REFUSED
+
+__all__ = ['Admission', 'Announce', 'Authenticate']
+
+Announce = Callable[[Any, list[Any]], object]
+"""``announce(ws, coroutines)`` calls the handlers of ``websocket``, and appends the coroutines that they return."""
+
+Authenticate = Callable[[Request], Any]
+"""``authenticate(request)`` returns an identity, or a `Response` that refuses; a coroutine function may."""
+
+_log = logging.getLogger('pyjows')
+
+
+class Admission:
+    """What a server asks about an upgrade request before its handlers see it.
+
+    Args:
+        origins: the acceptable origins; None for all.
+        authenticate: tells who sent a request; None if nobody asks.
+    """
+
+    def __init__(self, origins: Origins | None, authenticate: Authenticate | None) -> None:
+        self.origins = origins
+        self.authenticate = authenticate
+
+    def admit(self, ws: Any, coroutines: list[Any], announce: Announce) -> None:
+        """Refuse the request of a transaction, or announce it.
+
+        Args:
+            ws: the transaction, which has its request.
+            coroutines: what has to end before the request is accepted is appended here.
+            announce: calls the handlers.
+        """
+        opening = ws.protocol.opening
+        request: Request = ws.req
+        try:
+            acceptable_origin(self.origins, request.headers.get_all('origin'))
+        except HandshakeError as exc:
+            _log.info('an upgrade request is refused: %s', exc)
+            ws.protocol.cause = ORIGIN_REFUSED
+            opening.refuse(refusal_for(exc))
+            return
+        if self.authenticate is None:
+            announce(ws, coroutines)
+            return
+        verdict = self.authenticate(request)
+        if inspect.isawaitable(verdict):
+            coroutines.append(self._admit_later(ws, verdict, announce))
+        elif _is_let_in(ws, opening, verdict):
+            announce(ws, coroutines)
+
+    async def _admit_later(self, ws: Any, verdict: Any, announce: Announce) -> None:
+        """Await who it is; then refuse or announce, unless the client was answered or has gone by now."""
+        opening = ws.protocol.opening
+        identity = await verdict
+        if not opening.awaits_answer() or not _is_let_in(ws, opening, identity):
+            return
+        coroutines: list[Any] = []
+        try:
+            announce(ws, coroutines)
+            if opening.awaits_answer():
+                ws._call_for_coroutines('request', coroutines)
+            for coroutine in coroutines:
+                await coroutine
+        finally:
+            for coroutine in coroutines:
+                coroutine.close()
+
+
+def _is_let_in(ws: Any, opening: Any, verdict: Any) -> bool:
+    """Keep the identity, or refuse the request; raises TypeError for what may be meant as a refusal."""
+    if verdict is None or verdict is False:
+        verdict = Response.text('forbidden\n', 403)
+    if isinstance(verdict, Response):
+        _log.info('an upgrade request for %s is refused with %d by authenticate', ws.req.path, verdict.status)
+        opening.refuse(verdict)
+        return False
+    if isinstance(verdict, BaseException) or (hasattr(verdict, 'headers') and _STATUS & set(dir(verdict))):
+        raise TypeError(
+            f'authenticate returns an identity, or a pyjows.Response to refuse, not {type(verdict).__name__}'
+        )
+    ws.user = verdict
+    return True
+
+
+# An object with one of these and headers is the response of another library, and no identity.
+_STATUS = {'status', 'status_code'}
