@@ -144,6 +144,10 @@ class Receiver:
         self.awaits_drain = False
         self.stream: Any = None
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """It is neither copied nor pickled: raises TypeError."""
+        raise TypeError(f'{type(self).__name__} cannot be copied or pickled: it is the state of one connection')
+
     def feed(self, data: bytes | bytearray, n: int) -> None:
         """`n` bytes were received: ``data[:n]``, which are valid only during the call."""
         raise NotImplementedError

@@ -24,8 +24,8 @@ cdef class EventProtocol(Protocol):
     cdef bytes encode_frame(self, int head, bytes payload)
 
 
-@cython.final
 cdef class Connection:
+    cdef object __weakref__
     cdef readonly bint client
     cdef EventProtocol _protocol
     cdef object _state
@@ -40,6 +40,7 @@ cdef class Connection:
 
 
 cdef class WSConnection:
+    cdef object __weakref__
     cdef readonly bint client
     cdef readonly object handshake
     cdef readonly Connection connection

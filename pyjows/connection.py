@@ -263,6 +263,10 @@ class Connection:
             self._protocol.extensions = applied_extensions(extensions)
         self.receive_data(trailing_data)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """It is neither copied nor pickled: raises TypeError."""
+        raise TypeError(f'{type(self).__name__} cannot be copied or pickled: it is the state of one connection')
+
     @property
     def state(self) -> ConnectionState:
         """The state of the connection, after all events that were taken."""
@@ -382,6 +386,10 @@ class WSConnection:
         self.connection: Connection | None = None
         self._unfetched: list[bytes] | None = []
         self._uses_bytes_to_send = False
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """It is neither copied nor pickled: raises TypeError."""
+        raise TypeError(f'{type(self).__name__} cannot be copied or pickled: it is the state of one connection')
 
     @property
     def state(self) -> ConnectionState:

@@ -8,7 +8,7 @@ from pyjows.loop_thread cimport LoopThread
 from pyjows.protocol cimport Protocol
 from pyjows.statistics cimport Traffic
 
-cdef int _OPEN, _PING, _PONG, _CLOSE
+cdef int _CONNECTING, _OPEN, _PING, _PONG, _CLOSE
 cdef Traffic _TRAFFIC
 
 

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from .buffers import Receiver, WriteBuffer
-from .errors import CloseCode
+from .errors import CloseCode, InvalidState, ProtocolError
 from .frames import Frame, Opcode, as_bytes, head_byte, make_frame
 from .handlers import MessageHandlers
 from .limits import Limits
@@ -29,7 +29,7 @@ from .statistics import Traffic
 __all__ = ['Connector', 'Owner', 'TransactionProtocol']
 
 # Compiled, these are C integers.
-_OPEN = State.OPEN.value
+_CONNECTING, _OPEN = State.CONNECTING.value, State.OPEN.value
 _PING, _PONG, _CLOSE = Opcode.PING.value, Opcode.PONG.value, Opcode.CLOSE.value
 
 # Pings that may wait for their answer: of more, the oldest is forgotten.
@@ -222,9 +222,25 @@ class TransactionProtocol(Protocol):
         return not self._raw and not self._discarding
 
     def process(self, frame: Frame) -> None:
-        """Process a frame as RFC 6455 says, wherever it came from."""
+        """Process a frame as if the peer had sent it: one that may not come now fails the connection.
+
+        Raises:
+            InvalidState: the connection is not open yet.
+            ValueError, TypeError: it is not a frame.
+        """
         fin, rsv1, rsv2, rsv3, opcode, payload = frame
-        self._process_frame(head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload))
+        head, payload = head_byte(fin, rsv1, rsv2, rsv3, opcode), as_bytes(payload)
+        if self._state == _CONNECTING:
+            raise InvalidState('a frame can be processed when the connection is open; this one is connecting')
+        if self._discarding or self.ws is None:
+            return
+        try:
+            self._check_frame(head, len(payload))
+            self._process_frame(head, payload)
+        except ProtocolError as exc:
+            self._fail_violation(exc)
+        except BaseException as exc:
+            self._fail_internally(exc)
 
     def _message_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws

@@ -63,6 +63,10 @@ class EmitterCore:
     def __init__(self) -> None:
         self._events: dict[str, tuple[Callable[..., Any], ...]] = {}
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """It is neither copied nor pickled: raises TypeError."""
+        raise TypeError(f'{type(self).__name__} cannot be copied or pickled: its subscribers belong to one object')
+
     # Subscribing
 
     @overload

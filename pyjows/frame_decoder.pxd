@@ -50,6 +50,7 @@ cdef class FrameDecoder(Receiver):
     cdef object _finish_chunk(self)
     cdef object _discard_input(self)
     cdef object _check_header(self, int head, bint masked, Py_ssize_t length)
+    cdef object _check_frame(self, int head, Py_ssize_t length)
     cdef object _check_size(self, Py_ssize_t length, Py_ssize_t before)
     cdef object _check_arriving_text(self, Py_ssize_t at, Py_ssize_t n)
     cdef str _decode_part(self, bytes part, bint final)

@@ -16,6 +16,8 @@ fails the connection at once. That memory is taken in steps: a header that claim
 from __future__ import annotations
 
 import codecs
+import operator
+import sys
 from typing import Any
 
 from . import memory
@@ -83,8 +85,8 @@ class FrameDecoder(Receiver):
     @max_size.setter
     def max_size(self, max_size: int | tuple[int | None, int | None] | None) -> None:
         message, frame = max_size if isinstance(max_size, tuple) else (max_size, None)
-        self._max_message = -1 if message is None else message
-        self._max_frame = -1 if frame is None else frame
+        self._max_message = _limit(message)
+        self._max_frame = _limit(frame)
 
     # What it finds, for `Protocol`
 
@@ -272,7 +274,11 @@ class FrameDecoder(Receiver):
             )
         if self._raw:
             self._check_size(length, 0)
-            return
+        else:
+            self._check_frame(head, length)
+
+    def _check_frame(self, head: int, length: int) -> None:
+        """`_check_header` without the mask."""
         opcode = head & 0x0F
         if head & 0x70 & ~self._claimed_bits:
             raise ProtocolError(f'reserved bits {head >> 4 & 7:03b} with no extension that claims them (RFC 6455 5.2)')
@@ -323,6 +329,11 @@ class FrameDecoder(Receiver):
             return text
         except UnicodeDecodeError as exc:
             raise _invalid_text(exc) from exc
+
+
+def _limit(size: int | None) -> int:
+    """A limit as a C integer, -1 for none."""
+    return -1 if size is None else min(operator.index(size), sys.maxsize)
 
 
 def decode_text(payload: bytes) -> str:

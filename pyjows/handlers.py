@@ -24,6 +24,7 @@ _TEXT = Opcode.TEXT.value
 def assemble(ws: Any, frame: Frame) -> None:
     """The built-in handler of ``frame``: control frames are answered, and the others become messages."""
     ws.protocol.process(frame)
+    ws._emit_resume()
 
 
 BUILT_IN = (assemble,)

@@ -684,6 +684,77 @@ def test_every_frame_is_told_before_anything_is_done_with_it(side):
     ]  # fmt: skip
 
 
+def built_in(ws):
+    """What processes the frames, unless it is unsubscribed."""
+    [subscriber] = ws.subscribers('frame')
+    return subscriber
+
+
+def emitted(ws, frame):
+    ws.emit('frame', frame)
+
+
+def subscriber_called(ws, frame):
+    built_in(ws)(ws, frame)
+
+
+@pytest.mark.parametrize('give', [emitted, subscriber_called])
+def test_a_frame_that_a_program_makes_is_processed_as_if_the_peer_had_sent_it(side, give):
+    ws = opened(side)
+    seen = log(ws, 'message', 'ping', 'resume')
+    for one in (Frame(TEXT, b'a'), Frame(BINARY, b'b', False), Frame(PING, b'p'), Frame(CONT, bytearray(b'c'))):
+        give(ws, one)
+    assert seen == [('message', 'a'), ('ping', b'p'), ('resume',), ('message', b'bc')]
+    assert frames(ws.server_write()) == [(0x8A, b'p')]
+    give(ws, Frame(CLOSE, b'\x03\xe9'))
+    assert frames(ws.server_write()) == [(0x88, b'\x03\xe9')]
+    give(ws, Frame(TEXT, b'late'))
+    ws.closed()
+    give(ws, Frame(TEXT, b'later'))
+    assert [message for name, *message in seen if name == 'message'] == [['a'], [b'bc']]
+
+
+@pytest.mark.parametrize('give', [emitted, subscriber_called])
+@pytest.mark.parametrize(
+    ('bad', 'code'),
+    [
+        (Frame(CONT, b'a'), 1002),
+        (Frame(TEXT, b'a', rsv1=True), 1002),
+        (Frame(3, b'a'), 1002),
+        (Frame(PING, bytes(126)), 1002),
+        (Frame(PING, b'', fin=False), 1002),
+        (Frame(TEXT, b'\xff'), 1007),
+        (Frame(BINARY, bytes(101)), 1009),
+    ],
+)
+def test_a_frame_that_a_program_makes_must_keep_the_rules_too(side, give, bad, code):
+    ws = opened(side, max_websocket_size=100)
+    give(ws, bad)
+    assert frames(ws.server_write())[0][1][:2] == struct.pack('!H', code)
+
+
+def test_a_program_that_looks_at_the_frames_itself_can_hand_some_on(side):
+    ws = opened(side)
+    seen = log(ws, 'message')
+    process = built_in(ws)
+    ws.unsubscribe('frame')
+    ws.on('frame', lambda ws, frame: process(ws, frame) if frame.opcode != PING else None)
+    ws.server_read(from_peer(side, TEXT, b'a', fin=False) + from_peer(side, PING) + from_peer(side, CONT, b'b'))
+    assert seen == [('message', 'ab')]
+    assert ws.server_write() == b''
+    ws.server_read(from_peer(side, CONT, b'c'))
+    assert frames(ws.server_write())[0][1][:2] == struct.pack('!H', 1002)
+
+
+def test_frames_are_processed_when_the_connection_is_open():
+    ws = WebSocket()
+    with pytest.raises(InvalidState, match='connecting'):
+        built_in(ws)(ws, Frame(TEXT, b'a'))
+    for wrong in (Frame(16, b''), (1, 2)):
+        with pytest.raises(ValueError):
+            built_in(ws)(ws, wrong)
+
+
 def test_a_frame_unpacks_in_mojo_s_order(side):
     ws = opened(side)
     unpacked = []

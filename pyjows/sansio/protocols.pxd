@@ -4,6 +4,7 @@ cdef int _CONNECTING
 
 
 cdef class OpeningProtocol(Protocol):
+    cdef object __weakref__
     cdef public object handshake_exc
     cdef public object origin
     cdef public object subprotocol
