@@ -53,6 +53,8 @@ cdef class TransactionProtocol(Protocol):
     cdef object _check_backlog(self, Py_ssize_t size)
     @cython.locals(limits=Limits, waiting=Py_ssize_t, took=bint, heard=bint, acknowledged='long long')
     cpdef object check(self, double now)
+    cpdef object pause(self, int reasons)
+    cpdef object resume(self, int reasons)
     cpdef object ping(self, object data, object cb)
     cdef list _pong_received(self, bytes payload)
     cdef object _keep_addresses(self)

@@ -26,7 +26,10 @@ from .loop_thread import LoopThread
 from .protocol import Protocol, Side, State
 from .statistics import Traffic
 
-__all__ = ['Connector', 'Owner', 'TransactionProtocol']
+__all__ = ['PAUSED_BY_PROGRAM', 'Connector', 'Owner', 'TransactionProtocol']
+
+# Why reading pauses, as bits: `WebSocket.pause_reading`; others are in `handler_queue.py`.
+PAUSED_BY_PROGRAM = 1
 
 # Compiled, these are C integers.
 _CONNECTING, _OPEN = State.CONNECTING.value, State.OPEN.value
@@ -179,6 +182,9 @@ class TransactionProtocol(Protocol):
 
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
+        if self._paused & ~PAUSED_BY_PROGRAM:
+            # A full queue does not grow at the end: what it had no room for is lost as what is in the kernel's buffers.
+            self._unread = None
         ws = self.ws
         if ws is not None:
             ws.closed()
@@ -322,6 +328,21 @@ class TransactionProtocol(Protocol):
                     f'slow consumer: {self.out.size} bytes wait, max_backlog is {self.limits.max_backlog}',
                 )
                 self.logger.info('%s of %s', self.close_sent, self.connection)
+
+    # What waits to be handled
+
+    def pause(self, reasons: int) -> None:
+        """Deliver no more messages, and read no more, for these reasons (bits) beside others that there may be."""
+        self._pause_input(reasons)
+        if self.stream is not None:
+            self.stream.stop()
+
+    def resume(self, reasons: int) -> None:
+        """These reasons are over: where no other is left, deliver messages again, first those that waited."""
+        if self._paused & reasons:
+            self._resume_input(reasons)
+            if self.stream is not None and not self._paused and not self._eof_received:
+                self.stream.start()
 
     # Signs of life
 

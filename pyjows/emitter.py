@@ -292,9 +292,9 @@ class EmitterCore:
         spawner = self._spawner()
         return spawner is not None and bool(spawner.can_spawn)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine beside everything else."""
-        self._spawner().spawn(coroutine)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Any:
+        """Run a coroutine beside everything else; returns its task."""
+        return self._spawner().spawn(coroutine)
 
     def _handler_failed(self, exc: BaseException) -> None:
         """A coroutine handler raised; there is no caller that could catch it."""

@@ -38,8 +38,8 @@ cdef class FrameDecoder(Receiver):
     @cython.locals(p=memory.octets, header=FrameHeader, at=Py_ssize_t, size=Py_ssize_t, length=Py_ssize_t, head=int, payload=bytes)
     cpdef object feed(self, object data, Py_ssize_t n)
     cdef object _keep_unread(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
-    cdef object _pause_input(self)
-    cdef object _resume_input(self)
+    cdef object _pause_input(self, int reasons)
+    cdef object _resume_input(self, int reasons)
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, have=Py_ssize_t, header=FrameHeader, cut=bytearray)
     cdef Py_ssize_t _continue_frame(self, memory.octets p, Py_ssize_t n) except -1
     cdef object _begin_frame(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)

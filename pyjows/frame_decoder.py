@@ -55,11 +55,12 @@ class FrameDecoder(Receiver):
         self._claimed_bits = 0
         self.max_size = max_size
         # How they are delivered: as they are, with no rules but masking and size (`_raw`); data frames in parts
-        # (`_in_parts`); or not at all any more (`_discarding`). `_paused` keeps what follows for later, in `_unread`.
+        # (`_in_parts`); or not at all any more (`_discarding`). `_paused`, a set of reasons as bits, keeps what follows
+        # for later, in `_unread`.
         self._raw = False
         self._in_parts = False
         self._discarding = False
-        self._paused = False
+        self._paused = 0
         self._unread: bytes | None = None
         # The frame that is cut by the end of the bytes received so far: an incomplete header; or the last header parsed
         # and its payload: full steps of memory, and the one that is being filled.
@@ -158,13 +159,15 @@ class FrameDecoder(Receiver):
         unread = memory.copied(p, at, n)
         self._unread = unread if self._unread is None else self._unread + unread
 
-    def _pause_input(self) -> None:
+    def _pause_input(self, reasons: int) -> None:
         """Deliver no more frames, also not those of the bytes that are being parsed."""
-        self._paused = True
+        self._paused |= reasons
 
-    def _resume_input(self) -> None:
-        """Deliver what was kept since `_pause_input`, and what comes from now on; a handler may pause again."""
-        self._paused = False
+    def _resume_input(self, reasons: int) -> None:
+        """Where no other reason is left, deliver what was kept, and what comes; a handler may pause again."""
+        self._paused &= ~reasons
+        if self._paused:
+            return
         unread, self._unread = self._unread, None
         if unread is not None:
             self.feed(unread, len(unread))

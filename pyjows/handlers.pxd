@@ -14,12 +14,16 @@ cdef class MessageHandlers(EmitterCore):
     cdef tuple _on_binary
     cdef tuple _on_json
     cdef list _callbacks
+    cdef object _queue
     cdef object _interrupt
 
     @cython.locals(decoded=str)
     cdef object _message_received(self, int opcode, bytes payload)
     cdef object _control_received(self, str event, bytes payload, object answered)
-    cdef object _call_handlers(self, tuple handlers, object arg)
+    cdef object _call_handlers(self, tuple handlers, object arg, Py_ssize_t size)
+    cdef object _queue_if_coroutine(self, object result, Py_ssize_t size)
+    cpdef object _queue_ended(self, object queue)
+    cdef object _emit_finish(self, object code, object reason)
     cdef object _emit_json(self, tuple handlers, bytes payload)
     cdef object _emit_frame(self, tuple handlers, object frame)
     cpdef object _emit_drain(self)

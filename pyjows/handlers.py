@@ -8,12 +8,14 @@ connection closes (`transaction.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import CoroutineType
 from typing import Any
 
 from . import _json
 from .emitter import EmitterCore
 from .frame_decoder import decode_text
 from .frames import Frame, Opcode
+from .handler_queue import HandlerQueue
 
 __all__ = ['BUILT_IN', 'MessageHandlers', 'assemble']
 
@@ -48,6 +50,8 @@ class MessageHandlers(EmitterCore):
         self._on_json: _Handlers = None
         # Called once, when all data has been written.
         self._callbacks: list[Callable[[Any], object]] | None = None
+        # The coroutine handlers that wait for their turn; None where there are none.
+        self._queue: HandlerQueue | None = None
         # What a handler raised that is not an `Exception`, to be raised again when all that was received is processed.
         self._interrupt: BaseException | None = None
 
@@ -71,13 +75,13 @@ class MessageHandlers(EmitterCore):
         if opcode == _TEXT:
             if self._on_text is not None or self._on_message is not None:
                 decoded = decode_text(payload)
-                self._call_handlers(self._on_text, decoded)
-                self._call_handlers(self._on_message, decoded)
+                self._call_handlers(self._on_text, decoded, len(payload))
+                self._call_handlers(self._on_message, decoded, len(payload))
             elif not payload.isascii():
                 decode_text(payload)
         else:
-            self._call_handlers(self._on_binary, payload)
-            self._call_handlers(self._on_message, payload)
+            self._call_handlers(self._on_binary, payload, len(payload))
+            self._call_handlers(self._on_message, payload, len(payload))
         if self._on_json is not None:
             self._emit_json(self._on_json, payload)
 
@@ -88,14 +92,14 @@ class MessageHandlers(EmitterCore):
         if event in self._events:
             self._emit_safely(event, payload)
 
-    def _call_handlers(self, handlers: _Handlers, arg: Any) -> None:
-        """Call the handlers of an event, if there are any; what one raises does not keep the next from being called."""
+    def _call_handlers(self, handlers: _Handlers, arg: Any, size: int) -> None:
+        """Call the handlers of a message of `size` bytes, if there are any; each is called, whatever others raise."""
         if handlers is not None:
             for handler in handlers:
                 try:
                     result = handler(self, arg)
                     if result is not None:
-                        self._spawn_if_coroutine(result)
+                        self._queue_if_coroutine(result, size)
                 except BaseException as exc:
                     self._handler_failed(exc)
 
@@ -108,14 +112,14 @@ class MessageHandlers(EmitterCore):
             if 'error' not in self._events or not self._emit_error(exc):
                 self._fail_json(exc)
             return
-        self._call_handlers(handlers, value)
+        self._call_handlers(handlers, value, len(payload))
 
     def _emit_frame(self, handlers: tuple[Callable[..., Any], ...], frame: Frame) -> None:
         """Emit ``frame`` to all but the built-in handler: the frame is processed after all others have seen it."""
         for handler in handlers:
             if handler is not assemble:
                 try:
-                    self._spawn_if_coroutine(handler(self, frame))
+                    self._queue_if_coroutine(handler(self, frame), len(frame.data))
                 except BaseException as exc:
                     self._handler_failed(exc)
 
@@ -124,6 +128,32 @@ class MessageHandlers(EmitterCore):
         self._call_callbacks()
         if 'drain' in self._events:
             self._emit_safely('drain')
+
+    def _emit_finish(self, code: int, reason: str) -> None:
+        """Emit ``finish``, when the coroutine handlers that wait have ended."""
+        if self._queue is not None:
+            self._queue.finish(code, reason)
+        else:
+            self._emit_safely('finish', code, reason)
+
+    def _spawn_if_coroutine(self, result: Any) -> None:
+        self._queue_if_coroutine(result, 0)
+
+    def _queue_if_coroutine(self, result: Any, size: int) -> None:
+        """Run what a handler returned if it is a coroutine, after those of the events before."""
+        if isinstance(result, CoroutineType):
+            queue = self._queue
+            if queue is None:
+                queue = self._queue = HandlerQueue(self)
+                queue.add(result, size)
+                queue.start()
+            else:
+                queue.add(result, size)
+
+    def _queue_ended(self, queue: HandlerQueue) -> None:
+        """No coroutine handler waits in this queue any more."""
+        if self._queue is queue:
+            self._queue = None
 
     def _call_callbacks(self) -> None:
         """Call what was to be called once, when all data has been written."""

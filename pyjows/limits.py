@@ -22,6 +22,7 @@ _MEBIBYTE = 1048576
 LIMITS: dict[str, tuple[float | None, float, str, bool]] = {
     'max_websocket_size': (None, 0, 'bytes', True),
     'max_fragments': (131072, 1, 'frames a message', True),
+    'max_queue': (16, 1, 'messages', True),
     'high_water_mark': (_MEBIBYTE, 1, 'bytes', True),
     'max_backlog': (16 * _MEBIBYTE, 1, 'bytes', True),
     'backlog_timeout': (30.0, 0, 'seconds, 0 for no limit', False),
@@ -81,6 +82,7 @@ class Limits:
             )
         self.max_websocket_size = values['max_websocket_size']
         self.max_fragments = values['max_fragments']
+        self.max_queue = values['max_queue']
         self.high_water_mark = values['high_water_mark']
         self.max_backlog = values['max_backlog']
         self.backlog_timeout = float(values['backlog_timeout'])

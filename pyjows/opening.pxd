@@ -14,6 +14,7 @@ cdef class Opening(Receiver):
     cdef object headers
     cdef readonly list early
     cdef readonly bint is_answered
+    cdef object _task
     cdef object _timer
     cdef bint _reading_stopped
     cdef bytes _trailing

@@ -59,7 +59,8 @@ class Opening(Receiver):
         self.headers = headers
         self.is_answered = False
         self.early: list[tuple[int, Any]] | None = None
-        # While coroutine handlers hold the answer back: nothing is read, and a timer bounds it.
+        # While coroutine handlers hold the answer back: their task; nothing is read, and a timer bounds it.
+        self._task: Any = None
         self._timer: Any = None
         self._reading_stopped = False
         self._trailing = b''
@@ -209,7 +210,7 @@ class Opening(Receiver):
         """Run the coroutines of the handlers; until they have ended or answered the request, nothing more is read."""
         runner = self._answer_after(self.ws, coroutines)
         try:
-            self.ws._spawn(runner)
+            self._task = self.ws._spawn(runner)
         except BaseException:
             runner.close()
             raise
@@ -241,7 +242,10 @@ class Opening(Receiver):
         self._timer = None
         if self.awaits_answer():
             _log.warning('%r: its handlers did not answer in time, the upgrade is refused with 503', self.ws)
+            task = self._task
             self.refuse(Response(503))
+            if task is not None:
+                task.cancel()
 
     def _handler_failed(self, ws: Any, exc: BaseException) -> None:
         """A handler of the request raised: the upgrade is refused, also where ``error`` has a subscriber."""
@@ -321,6 +325,7 @@ class Opening(Receiver):
                 protocol.stream.start()
 
     def _forget_timer(self) -> None:
+        self._task = None
         if self._timer is not None:
             self.protocol.ioloop.reactor.remove(self._timer)
             self._timer = None

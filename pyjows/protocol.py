@@ -299,7 +299,7 @@ class Protocol(FrameDecoder):
         if self._eof_received:
             return
         while self._unread is not None:
-            self._resume_input()  # it was received before the end; a handler may pause after each message
+            self._resume_input(0xFF)  # it was received before the end; a handler may pause after each message
         self._eof_received = True
         if self._deferred_close is not None:
             self._send_deferred_close()

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from . import _json
 from ._options import WEBSOCKET, WebSocketOptions, check_options
 from .buffers import WriteBuffer
-from .driver import TransactionProtocol
+from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
 from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
 from .frames import (
@@ -362,21 +362,14 @@ class TransactionCore(TransactionInfo):
         not read is not taken for dead: pings wait until reading goes on.
         """
         self._check_thread('WebSocket.pause_reading()')
-        protocol = self._protocol
-        protocol._pause_input()
-        if protocol.stream is not None:
-            protocol.stream.stop()
+        self._protocol.pause(PAUSED_BY_PROGRAM)
         return self
 
     def resume_reading(self) -> Self:
         """Deliver messages again, first those that waited; returns the transaction."""
         self._check_thread('WebSocket.resume_reading()')
-        protocol = self._protocol
-        if protocol._paused:
-            protocol._resume_input()
-            self._emit_resume()
-            if protocol.stream is not None and not protocol._paused and not protocol.eof_received:
-                protocol.stream.start()
+        self._protocol.resume(PAUSED_BY_PROGRAM)
+        self._emit_resume()
         return self
 
     def _add_callback(self, cb: Callable[[Any], object]) -> None:
@@ -575,7 +568,7 @@ class TransactionCore(TransactionInfo):
         if protocol.end is not None and protocol.close_rcvd is None:
             code, reason = protocol.end
         protocol.finish_code = code = int(code)
-        self._emit_safely('finish', code, reason)
+        self._emit_finish(code, reason)
         protocol.ws = None
         owner, protocol.owner = protocol.owner, None
         if owner is not None:
@@ -642,9 +635,9 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         compressed: messages are compressed; only needed with `established`.
         **options: limits, of which each may be left out: ``max_websocket_size`` (262144 bytes, or the environment
             variable PYJO_MAX_WEBSOCKET_SIZE), ``max_fragments`` (131072 frames a message),
-            ``high_water_mark`` (1048576 bytes), ``max_backlog`` (16777216 bytes), ``backlog_timeout`` (30
-            seconds), ``ping_interval`` (20), ``ping_timeout`` (20), ``idle_timeout`` (0: off), ``close_timeout`` (10).
-            docs/limits.md says what happens at each.
+            ``max_queue`` (16 messages), ``high_water_mark`` (1048576 bytes), ``max_backlog`` (16777216 bytes),
+            ``backlog_timeout`` (30 seconds), ``ping_interval`` (20), ``ping_timeout`` (20), ``idle_timeout`` (0: off),
+            ``close_timeout`` (10). docs/limits.md says what happens at each.
 
     Attributes:
         req, res: the request and the answer of the handshake.

@@ -210,11 +210,12 @@ class AsyncioReactor(PollingReactor):
                 signal.signal(number, lambda number, frame: cb(number))
             yield
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine as a task beside everything else; what it raises is emitted as ``error``."""
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine beside everything else, and return its task; what it raises is emitted as ``error``."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        return task
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -343,8 +343,8 @@ class Reactor(EventEmitter):
             stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(fd, warn_on_full_buffer=False))
             yield
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine beside everything else; what it raises is emitted as ``error``.
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine beside everything else, and return its task; what it raises is emitted as ``error``.
 
         Raises:
             RuntimeError: this reactor runs no coroutines.
