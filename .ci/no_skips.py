@@ -1,12 +1,11 @@
 """A pytest plugin for the gate: a test that would be skipped fails instead.
 
 A skipped test is a test that nobody ran. Where everything was installed on purpose, one that cannot find its browser,
-its peer or its platform means that something is broken. `PYJOWS_TEST_ALL=1` turns this on. What a build or a reactor
+its peer or its platform means that something is broken. What a build or a reactor
 lacks by its nature (interpreted there is no native reactor, `poll` runs no coroutines, asyncio has no loop within a
 loop), and what no package can give (IPv6), may be skipped: those reasons have one of the words below in them.
 """
 
-import os
 import re
 
 import pytest
@@ -15,7 +14,7 @@ ALLOWED = re.compile(r'\b(asyncio (has|loops)|compiled|coroutines|interpreted|IP
 
 
 def strict(report):
-    if os.environ.get('PYJOWS_TEST_ALL', '0') in ('', '0') or not report.skipped or hasattr(report, 'wasxfail'):
+    if not report.skipped or hasattr(report, 'wasxfail'):
         return
     reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
     if not ALLOWED.search(reason):

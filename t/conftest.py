@@ -50,10 +50,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_wide(marker: pytest.Mark, params: dict[str, Any], reactor: str | None) -> bool:
-    """Whether a marker is for a test with these parameters: `wide`, or `wide(name=values)` on a later reactor."""
+    """Whether a test with these parameters is too much for every day; pyproject.toml says what markers mean."""
     if not marker.kwargs:
         return True
-    return reactor != REACTORS[0] and any(params.get(name) in values for name, values in marker.kwargs.items())
+    if reactor in (None, REACTORS[0]):
+        return False
+    return 'later' in marker.kwargs or any(params.get(name) in values for name, values in marker.kwargs.items())
 
 
 def pytest_report_header() -> str:

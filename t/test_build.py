@@ -33,6 +33,7 @@ def extension_modules(folder):
     return [path for suffix in ('.so', '.pyd') for path in folder.rglob(f'*{suffix}')]
 
 
+@pytest.mark.wide
 def test_a_compiler_that_fails_leaves_the_interpreted_form_and_one_line_about_it(checkout):
     for path in [*(checkout / 'pyjows').rglob('*.pxd'), *(checkout / 'pyjows').rglob('*.pyx')]:
         if path.stem not in ('__init__', 'memory', 'buffers'):

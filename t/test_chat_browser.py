@@ -143,6 +143,7 @@ def test_two_people_see_each_other_and_exchange_messages(open_page):
     bob.sees('.said:not(.mine) .by b', 'Ann')
 
 
+@pytest.mark.wide
 def test_one_sees_the_other_typing_until_the_message_is_sent(open_page):
     ann = open_page('Ann')
     bob = open_page('Bob')
@@ -153,6 +154,7 @@ def test_one_sees_the_other_typing_until_the_message_is_sent(open_page):
     bob.sees('.said p', 'Let me think')
 
 
+@pytest.mark.wide
 def test_who_reloads_keeps_the_name_and_gets_the_history(open_page):
     ann = open_page('Ann')
     for text in ('one', 'two', 'three'):
@@ -165,6 +167,7 @@ def test_who_reloads_keeps_the_name_and_gets_the_history(open_page):
     bob.sees('.said p', 'one', 'two', 'three')
 
 
+@pytest.mark.wide
 def test_who_leaves_is_gone_from_the_list(open_page, browser):
     ann = open_page('Ann')
     bob = open_page('Bob')
@@ -175,6 +178,7 @@ def test_who_leaves_is_gone_from_the_list(open_page, browser):
     ann.sees('.note', 'Bob joined', 'Bob left')
 
 
+@pytest.mark.wide
 def test_who_goes_back_to_the_page_is_back_in_the_room(open_page, browser):
     ann = open_page('Ann')
     bob = open_page('Bob')
@@ -190,6 +194,7 @@ def test_who_goes_back_to_the_page_is_back_in_the_room(open_page, browser):
     bob.sees('.said p', 'before')
 
 
+@pytest.mark.wide
 def test_a_name_that_is_taken_gets_a_number(open_page):
     open_page('Ann')
     other = open_page('Ann')
@@ -197,6 +202,7 @@ def test_a_name_that_is_taken_gets_a_number(open_page):
     other.sees('#people .me span:last-child', 'Ann 2')
 
 
+@pytest.mark.wide
 def test_the_pages_reconnect_when_the_server_comes_back_on_its_port(open_page, chat):
     ann = open_page('Ann')
     bob = open_page('Bob')
@@ -235,6 +241,7 @@ def two_workers(redis, chat):
         assert workers.stop() == 0, workers
 
 
+@pytest.mark.wide
 @needs_redis
 def test_two_windows_on_two_workers_see_each_other_through_a_restart_of_redis(two_workers, redis, open_page):
     ann = open_page('Ann')
@@ -268,6 +275,7 @@ def test_two_windows_on_two_workers_see_each_other_through_a_restart_of_redis(tw
     cid.sees('.said p', *ann.all('.said p'))
 
 
+@pytest.mark.wide
 def test_the_page_can_be_read_in_light_and_in_dark(open_page, browser):
     page = open_page('Ann')
     page.say('Can you read this?')

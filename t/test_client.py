@@ -476,6 +476,7 @@ def test_a_reset_of_the_loop_forgets_those_that_wait(ioloop, slow, run_until, as
     again.stop(ws)
 
 
+@pytest.mark.wide(later=True)
 def test_many_connections_are_made_in_a_row(ioloop, server, run_until):
     clients = [pyjows.connect(server.urls[0], ioloop=ioloop) for _ in range(300)]
     run_until(ioloop, lambda: all(ws.established for ws in clients))
@@ -484,6 +485,7 @@ def test_many_connections_are_made_in_a_row(ioloop, server, run_until):
     run_until(ioloop, lambda: all(ws.is_finished for ws in clients))
 
 
+@pytest.mark.wide(later=True)
 def test_many_connections_fail_in_a_row(ioloop, nobody, run_until, assert_idle):
     clients = [pyjows.connect(nobody, ioloop=ioloop) for _ in range(1500)]
     for ws in clients:
@@ -492,6 +494,7 @@ def test_many_connections_fail_in_a_row(ioloop, nobody, run_until, assert_idle):
     assert_idle(ioloop)
 
 
+@pytest.mark.wide(later=True)
 def test_the_next_one_is_made_though_an_open_handler_raises(ioloop, server, run_until):
     first, second = (pyjows.connect(server.urls[0], ioloop=ioloop, timeout=1.5) for _ in range(2))
     first.on('open', lambda ws: 1 / 0)

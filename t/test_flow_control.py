@@ -67,6 +67,7 @@ def test_what_was_held_back_is_delivered_before_the_end():
     assert seen == [('text', '1'), ('text', '2'), ('finish', 4000, '')]
 
 
+@pytest.mark.wide(later=True)
 def test_reading_that_pauses_slows_the_sender_down_and_loses_nothing(ioloop, run_until):
     server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
     here: list[Any] = []

@@ -43,6 +43,7 @@ def test_any_bytes_hold(name, data):
     TARGETS[name](data)
 
 
+@pytest.mark.wide
 def test_the_command_runs_a_target_or_says_what_to_install():
     ran = subprocess.run(
         [sys.executable, '-m', 't.fuzz', '--seconds', '1', 'frames'],

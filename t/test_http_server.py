@@ -152,6 +152,7 @@ def test_the_last_of_many_pipelined_requests_may_upgrade(ioloop, serve, run_unti
 # Slow clients
 
 
+@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('close', [True, False], ids=['close', 'keep-alive'])
 def test_an_answer_that_is_taken_slowly_is_not_cut(ioloop, serve, run_until, close):
     server = serve(handshake_timeout=0.25)
@@ -174,6 +175,7 @@ def test_an_answer_that_is_taken_slowly_is_not_cut(ioloop, serve, run_until, clo
     run_until(ioloop, lambda: not ioloop.connections)
 
 
+@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('close', [True, False], ids=['close', 'keep-alive'])
 def test_a_client_that_takes_nothing_of_its_answer_is_closed(ioloop, serve, run_until, close):
     server = serve(handshake_timeout=0.2)

@@ -201,9 +201,9 @@ def test_the_module_says_how_it_is_called_without_a_program():
     assert 'python -m pyjows.simple app.py' in done.stderr
 
 
-@pytest.mark.skipif(os.environ.get('PYJOWS_TEST_ALL') != '1', reason='its sdist comes from PyPI')
+@pytest.mark.wide
 def test_of_its_own_suite_only_tests_of_internals_fail(tmp_path):
-    """All that replace the wsproto connection inside it fail, and no others."""
+    """All that replace the wsproto connection inside it fail, and no others. Its sdist comes from the package index."""
     subprocess.run(
         [sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', ':all:', 'simple-websocket==1.1.0'],
         cwd=tmp_path,
