@@ -234,7 +234,7 @@ def test_coroutine_handlers_come_after_an_async_authenticate(ioloop, ask, corout
         ws.reject(418)
 
     assert ask(server, asked()).startswith(b'HTTP/1.1 418 ')
-    assert order == ['ann', 'request', False]
+    assert order == ['request', 'ann', False]
     server.stop()
     run_until(ioloop, lambda: not ioloop.connections)
 
@@ -263,7 +263,9 @@ def test_an_async_authenticate_that_takes_too_long_is_a_503_and_lets_nobody_in(
     server = serve(authenticate=authenticate, handshake_timeout=0.05)
     assert status(server) == 503
     run_until(ioloop, lambda: ended)
-    ioloop.one_tick()
+    later: list[Any] = []
+    ioloop.timer(later.append, 0.02)
+    run_until(ioloop, lambda: later)
     assert server.seen == []
 
 
