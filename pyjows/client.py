@@ -335,10 +335,8 @@ class _Connector:
         try:
             self._follow(exc.headers['location'])
         except ValueError as why:
-            message = f'{exc}, which is not followed: {why}'
-            ws.protocol.connect_failed(
-                type(exc)(message, status=exc.status, headers=exc.headers, body=exc.body, response=exc.response)
-            )
+            exc.args = (f'{exc}, which is not followed: {why}',)
+            ws.protocol.connect_failed(exc)
         return True
 
     def _follow(self, location: str) -> None:

@@ -33,7 +33,14 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
-from .errors import NegotiationError, PayloadTooBig, ProtocolError
+from .errors import (
+    DuplicateParameter,
+    InvalidParameterName,
+    InvalidParameterValue,
+    NegotiationError,
+    PayloadTooBig,
+    ProtocolError,
+)
 from .frames import CloseCode, Frame
 
 __all__ = ['Deflate', 'PerMessageDeflate']
@@ -487,18 +494,19 @@ def _parse_parameters(params: Sequence[Parameter], is_offer: bool) -> tuple[bool
     found: dict[str, int] = {}
     for name, value in params:
         if name not in _PARAMETERS:
-            raise NegotiationError(f'permessage-deflate has no parameter {name!r}')
+            raise InvalidParameterName(name, message=f'permessage-deflate has no parameter {name!r}')
         if name in found:
-            raise NegotiationError(f'{name} is given twice')
+            raise DuplicateParameter(name, message=f'{name} is given twice')
         if name.endswith('takeover'):
             if value is not None:
-                raise NegotiationError(f'{name} takes no value, and has {value!r}')
+                raise InvalidParameterValue(name, value, message=f'{name} takes no value, and has {value!r}')
             found[name] = True
         elif value is None and is_offer and name == 'client_max_window_bits':
             found[name] = _MAX_WINDOW_BITS
         elif value in _BITS:
             found[name] = _BITS[value]
         else:
-            raise NegotiationError(f'{name} is {value!r}; it must be a number from 8 to 15, without leading zeros')
+            wrong = f'{name} is {value!r}; it must be a number from 8 to 15, without leading zeros'
+            raise InvalidParameterValue(name, value, message=wrong)
     client_forgets, server_forgets, client_bits, server_bits = map(found.get, _PARAMETERS)
     return client_forgets is not None, server_forgets is not None, client_bits, server_bits

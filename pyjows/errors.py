@@ -21,13 +21,21 @@ __all__ = [
     'ConnectionClosed',
     'ConnectionClosedError',
     'ConnectionClosedOK',
+    'DuplicateParameter',
     'HandshakeError',
     'InvalidHandshake',
     'InvalidHeader',
+    'InvalidHeaderFormat',
+    'InvalidHeaderValue',
     'InvalidMessage',
+    'InvalidMethod',
     'InvalidOrigin',
+    'InvalidParameterName',
+    'InvalidParameterValue',
+    'InvalidProtocol',
     'InvalidState',
     'InvalidStatus',
+    'InvalidURI',
     'InvalidUpgrade',
     'LocalProtocolError',
     'NegotiationError',
@@ -90,6 +98,17 @@ class WebSocketError(Exception):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
 
+    def __reduce__(self) -> Any:
+        # What `__init__` is given differs from what `args` holds: the message.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(cls: type[WebSocketError], args: tuple[Any, ...]) -> WebSocketError:
+    """An exception that was pickled; its attributes follow."""
+    exc = cls.__new__(cls, *args)
+    exc.args = args
+    return exc
+
 
 class ProtocolError(WebSocketError, ValueError):
     """A violation of RFC 6455; `code` is the close code for it (section 7.4.1)."""
@@ -102,10 +121,36 @@ class ProtocolError(WebSocketError, ValueError):
 
 
 class PayloadTooBig(ProtocolError):
-    """A frame or message is larger than the limit: close code 1009."""
+    """A frame or message is larger than the limit: close code 1009.
 
-    def __init__(self, message: str = '', code: int = CloseCode.MESSAGE_TOO_BIG) -> None:
-        super().__init__(message, code)
+    Args:
+        size_or_message: what to say; or, as in websockets, how many bytes a frame has, None where that is not known.
+        max_size: then how many it may have after those before,
+        current_size: which are as many.
+    """
+
+    def __init__(
+        self, size_or_message: str | int | None = '', max_size: int | None = None, current_size: int | None = None
+    ) -> None:
+        message, size = (size_or_message, None) if isinstance(size_or_message, str) else ('', size_or_message)
+        super().__init__(message, CloseCode.MESSAGE_TOO_BIG)
+        self.size = size
+        self.max_size = max_size
+        self.current_size: int | None = None
+        self.set_current_size(current_size)
+
+    def set_current_size(self, current_size: int | None) -> None:
+        """Say how many bytes of the message came before, of which `max_size` knows nothing yet."""
+        if current_size is not None and self.max_size is not None:
+            self.max_size += current_size
+            self.current_size = current_size
+
+    def __str__(self) -> str:
+        if self.max_size is None:
+            return super().__str__()
+        size = '' if self.size is None else f' with {self.size} bytes'
+        before = '' if self.current_size is None else f' after reading {self.current_size} bytes'
+        return f'frame{size}{before} exceeds limit of {self.max_size} bytes'
 
 
 class NegotiationError(ProtocolError):
@@ -113,6 +158,31 @@ class NegotiationError(ProtocolError):
 
     def __init__(self, message: str = '', code: int = CloseCode.MANDATORY_EXTENSION) -> None:
         super().__init__(message, code)
+
+
+class DuplicateParameter(NegotiationError):
+    """A parameter of an extension is given twice; `name` is its name."""
+
+    def __init__(self, name: str, *, message: str | None = None) -> None:
+        super().__init__(f'duplicate parameter: {name}' if message is None else message)
+        self.name = name
+
+
+class InvalidParameterName(NegotiationError):
+    """An extension has no parameter of this `name`."""
+
+    def __init__(self, name: str, *, message: str | None = None) -> None:
+        super().__init__(f'invalid parameter name: {name}' if message is None else message)
+        self.name = name
+
+
+class InvalidParameterValue(NegotiationError):
+    """The parameter `name` of an extension may not have this `value`, None for none."""
+
+    def __init__(self, name: str, value: str | None, *, message: str | None = None) -> None:
+        super().__init__(_wrong(f'value for parameter {name}', value) if message is None else message)
+        self.name = name
+        self.value = value
 
 
 class Close:
@@ -274,8 +344,47 @@ class InvalidMessage(HandshakeError):
     """The peer's message is not valid HTTP, too long, or incomplete."""
 
 
+class InvalidMethod(HandshakeError):
+    """A WebSocket is requested with another method than GET: `method`."""
+
+    def __init__(self, method: str, *, message: str | None = None, **answer: Any) -> None:
+        super().__init__(f'unsupported HTTP method: {method}' if message is None else message, **answer)
+        self.method = method
+
+
+class InvalidProtocol(HandshakeError):
+    """A WebSocket is requested in another version of HTTP than 1.1: `protocol`."""
+
+    def __init__(self, protocol: str, *, message: str | None = None, **answer: Any) -> None:
+        super().__init__(f'unsupported HTTP version: {protocol}' if message is None else message, **answer)
+        self.protocol = protocol
+
+
 class InvalidHeader(HandshakeError):
-    """A header of the handshake is missing or has a wrong value."""
+    """A header of the handshake is missing or has a wrong value.
+
+    Args:
+        name: of the header.
+        value: what it is, None where it is missing.
+        message: what to say; by default made of these two.
+        answer: ``status``, ``headers``, ``body`` and ``response``, as in `HandshakeError`.
+    """
+
+    def __init__(self, name: str = '', value: str | None = None, *, message: str | None = None, **answer: Any) -> None:
+        super().__init__(_wrong(f'{name} header', value) if message is None else message, **answer)
+        self.name = name
+        self.value = value
+
+
+class InvalidHeaderFormat(InvalidHeader):
+    """A header does not follow its grammar: `error` at the position `pos` of `header`."""
+
+    def __init__(self, name: str, error: str, header: str, pos: int, **answer: Any) -> None:
+        super().__init__(name, f'{error} at {pos} in {header}', **answer)
+
+
+class InvalidHeaderValue(InvalidHeader):
+    """A header follows its grammar, and has a value that is not acceptable."""
 
 
 class InvalidUpgrade(InvalidHeader):
@@ -283,11 +392,44 @@ class InvalidUpgrade(InvalidHeader):
 
 
 class InvalidOrigin(InvalidHeader):
-    """The client's ``Origin`` is not an allowed one."""
+    """The client's ``Origin`` is not an allowed one: `origin`, None for none."""
+
+    def __init__(self, origin: str | None = None, *, message: str | None = None, **answer: Any) -> None:
+        super().__init__('Origin', origin, message=message, **answer)
 
 
 class InvalidStatus(HandshakeError):
-    """The server answered the handshake with another status than 101: `response` is its answer."""
+    """The server answered the handshake with another status than 101.
+
+    Args:
+        response: its answer.
+        message: what to say; by default made of its status.
+        answer: ``status``, ``headers`` and ``body``, by default those of the answer.
+    """
+
+    def __init__(self, response: Any = None, *, message: str | None = None, **answer: Any) -> None:
+        status = getattr(response, 'status', None) or getattr(response, 'status_code', None)
+        known = {
+            'status': status,
+            'headers': getattr(response, 'headers', None),
+            'body': getattr(response, 'body', b''),
+        }
+        if message is None:
+            message = f'server rejected WebSocket connection: HTTP {status}'
+        super().__init__(message, response=response, **{**known, **answer})
+
+
+def _wrong(what: str, value: str | None) -> str:
+    return f'missing {what}' if value is None else f'invalid {what}: {value}' if value else f'empty {what}'
+
+
+class InvalidURI(WebSocketError, ValueError):
+    """Not a WebSocket URL: `uri`, and `msg` says why."""
+
+    def __init__(self, uri: str, msg: str) -> None:
+        super().__init__(f"{uri} isn't a valid URI: {msg}")
+        self.uri = uri
+        self.msg = msg
 
 
 #: websockets' names for two of these.

@@ -33,7 +33,7 @@ def acceptable_origin(origins: Origins | None, values: Sequence[str]) -> str | N
         InvalidHeader: there are several (RFC 6454 7.3).
     """
     if len(values) > 1:
-        raise InvalidHeader('there is more than one Origin header', status=400)
+        raise InvalidHeader('Origin', ', '.join(values), message='there is more than one Origin header', status=400)
     origin = values[0] if values else None
     if origins is None:
         return origin
@@ -43,7 +43,7 @@ def acceptable_origin(origins: Origins | None, values: Sequence[str]) -> str | N
         if isinstance(allowed, re.Pattern) and origin is not None and allowed.fullmatch(origin):
             return origin
     wrong = 'the Origin header is missing' if origin is None else f'the origin {shown(origin)} is not allowed'
-    raise InvalidOrigin(wrong, status=403)
+    raise InvalidOrigin(origin, message=wrong, status=403)
 
 
 def checked_origins(caller: str, name: str, value: Any) -> Origins | None:

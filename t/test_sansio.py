@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import re
 
 import pytest
 import websockets.client
 import websockets.datastructures
+import websockets.exceptions
 import websockets.extensions.permessage_deflate
 import websockets.frames
 import websockets.http11
@@ -17,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import TEXT, UPGRADE, asked, cut, frame
 
+import pyjows.errors
 from pyjows import http11
 from pyjows.deflate import PerMessageDeflate
 from pyjows.errors import (
@@ -25,11 +28,14 @@ from pyjows.errors import (
     InvalidHandshake,
     InvalidHeader,
     InvalidMessage,
+    InvalidMethod,
     InvalidOrigin,
+    InvalidProtocol,
     InvalidState,
     InvalidStatus,
     InvalidUpgrade,
     NegotiationError,
+    PayloadTooBig,
     ProtocolError,
     WebSocketException,
 )
@@ -140,6 +146,62 @@ def test_a_closed_connection_tells_the_code_and_the_reason_of_its_peer():
 
 def test_the_codes_of_a_good_end_are_theirs():
     assert OK_CLOSE_CODES == websockets.frames.OK_CLOSE_CODES
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [
+        ('InvalidHeader', ('Name',)),
+        ('InvalidHeader', ('Name', '')),
+        ('InvalidHeader', ('Name', 'Value')),
+        ('InvalidHeaderValue', ('Name', 'Value')),
+        ('InvalidHeaderFormat', ('Name', 'expected token', 'header', 3)),
+        ('InvalidUpgrade', ('Upgrade', 'h2c')),
+        ('InvalidOrigin', (None,)),
+        ('InvalidOrigin', ('https://example.com',)),
+        ('InvalidMethod', ('POST',)),
+        ('InvalidProtocol', ('HTTP/1.0',)),
+        ('InvalidMessage', ('did not receive a valid HTTP request',)),
+        ('InvalidURI', ('ws://', 'hostname is not provided')),
+        ('NegotiationError', ('no',)),
+        ('DuplicateParameter', ('a',)),
+        ('InvalidParameterName', ('a',)),
+        ('InvalidParameterValue', ('a', None)),
+        ('InvalidParameterValue', ('a', '')),
+        ('InvalidParameterValue', ('a', 'b')),
+        ('PayloadTooBig', (8, 4)),
+        ('PayloadTooBig', (None, 4)),
+        ('PayloadTooBig', (8, 4, 2)),
+        ('ProtocolError', ('no',)),
+        ('InvalidState', ('no',)),
+        ('ConnectionClosedError', (None, None)),
+    ],
+)
+def test_exceptions_are_made_and_read_as_theirs(name, arguments):
+    theirs = getattr(websockets.exceptions, name)(*arguments)
+    ours = getattr(pyjows.errors, name)(*arguments)
+    assert str(ours) == str(theirs)
+    for attribute, value in vars(theirs).items():
+        assert attribute == 'message' or getattr(ours, attribute) == value
+    same = pickle.loads(pickle.dumps(ours))
+    assert (type(same), str(same), vars(same)) == (type(ours), str(ours), vars(ours))
+
+
+def test_the_exception_for_a_status_has_the_answer():
+    response = Response(404, 'Not Found', Headers({'A': '1'}), b'nothing')
+    theirs, ours = websockets.exceptions.InvalidStatus(response), InvalidStatus(response)
+    assert ours.response is theirs.response is response
+    assert str(ours) == str(theirs)
+    assert (ours.status, ours.headers, ours.body) == (404, response.headers, b'nothing')
+
+
+def test_the_size_of_a_message_so_far_may_be_told_later():
+    theirs, ours = websockets.exceptions.PayloadTooBig(8, 4), PayloadTooBig(8, 4)
+    for exc in (theirs, ours):
+        exc.set_current_size(None)
+        exc.set_current_size(3)
+    assert (str(ours), ours.max_size, ours.current_size) == (str(theirs), 7, 3)
+    assert ours.code == 1009
 
 
 # Headers that can be changed
@@ -761,10 +823,11 @@ def test_a_server_names_what_is_wrong_with_a_request_by_its_exception(changes, k
 
 
 def test_another_method_or_version_of_http_is_the_fault_of_no_header():
-    for changed in ({'method': 'POST'}, {'protocol': 'HTTP/1.0'}):
+    for name, value, kind in (('method', 'POST', InvalidMethod), ('protocol', 'HTTP/1.0', InvalidProtocol)):
         server = ServerProtocol()
-        server.accept(Request('/chat', Headers(UPGRADE), **changed))
-        assert type(server.handshake_exc) is HandshakeError
+        server.accept(Request('/chat', Headers(UPGRADE), **{name: value}))
+        assert type(server.handshake_exc) is kind
+        assert getattr(server.handshake_exc, name) == value
 
 
 @pytest.mark.parametrize('side', [Side.SERVER, Side.CLIENT])

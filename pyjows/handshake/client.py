@@ -6,8 +6,8 @@ not know where the bytes go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import h11
 
@@ -15,6 +15,7 @@ from .._text import checked_token, cut, shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
+    InvalidHeaderValue,
     InvalidMessage,
     InvalidState,
     InvalidStatus,
@@ -254,19 +255,18 @@ class ClientHandshake:
         upgrade = headers.get('upgrade')
         if upgrade is None or upgrade.lower() != 'websocket':
             wrong = f'the server\'s Upgrade header has to be "websocket", it is {shown(upgrade)}'
-            self._fail(wrong, answer, InvalidUpgrade)
+            self._fail(wrong, answer, InvalidUpgrade, 'Upgrade', upgrade)
         connection = headers.get('connection')
         if not has_token(connection, 'upgrade'):
             wrong = f'the server\'s Connection header has to name "Upgrade", it is {shown(connection)}'
-            self._fail(wrong, answer, InvalidUpgrade)
+            self._fail(wrong, answer, InvalidUpgrade, 'Connection', connection)
         wanted = accept_key(self.request.headers['sec-websocket-key'])
         if headers.get_all('sec-websocket-accept') != [wanted]:
-            got = shown(headers.get('sec-websocket-accept'))
-            self._fail(
-                f"the server's Sec-WebSocket-Accept does not answer our key: it has to be {wanted!r}, it is {got}",
-                answer,
-                InvalidHeader,
-            )
+            got = headers.get('sec-websocket-accept')
+            wrong = f'it has to be {wanted!r}, it is {shown(got)}'
+            wrong = f"the server's Sec-WebSocket-Accept does not answer our key: {wrong}"
+            kind = InvalidHeader if got is None else InvalidHeaderValue
+            self._fail(wrong, answer, kind, 'Sec-WebSocket-Accept', got)
         chosen = headers.get('sec-websocket-protocol')
         if chosen is not None and chosen not in self.request.subprotocols:
             offered = list(self.request.subprotocols)
@@ -302,15 +302,17 @@ class ClientHandshake:
         self,
         message: str,
         answer: Response | None = None,
-        kind: type[HandshakeError] = HandshakeError,
+        kind: Callable[..., HandshakeError] = HandshakeError,
+        *about: Any,
         cause: NegotiationError | None = None,
     ) -> NoReturn:
         self._http = None
         if answer is None:
             raise InvalidMessage(message)
         if answer.status != 101:
-            kind = InvalidStatus
-        raise kind(message, status=answer.status, headers=answer.headers, body=answer.body, response=answer) from cause
+            raise InvalidStatus(answer, message=message)
+        known = {'status': answer.status, 'headers': answer.headers, 'body': answer.body, 'response': answer}
+        raise kind(*about, message=message, **known) from cause
 
 
 def negotiation_close(exc: BaseException, request: Request | None) -> tuple[int, str] | None:

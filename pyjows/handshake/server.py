@@ -18,13 +18,23 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import h11
 
 from .._text import TOKEN, cut, shown
-from ..errors import HandshakeError, InvalidHeader, InvalidMessage, InvalidState, InvalidUpgrade, NegotiationError
+from ..errors import (
+    HandshakeError,
+    InvalidHeader,
+    InvalidHeaderValue,
+    InvalidMessage,
+    InvalidMethod,
+    InvalidProtocol,
+    InvalidState,
+    InvalidUpgrade,
+    NegotiationError,
+)
 from ..extensions import (
     Extension,
     ExtensionFactory,
@@ -459,7 +469,7 @@ class ServerHandshake:
 
     def _fail(self, status: int, message: str) -> NoReturn:
         self._failed = True
-        raise _invalid(status, message, InvalidMessage)
+        raise _invalid(status, message, InvalidMessage, ())
 
     def _parser(self) -> h11.Connection:
         """h11's connection, which has seen all that came."""
@@ -541,37 +551,42 @@ def _verified(request: Request) -> _Offer:
     """RFC 6455 section 4.2.1, item by item; raises HandshakeError."""
     if request.method != 'GET':
         message = f'a WebSocket is requested with GET, not {shown(request.method)}'
-        raise _invalid(405, message, HandshakeError, [('Allow', 'GET')])
+        raise _invalid(405, message, InvalidMethod, [('Allow', 'GET')], request.method)
     if request.http_version < '1.1':
         message = f'a WebSocket needs HTTP/1.1 or higher, this is HTTP/{request.http_version}'
-        raise _invalid(400, message, HandshakeError)
+        raise _invalid(400, message, InvalidProtocol, (), f'HTTP/{request.http_version}')
     values = field_values(request.headers)
     hosts = values.get('host', ())
     if len(hosts) != 1:
-        raise _invalid(400, 'the Host header is missing' if not hosts else 'there is more than one Host header')
+        wrong = 'the Host header is missing' if not hosts else 'there is more than one Host header'
+        raise _invalid(400, wrong, InvalidHeader, (), 'Host', ', '.join(hosts) or None)
     if not _is_authority(hosts[0]):
-        raise _invalid(400, f'the Host header is not a valid host and port: {shown(hosts[0])}')
+        wrong = f'the Host header is not a valid host and port: {shown(hosts[0])}'
+        raise _invalid(400, wrong, InvalidHeaderValue, (), 'Host', hosts[0])
     upgrade = _joined(values, 'upgrade')
     if not has_token(upgrade, 'websocket'):
         wrong = 'the Upgrade header is missing' if upgrade is None else f'the Upgrade header is {shown(upgrade)}'
-        raise _invalid(426, f'{wrong}; here it has to be "websocket"', InvalidUpgrade, _UPGRADE)
+        raise _invalid(426, f'{wrong}; here it has to be "websocket"', InvalidUpgrade, _UPGRADE, 'Upgrade', upgrade)
     connection = _joined(values, 'connection')
     if not has_token(connection, 'upgrade'):
         wrong = 'is missing' if connection is None else f'is {shown(connection)}'
-        raise _invalid(400, f'the Connection header {wrong}; it has to name "Upgrade"')
+        message = f'the Connection header {wrong}; it has to name "Upgrade"'
+        raise _invalid(400, message, InvalidUpgrade, (), 'Connection', connection)
     keys = values.get('sec-websocket-key', ())
     if len(keys) != 1:
         wrong = (
             'the Sec-WebSocket-Key header is missing' if not keys else 'there is more than one Sec-WebSocket-Key header'
         )
-        raise _invalid(400, wrong)
+        raise _invalid(400, wrong, InvalidHeader, (), 'Sec-WebSocket-Key', ', '.join(keys) or None)
     if not is_key(keys[0]):
-        raise _invalid(400, f'the Sec-WebSocket-Key is not 16 bytes in base64: {shown(keys[0])}')
+        wrong = f'the Sec-WebSocket-Key is not 16 bytes in base64: {shown(keys[0])}'
+        raise _invalid(400, wrong, InvalidHeaderValue, (), 'Sec-WebSocket-Key', keys[0])
     versions = _joined(values, 'sec-websocket-version')
     if versions != '13':
         wrong = 'header is missing' if versions is None else f'{shown(versions)} is not supported'
         message = f'the Sec-WebSocket-Version {wrong}; here it has to be 13'
-        raise _invalid(426, message, InvalidUpgrade, [*_UPGRADE, ('Sec-WebSocket-Version', '13')])
+        headers = [*_UPGRADE, ('Sec-WebSocket-Version', '13')]
+        raise _invalid(426, message, InvalidUpgrade, headers, 'Sec-WebSocket-Version', versions)
     try:
         subprotocols = _joined(values, 'sec-websocket-protocol')
         extensions = _joined(values, 'sec-websocket-extensions')
@@ -581,17 +596,18 @@ def _verified(request: Request) -> _Offer:
             [] if extensions is None else parse_extensions(extensions),
         )
     except ValueError as exc:
-        raise _invalid(400, str(exc)) from exc
+        name = 'Sec-WebSocket-Extensions' if isinstance(exc, NegotiationError) else 'Sec-WebSocket-Protocol'
+        raise _invalid(400, str(exc), InvalidHeader, (), name, _joined(values, name.lower())) from exc
 
 
 def _invalid(
-    status: int,
-    message: str,
-    kind: type[HandshakeError] = InvalidHeader,
-    headers: Sequence[tuple[str, str]] = (),
+    status: int, message: str, kind: Callable[..., HandshakeError], headers: Sequence[tuple[str, str]], *about: Any
 ) -> HandshakeError:
+    """The exception for a request that is not valid, with its answer; `about` is what the kind is made of."""
     response = _refusal(status, message, headers)
-    return kind(message, status=status, headers=response.headers, body=response.body, response=response)
+    answer = {'headers': response.headers, 'body': response.body, 'response': response}
+    made: HandshakeError = kind(*about, message=message, status=status, **answer)
+    return made
 
 
 def _joined(values: dict[str, list[str]], name: str) -> str | None:
