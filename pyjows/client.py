@@ -26,7 +26,7 @@ from .ioloop import IOLoop, Stream
 from .limits import LIMITS, Limits
 from .proxy import Tunnel, choose_proxy
 from .transaction import WebSocket, new_websocket
-from .url import URL, parse_url, redirected_url
+from .url import URL, checked_url, redirected_url
 
 __all__ = ['connect']
 
@@ -144,7 +144,7 @@ def connect(
         'timeout': timeout,
     }
     checked = check_options('connect()', {**given, **options}, _RULES)
-    parsed = parse_url(url)
+    parsed = checked_url('connect()', url)
     limits = Limits('connect()', **{name: value for name, value in checked.items() if name in LIMITS})
     ws = new_websocket({'limits': limits, **{name: checked[name] for name in CONNECTION if name in checked}})
     ws.client_handshake(parsed, origin=origin)

@@ -11,6 +11,7 @@ cdef class EmitterCore:
     cdef dict _events
 
     cdef object _set(self, str event, tuple handlers)
+    cdef object _subscribed(self, str event, object handler)
     cdef object _spawn_if_coroutine(self, object result)
     cdef object _call_each(self, object handlers, tuple args)
     cpdef bint _emit_error(self, object exc) except -1

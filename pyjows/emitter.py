@@ -20,11 +20,12 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from types import CoroutineType, FunctionType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, ClassVar, TypeVar, cast, overload
 
 import pyee
 
 from ._signature import ConstructorSignature
+from .event_names import warn_of_unknown_event
 
 __all__ = ['EmitterCore', 'EventEmitter', 'set_default_spawner']
 
@@ -39,6 +40,8 @@ _NO_LOOP = (
     'cannot subscribe the coroutine function {name!r} to {event!r}: there is no asyncio loop to run it; '
     "use a plain function, or a loop that runs coroutines: IOLoop(reactor='asyncio')"
 )
+
+_NO_HANDLER: Any = ...  # None is a mistake, and not a decorator that waits for its function
 
 
 class _Once:
@@ -60,6 +63,9 @@ class EmitterCore:
 
     __signature__ = ConstructorSignature()
 
+    # The events of the class; empty where all are the program's own.
+    _own_events: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(self) -> None:
         self._events: dict[str, tuple[Callable[..., Any], ...]] = {}
 
@@ -77,11 +83,12 @@ class EmitterCore:
     def on(self, event: str, f: Handler) -> Handler: ...
     @overload
     def on(self, event: Handler, f: str) -> Handler: ...
-    def on(self, event: Any, f: Any = None) -> Any:
+    def on(self, event: Any, f: Any = ...) -> Any:
         """Subscribe a handler, and return it.
 
         ``@e.on`` (the function's name is the event), ``@e.on('name')``, ``e.on('name', f)`` and ``e.on(f, 'name')``
-        are the same. The handler is called ``f(emitter, *args)``.
+        are the same. The handler is called ``f(emitter, *args)``. A name that looks like a mistyped event of the class
+        is a warning; any other name is an event of the program's own.
 
         Raises:
             TypeError: the handler is not callable, or the event is not a string.
@@ -97,43 +104,48 @@ class EmitterCore:
     def once(self, event: str, f: Handler) -> Handler: ...
     @overload
     def once(self, event: Handler, f: str) -> Handler: ...
-    def once(self, event: Any, f: Any = None) -> Any:
+    def once(self, event: Any, f: Any = ...) -> Any:
         """Subscribe a handler that is called at most once; the same four ways as `on`."""
         return self._subscribe(event, f, True)
 
     def catch(self, f: Handler) -> Handler:
         """Subscribe to ``error``."""
-        return cast(Handler, self._subscribe('error', f, False))
+        return cast(Handler, self._subscribe('error', _checked_handler('catch()', f), False))
 
     def add_listener(self, event: str, f: Handler) -> Handler:
         """pyee's name for ``on(event, f)``."""
-        return cast(Handler, self._subscribe(event, f, False))
+        return cast(Handler, self._subscribe(event, _checked_handler('add_listener()', f), False))
 
     def listens_to(self, event: str) -> Callable[[Handler], Handler]:
         """pyee's name for ``on(event)``."""
-        return cast('Callable[[Handler], Handler]', self._subscribe(event, None, False))
+        return cast('Callable[[Handler], Handler]', self._subscribe(event, _NO_HANDLER, False))
 
     def _subscribe(self, event: Any, f: Any, once: bool) -> Any:
-        if f is None:
+        name = 'once' if once else 'on'
+        if f is _NO_HANDLER:
             if not callable(event):
-                return partial(self._subscribe, event, once=once)
+                return partial(self._subscribe, _checked_event(name, event), once=once)
             event, f = getattr(event, '__name__', None), event
             if event is None or event == '<lambda>':
-                raise TypeError(f"{f!r} has no name that could be the event's: use on('event', f)")
+                raise TypeError(f"{name}({f!r}): it has no name that could be the event's; use {name}('event', f)")
         elif callable(event):
             event, f = f, event
-        if not isinstance(event, str):
-            raise TypeError(f'the name of an event is a str, not {event!r}')
-        if not callable(f):
-            raise TypeError(f'a handler must be callable, not {f!r}')
+        _checked_event(name, event)
+        _checked_handler(f'{name}({event!r})', f)
         if _is_coroutine_function(f) and not self._can_spawn():
             raise RuntimeError(_NO_LOOP.format(name=getattr(f, '__name__', f), event=event))
+        if event not in self._own_events and self._own_events:
+            warn_of_unknown_event(type(self).__name__, event, self._own_events)
         if 'new_listener' in self._events:
             self.emit('new_listener', event, f)
         handler = _Once(event, f) if once else f
         with _LOCK:
             self._set(event, (*self._events.get(event, ()), handler))
+        self._subscribed(event, handler)
         return f
+
+    def _subscribed(self, event: str, handler: Any) -> None:
+        """A handler was subscribed."""
 
     # Unsubscribing
 
@@ -309,6 +321,18 @@ def set_default_spawner(spawner: Any) -> None:
     """Have the coroutine handlers of emitters without a loop run by this object with `can_spawn` and `spawn`."""
     global _default_spawner  # noqa: PLW0603
     _default_spawner = spawner
+
+
+def _checked_event(function: str, event: Any) -> str:
+    if not isinstance(event, str):
+        raise TypeError(f'{function}({event!r}): the name of an event is a str, or a function has it as its own name')
+    return event
+
+
+def _checked_handler(function: str, f: Any) -> Any:
+    if not callable(f):
+        raise TypeError(f'{function}: a handler must be callable, not {f!r}')
+    return f
 
 
 def _is_coroutine_function(f: Callable[..., Any]) -> bool:

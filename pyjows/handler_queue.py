@@ -73,7 +73,7 @@ class HandlerQueue:
                     if self._end is None:
                         break
                     end, self._end = self._end, None
-                    ws._emit_safely('finish', *end)  # its coroutine handlers wait now
+                    ws._emit_finish_now(*end)  # its coroutine handlers wait now
                     continue
                 coroutine, size = waiting.popleft()
                 self._size -= size
@@ -109,5 +109,5 @@ class HandlerQueue:
         self._size = 0
         end, self._end = self._end, None
         if end is not None:
-            ws._emit_safely('finish', *end)
+            ws._emit_finish_now(*end)
         self._resume_reading()

@@ -16,6 +16,7 @@ cdef class MessageHandlers(EmitterCore):
     cdef list _callbacks
     cdef object _queue
     cdef object _interrupt
+    cdef readonly tuple _finished_with
 
     @cython.locals(decoded=str)
     cdef object _message_received(self, int opcode, bytes payload)
@@ -27,6 +28,7 @@ cdef class MessageHandlers(EmitterCore):
     cdef object _emit_json(self, tuple handlers, bytes payload)
     cdef object _emit_frame(self, tuple handlers, object frame)
     cpdef object _emit_drain(self)
+    cpdef object _emit_finish_now(self, object code, object reason)
     cdef object _call_callbacks(self)
     cdef object _add_callback(self, object cb)
     cdef object _raise_interrupt(self)

@@ -40,6 +40,13 @@ _Handlers = tuple[Callable[..., Any], ...] | None
 class MessageHandlers(EmitterCore):
     """An emitter of whole messages, and of what else happens to a connection."""
 
+    _own_events = frozenset(
+        (
+            *('request', 'open', 'message', 'text', 'binary', 'json', 'frame', 'ping', 'pong', 'drain', 'finish'),
+            *('error', 'connection', 'resume', 'new_listener'),
+        )
+    )
+
     def __init__(self) -> None:
         self._events = {'frame': BUILT_IN}
         # The handlers of messages once more, so that no dictionary is searched for each message.
@@ -52,6 +59,8 @@ class MessageHandlers(EmitterCore):
         self._callbacks: list[Callable[[Any], object]] | None = None
         # The coroutine handlers that wait for their turn; None where there are none.
         self._queue: HandlerQueue | None = None
+        # The code and the reason of ``finish``, once it was emitted: for handlers that come too late.
+        self._finished_with: tuple[int, str] | None = None
         # What a handler raised that is not an `Exception`, to be raised again when all that was received is processed.
         self._interrupt: BaseException | None = None
 
@@ -103,6 +112,11 @@ class MessageHandlers(EmitterCore):
                 except BaseException as exc:
                     self._handler_failed(exc)
 
+    def _call_late(self, event: str, handler: Any, args: tuple[Any, ...]) -> None:
+        """Call a handler that was subscribed after its event was emitted, unless it was unsubscribed since."""
+        if handler in self._events.get(event, ()):
+            self._call_each((handler,), args)
+
     def _emit_json(self, handlers: tuple[Callable[..., Any], ...], payload: bytes) -> None:
         """Emit ``json`` with the decoded message; one that cannot be decoded is an ``error``, or closes with 1007."""
         try:
@@ -134,7 +148,11 @@ class MessageHandlers(EmitterCore):
         if self._queue is not None:
             self._queue.finish(code, reason)
         else:
-            self._emit_safely('finish', code, reason)
+            self._emit_finish_now(code, reason)
+
+    def _emit_finish_now(self, code: int, reason: str) -> None:
+        self._finished_with = (code, reason)
+        self._emit_safely('finish', code, reason)
 
     def _spawn_if_coroutine(self, result: Any) -> None:
         self._queue_if_coroutine(result, 0)

@@ -26,10 +26,15 @@ class LoopThread:
 
     Args:
         wake: called ``wake(f)`` from any thread; it has the loop call ``f(reactor)`` in its own thread.
+
+    Attributes:
+        id: of the thread.
+        has_run: whether the loop has run.
     """
 
     def __init__(self, wake: Callable[[Callable[[Any], object]], object]) -> None:
         self.id = memory.thread_id()
+        self.has_run = False
         self._wake = wake
         self._lock = threading.Lock()
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -37,6 +42,7 @@ class LoopThread:
     def enter(self) -> None:
         """The loop runs in this thread from now on."""
         self.id = memory.thread_id()
+        self.has_run = True
 
     def is_foreign(self) -> bool:
         """Whether the current thread is another one than the loop's."""

@@ -4,4 +4,5 @@ cdef int _TEXT, _BINARY
 
 cpdef tuple encoded_message(str method, object text, object binary, object json)
 cpdef object check_raw_frame(int head, bytes payload)
-cpdef bytes encode_text(object text)
+cpdef bytes encode_binary(str method, object binary)
+cpdef bytes encode_text(str method, object text)

@@ -20,9 +20,10 @@ from .client import ConnectOptions, connect
 from .errors import HandshakeError
 from .frames import CloseCode
 from .ioloop import IOLoop, LoopEmitter
+from .messages import check_close
 from .resume import Positions
 from .transaction import WebSocket
-from .url import parse_url
+from .url import checked_url
 
 __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 
@@ -181,6 +182,8 @@ class Reconnector(LoopEmitter):
     Methods: `finish`, and those of `EventEmitter`.
     """
 
+    _own_events = frozenset(('websocket', 'waiting', 'finish', 'error', 'new_listener'))
+
     def __init__(
         self,
         url: str,
@@ -199,7 +202,7 @@ class Reconnector(LoopEmitter):
         self.ws: WebSocket | None = None
         self.is_finished = False
         self._url = url
-        self._name = str(parse_url(url))  # without a password
+        self._name = str(checked_url('reconnect()', url))  # without a password
         self._options = options
         self._new_delays = delays
         self._delays = delays()
@@ -224,6 +227,7 @@ class Reconnector(LoopEmitter):
 
     def finish(self, code: int | None = None, reason: str | None = None) -> Reconnector:
         """Close gracefully, as `WebSocket.finish` does, and do not connect again; returns the client."""
+        check_close('finish()', code, reason)
         ws = self.ws
         if ws is not None:
             ws.finish(code, reason)

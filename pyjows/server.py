@@ -29,17 +29,17 @@ from ._options import (
 )
 from .admission import Admission, Authenticate
 from .broadcasting import Broadcast, broadcast
-from .frames import Close
 from .handshake import ServerHandshake
 from .heartbeat import Heartbeat
 from .http11 import Request, Response
 from .http_connection import HTTPConnection
 from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
 from .limits import LIMITS, Limits
+from .messages import check_close
 from .origins import Origins, checked_origins
 from .statistics import Statistics, Tally
 from .transaction import WebSocket, new_websocket
-from .url import format_authority, parse_url
+from .url import checked_url, format_authority, redact
 
 if TYPE_CHECKING:
     from ._typing import ServerSubscribe
@@ -166,6 +166,8 @@ class Server(LoopEmitter):
         @property
         def once(self) -> ServerSubscribe[Self, WebSocket]: ...  # type: ignore[override]
 
+    _own_events = frozenset(('websocket', 'request', 'error', 'finish', 'new_listener'))
+
     def __init__(
         self,
         *urls: str,
@@ -200,9 +202,6 @@ class Server(LoopEmitter):
         self._limits = Limits('serve()', **{name: value for name, value in checked.items() if name in LIMITS})
         if not urls:
             raise ValueError("serve() takes at least one URL: serve('ws://127.0.0.1:3000')")
-        for url in urls:
-            if not isinstance(url, str):
-                raise TypeError(f"serve(): a URL is a str, such as 'ws://127.0.0.1:3000', not {url!r}")
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self._options = {'limits': self._limits, **{name: checked[name] for name in CONNECTION if name in checked}}
         if inspect.iscoroutinefunction(authenticate) and not self._can_spawn():
@@ -281,7 +280,7 @@ class Server(LoopEmitter):
         """
         if self._stopping:
             return self
-        Close(code, reason).serialize()
+        check_close('stop()', code, reason)
         self._stopping = True
         self._unlisten()
         self.ioloop.unsubscribe('finish', self._loop_finishes)
@@ -297,7 +296,12 @@ class Server(LoopEmitter):
     # Listening
 
     def _listen(self, url: str, tls: ssl.SSLContext | None, backlog: int, reuse_port: bool) -> None:
-        parsed = parse_url(url)
+        parsed = checked_url('serve()', url)
+        if parsed.path != '/':
+            raise ValueError(
+                f'serve(): {redact(url)} has a path, but a server listens on a host and a port, for all paths; '
+                'a handler of websocket finds the path that was asked for as ws.req.path'
+            )
         if parsed.secure and tls is None:
             raise ValueError(f'{url!r} needs TLS: pass serve() an ssl.SSLContext with your certificate as tls=')
         where: dict[str, Any]

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from . import _json
@@ -30,7 +29,7 @@ from ._options import WEBSOCKET, WebSocketOptions, check_options
 from .buffers import WriteBuffer
 from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
-from .errors import ConnectionClosed, HandshakeError, InvalidState, ProtocolError
+from .errors import ConnectionClosed, InvalidState, ProtocolError
 from .frames import (
     Close,
     CloseCode,
@@ -46,8 +45,9 @@ from .frames import (
 from .handlers import BUILT_IN, assemble
 from .handshake import ClientHandshake, select_subprotocol
 from .http11 import Response
+from .late_handlers import call_if_late
 from .limits import Limits
-from .messages import MISSING, check_raw_frame, encode_text, encoded_message
+from .messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message
 from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
 from .transaction_info import TransactionInfo
@@ -148,11 +148,11 @@ class TransactionCore(TransactionInfo):
                 binary = message
         if binary is not None:
             if text is None and json is _MISSING and frame is None:
-                self._send(_BINARY, binary if type(binary) is bytes else as_bytes(binary))
+                self._send(_BINARY, binary if type(binary) is bytes else encode_binary('send', binary))
                 return self
         elif text is not None:
             if json is _MISSING and frame is None:
-                self._send(_TEXT, encode_text(text))
+                self._send(_TEXT, encode_text('send', text))
                 return self
         elif json is not _MISSING:
             if frame is None:
@@ -300,16 +300,10 @@ class TransactionCore(TransactionInfo):
 
         Raises:
             ValueError: a bad code or reason.
+            TypeError: the code is not a whole number, or the reason not a `str`.
         """
         protocol = self._protocol
-        if not isinstance(reason, (str, NoneType)):
-            raise TypeError(f'a close reason is a str, not {type(reason).__name__}')
-        if code is None and reason:
-            raise ValueError(
-                f'the close reason {reason!r} needs a code before it (RFC 6455 5.5.1): finish(1000, {reason!r})'
-            )
-        if code is not None:
-            Close(code, reason or '').serialize()
+        check_close('finish()', code, reason)
         if protocol.thread is not None and protocol.thread.is_foreign():
             protocol.thread.hand_over(self.finish, code, reason)
             return self
@@ -557,7 +551,7 @@ class TransactionCore(TransactionInfo):
             return self
         protocol.is_finished = True
         if opening is not None and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
-            self._emit_error(HandshakeError('the connection was closed before the server answered the handshake'))
+            self._emit_error(self.handshake.unanswered())
         protocol.receive_eof()
         protocol.end_driving()
         if opening is not None:
@@ -590,6 +584,10 @@ class TransactionCore(TransactionInfo):
         elif event == 'drain':
             protocol.awaits_drain = True
 
+    def _subscribed(self, event: str, handler: Any) -> None:
+        if event == 'open' or event == 'finish':
+            call_if_late(self, event, handler)
+
     def _spawner(self) -> Any:
         ioloop = self._protocol.ioloop
         return EmitterCore._spawner(self) if ioloop is None else ioloop.reactor
@@ -611,14 +609,14 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
     Events:
         ``request`` ``(ws)``: server: the upgrade request is here as ``ws.req``, nothing is answered yet. It is accepted
             when all handlers have returned, coroutines included; one that raises refuses it with 500.
-        ``open`` ``(ws)``: the handshake is done.
+        ``open`` ``(ws)``: the handshake is done. A handler that is subscribed later is called on the loop's next tick.
         ``message`` ``(ws, message)``: a whole message: `str` for text, `bytes` for binary.
         ``text`` ``(ws, str)``, ``binary`` ``(ws, bytes)``: a whole text or binary message.
         ``json`` ``(ws, value)``: a whole message of either kind, decoded.
         ``frame`` ``(ws, Frame)``: every frame, before anything else is done with it. ``ws.unsubscribe('frame')``
             removes the built-in subscriber: from then on nothing is assembled, answered or closed for you.
         ``drain`` ``(ws)``: all data has been written.
-        ``finish`` ``(ws, code, reason)``: closed; exactly once.
+        ``finish`` ``(ws, code, reason)``: closed; exactly once, a handler that is subscribed later included.
         ``error`` ``(ws, exc)``: a handler raised, JSON did not decode, the handshake failed. Without a subscriber it is
             logged on the logger ``pyjows``, and the connection closes (1011, or 1007 for JSON).
         ``ping`` ``(ws, data)``: a ping was received; it is answered automatically.

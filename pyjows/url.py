@@ -12,7 +12,7 @@ from binascii import b2a_base64
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
-__all__ = ['URL', 'format_authority', 'parse_url', 'redact', 'redirected_url']
+__all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'redirected_url']
 
 _is_host_name = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
 
@@ -168,6 +168,24 @@ def parse_url(url: str) -> URL:
         username,
         password,
     )
+
+
+def checked_url(function: str, url: object) -> URL:
+    """`parse_url` for what a user gives to a function: ``ws``, not ``http``, and a `str`.
+
+    Raises:
+        TypeError: it is not a `str`.
+        ValueError: it is not a valid URL.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"{function}: a URL is a str, such as 'ws://127.0.0.1:3000', not {url!r}")
+    try:
+        parsed = parse_url(url)
+    except ValueError as exc:
+        raise ValueError(f'{function}: {exc}') from None
+    if url[:4].lower() == 'http':
+        raise ValueError(f'{function}: {redact(url)} is a URL of HTTP; for a WebSocket write {parsed.scheme}://')
+    return parsed
 
 
 def redirected_url(url: URL, location: str) -> URL:

@@ -36,6 +36,14 @@ from .fields import accept_key, extra_headers, generate_key, is_key, read_header
 
 __all__ = ['ClientHandshake', 'negotiation_close']
 
+_HTTP = b'HTTP/'
+
+# The first byte of a TLS record: an alert, or a part of a handshake (RFC 8446 section 5.1).
+_TLS_RECORDS = (0x15, 0x16)
+
+# How much of an answer that is not HTTP is shown.
+_NAMEABLE = 40
+
 
 class ClientHandshake:
     """The client's side: writes the request, checks the answer.
@@ -77,8 +85,10 @@ class ClientHandshake:
     __slots__ = (
         '_body',
         '_factories',
+        '_first',
         '_head',
         '_http',
+        '_is_secure',
         '_max_body_size',
         '_max_header_size',
         '_offered',
@@ -157,6 +167,8 @@ class ClientHandshake:
         self._head: Response | None = None  # an answer other than 101, while its body is still coming
         self._body = bytearray()
         self._unread = 0
+        self._is_secure = isinstance(url, URL) and url.secure
+        self._first = b''  # what the answer begins with
 
     @property
     def refusal(self) -> Response | None:
@@ -192,6 +204,9 @@ class ClientHandshake:
         http = self._http
         if not data or http is None:
             return None
+        if len(self._first) < _NAMEABLE:
+            self._first += data[: _NAMEABLE - len(self._first)]
+            self._check_protocol()
         http.receive_data(data)
         self._unread += len(data)
         return self._read(http)
@@ -207,7 +222,15 @@ class ClientHandshake:
             return
         http.receive_data(b'')
         self._read(http)
-        self._fail('the connection was closed before the server answered the handshake')
+        raise self.unanswered()
+
+    def unanswered(self) -> HandshakeError:
+        """The error for a connection that was closed before the server answered."""
+        self._http = None
+        message = 'the connection was closed before the server answered the handshake'
+        if not self._first and not self._is_secure:
+            message += '; a server that expects TLS does that, then wss:// is right instead of ws://'
+        return InvalidMessage(message)
 
     def _read(self, http: h11.Connection) -> Response | None:
         try:
@@ -244,10 +267,19 @@ class ClientHandshake:
             if self._head is not None:
                 self._fail_with_answer()  # the body is incomplete, but status and headers are there
             if http.trailing_data[1]:
-                self._fail('the connection was closed before the server answered the handshake')
+                raise self.unanswered() from None
             if exc.error_status_hint == 431:
                 self._fail(f"the answer's status line or headers are longer than {self._max_header_size} bytes")
             self._fail(f'the server did not answer in HTTP/1.1: {cut(str(exc), 160)}')
+
+    def _check_protocol(self) -> None:
+        """Name what is not HTTP by its first bytes; h11 would wait for the end of a line, and call it illegal."""
+        first = self._first
+        if first.startswith(_HTTP) or _HTTP.startswith(first):
+            return
+        if first[0] in _TLS_RECORDS and first[1:2] in (b'', b'\x03'):
+            self._fail(f'the server sent {first!r}, which is TLS and not HTTP: connect with wss:// instead of ws://')
+        self._fail(f'the server sent {first!r}, not HTTP')
 
     def _check(self, answer: Response) -> None:
         """RFC 6455 section 4.1, what the client must check in a 101."""
@@ -296,6 +328,8 @@ class ClientHandshake:
         phrase = f' {head.reason}' if head.reason else ''
         where = f' (to {shown(head.headers["location"])})' if 'location' in head.headers else ''
         message = f'the server answered {head.status}{phrase}{where} instead of 101 Switching Protocols'
+        if head.status == 400 and b'HTTPS' in self._body:
+            message += ': it speaks TLS there, connect with wss:// instead of ws://'
         self._fail(message, Response(head.status, head.headers, bytes(self._body), head.reason))
 
     def _fail(

@@ -20,7 +20,6 @@ from itertools import count
 from time import monotonic
 from typing import Any, ClassVar, TypeVar, overload
 
-from .._text import cause_of
 from ..reactor import Reactor, Timer, choose
 from ..url import format_authority
 from .dial_queue import DialQueue
@@ -30,6 +29,8 @@ from .listener import Listener, listen
 from .scheduling import Scheduling
 from .stream import LoopData, Stream
 from .tls import TLSNegotiation, TLSStream, default_context
+from .tls_errors import explained
+from .unrun import note_unrun, tell_unrun
 
 __all__ = ['IOLoop']
 
@@ -103,6 +104,8 @@ class IOLoop(Scheduling):
     returns: the id of a server or client, the `Timer`. ``async def`` callbacks need a reactor that runs coroutines.
     """
 
+    _own_events = frozenset(('finish', 'reset', 'new_listener'))
+
     _singleton: ClassVar[IOLoop | None] = None
     _singleton_lock: ClassVar[threading.Lock] = threading.Lock()
 
@@ -152,6 +155,8 @@ class IOLoop(Scheduling):
                 return IOLoop._singleton
         ioloop = getattr(host, _IOLOOP_ATTRIBUTE, None)
         if not isinstance(ioloop, IOLoop):
+            if IOLoop._singleton is not None:
+                tell_unrun(IOLoop._singleton)
             for other in list(_HOSTED):
                 if other.reactor.is_closed:
                     other.close()  # its sockets would stay open until garbage collection
@@ -260,6 +265,7 @@ class IOLoop(Scheduling):
         self.reactor.check_thread('IOLoop.server()')
         if tls is not None and not isinstance(tls, ssl.SSLContext):
             raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}')
+        note_unrun(self)
         opened = listen(
             address=address, port=port, path=path, fd=fd, socket=socket, backlog=backlog, reuse_port=reuse_port
         )
@@ -401,6 +407,7 @@ class IOLoop(Scheduling):
         if tls and tls.check_hostname and not server_hostname:
             raise ValueError('TLS needs server_hostname=, the name that the certificate is to be checked for')
 
+        note_unrun(self)
         id = self._new_id()
         if port is not None:
             where = format_authority(address, port)
@@ -423,7 +430,7 @@ class IOLoop(Scheduling):
 
         def secured(exc: OSError | None, socket: ssl.SSLSocket | None) -> None:
             if exc is not None:
-                cause = cause_of(exc)
+                cause = explained(exc)
                 error = type(exc)(exc.errno, f'could not connect to {where}: the TLS handshake failed: {cause}')
                 error.__cause__, exc = exc, error
             self._dial_done(id, cb, exc, TLSStream(socket, self.loop_data) if socket is not None else None)

@@ -470,5 +470,7 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
     Methods: `start`, `stop`, `write`, `flush`, `shutdown`, `close`, `close_gracefully`, `detach`, `fileno`.
     """
 
+    _own_events = frozenset(('read', 'drain', 'timeout', 'error', 'close', 'new_listener'))
+
     def __init__(self, socket: _socket.socket, loop_data: LoopData) -> None:
         StreamCore.__init__(self, socket, loop_data)

@@ -62,6 +62,8 @@ class AsyncioReactor(PollingReactor):
         loop: the asyncio loop.
     """
 
+    _own_events = frozenset(('error', 'shutdown', 'close', 'new_listener'))
+
     name = 'asyncio'
     can_spawn = True
 

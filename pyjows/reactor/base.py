@@ -164,6 +164,8 @@ class Reactor(EventEmitter):
     `call_threadsafe`, `wakeup` and `stop`.
     """
 
+    _own_events = frozenset(('error', 'new_listener'))
+
     name: ClassVar[str] = ''
     can_spawn: ClassVar[bool] = False
 

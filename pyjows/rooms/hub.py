@@ -91,6 +91,8 @@ class Rooms(LoopEmitter):
     It connects when it is first used, so that it can be made before a process forks.
     """
 
+    _own_events = frozenset(('lost', 'back', 'error', 'new_listener'))
+
     def __init__(
         self,
         url: str | Engine = 'memory://',

@@ -118,6 +118,8 @@ class Room(LoopEmitter):
     ask the broker, which blocks, and so is refused on the loop's thread. Everything else belongs to the loop's thread.
     """
 
+    _own_events = frozenset(('message', 'join', 'leave', 'gap', 'error', 'new_listener'))
+
     def __init__(self, rooms: Host, name: str, keep: Keep) -> None:
         super().__init__()
         self.name = name
