@@ -210,7 +210,7 @@ def test_timer_pushes_the_time_to_everybody():
         assert not server.errors
 
 
-def test_inside_asyncio_runs_the_handlers_side_by_side():
+def test_inside_asyncio_cooks_side_by_side():
     with example('inside_asyncio.py') as program:
         assert program.end() == 0
         assert program.lines == ['bread is ready', 'salad is ready', 'soup is ready']
