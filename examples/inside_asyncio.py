@@ -2,8 +2,8 @@
 
     python examples/inside_asyncio.py
 
-The coroutine handlers of one connection run one after the other. What need not wait for the one before gets a task of its
-own: here each dish is ready in its own time.
+The coroutine handlers of one connection run one after the other. What need not wait for the one before gets a task of
+its own: here each dish is ready in its own time.
 """
 
 import asyncio
