@@ -54,8 +54,9 @@ class Extension(Protocol):
     Attributes:
         name: its token in the header.
         rsv: the reserved bits that it claims, a mask of 0x40 (RSV1), 0x20 (RSV2) and 0x10 (RSV3). A frame with a bit
-            that no extension claims fails the connection before it gets here. An extension that does not say sees
-            them all; a bit that it leaves set fails the connection after it.
+            that no extension claims fails the connection before it gets here. A bit that it leaves set fails the
+            connection after it. An extension that has no `rsv` is one in websockets' shape: it sees all bits, and
+            control frames, too.
     """
 
     name: str

@@ -12,6 +12,7 @@ cdef class FrameDecoder(Receiver):
     # Flags in one byte each: an idle connection keeps all of this.
     cdef unsigned char _opcode
     cdef unsigned char _claimed_bits
+    cdef unsigned char _extends_control
     cdef unsigned char _masks
     cdef unsigned char _raw
     cdef unsigned char _in_parts

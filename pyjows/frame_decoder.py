@@ -53,6 +53,7 @@ class FrameDecoder(Receiver):
         # What frames have to be like. Reserved bits are allowed where an extension claims them (a mask of 0x70).
         self._masks = masks
         self._claimed_bits = 0
+        self._extends_control = False  # also on control frames
         self.max_size = max_size
         # How they are delivered: as they are, with no rules but masking and size (`_raw`); data frames in parts
         # (`_in_parts`); or not at all any more (`_discarding`). `_paused`, a set of reasons as bits, keeps what follows
@@ -292,7 +293,7 @@ class FrameDecoder(Receiver):
                 raise ProtocolError('a fragmented control frame (RFC 6455 5.5)')
             if length > 125:
                 raise ProtocolError(f'a control frame of {length} bytes; at most 125 are allowed (RFC 6455 5.5)')
-            if head & 0x70:
+            if head & 0x70 and not self._extends_control:
                 raise ProtocolError('reserved bits on a control frame; no extension claims them there')
             return
         if opcode > _BINARY:

@@ -10,6 +10,7 @@ callers that have plain bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import operator
 import os
@@ -44,11 +45,24 @@ class Opcode(enum.IntEnum):
 _OPCODES: tuple[int, ...] = tuple(Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16))
 
 
+@dataclasses.dataclass
+class _Fields:
+    """The fields of a frame, as `dataclasses` knows them."""
+
+    opcode: int
+    data: bytes
+    fin: bool = True
+    rsv1: bool = False
+    rsv2: bool = False
+    rsv3: bool = False
+
+
 class Frame(tuple[bool, bool, bool, bool, int, bytes]):
     """One frame, an immutable value.
 
     It is built as ``Frame(opcode, data, fin=True, rsv1=False, rsv2=False, rsv3=False)``, and unpacks and indexes in
-    Mojolicious' order ``(fin, rsv1, rsv2, rsv3, opcode, data)``.
+    Mojolicious' order ``(fin, rsv1, rsv2, rsv3, opcode, data)``. For `dataclasses` it is one of theirs:
+    ``dataclasses.replace(frame, data=b'other')``.
 
     Attributes:
         opcode (Opcode | int): the kind of frame (RFC 6455 5.2); a plain int where the RFC defines none.
@@ -77,6 +91,10 @@ class Frame(tuple[bool, bool, bool, bool, int, bytes]):
     data = property(itemgetter(5))
     payload = property(itemgetter(5))
 
+    __dataclass_fields__ = vars(_Fields)['__dataclass_fields__']
+    __dataclass_params__ = vars(_Fields)['__dataclass_params__']
+    __match_args__ = _Fields.__match_args__
+
     def __getnewargs__(self) -> Any:
         fin, rsv1, rsv2, rsv3, opcode, data = self
         return opcode, data, fin, rsv1, rsv2, rsv3
@@ -86,6 +104,8 @@ class Frame(tuple[bool, bool, bool, bool, int, bytes]):
         fin, rsv1, rsv2, rsv3, opcode, data = self
         values = {'opcode': opcode, 'data': data, 'fin': fin, 'rsv1': rsv1, 'rsv2': rsv2, 'rsv3': rsv3}
         return Frame(**{**values, **changes})
+
+    __replace__ = _replace
 
     def __repr__(self) -> str:
         name = self.opcode.name if isinstance(self.opcode, Opcode) else f'{self.opcode:#x}'

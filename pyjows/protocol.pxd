@@ -60,3 +60,6 @@ cdef class Protocol(FrameDecoder):
     cdef object _send_control(self, int opcode, object data)
     cdef object _send(self, int head, bytes payload)
     cdef object _send_eof(self)
+
+
+cdef object _check_control(bytes payload)

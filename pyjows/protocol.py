@@ -48,6 +48,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .adapted_extension import AdaptedExtension
 from .errors import (
     OK_CLOSE_CODES,
     Close,
@@ -154,7 +155,7 @@ class Protocol(FrameDecoder):
         self._logger = logger
         self._id: uuid.UUID | None = None
         # What was negotiated: applied in this order to what is sent, in reverse to what is received.
-        self._extensions: Sequence[Extension] = ()
+        self._extensions: Sequence[Any] = ()
         # How what is received is delivered: `_joins` fragments, shows every frame first, answers nothing by itself.
         self._joins = join_fragments
         self._fragments: bytearray | None = None
@@ -210,14 +211,18 @@ class Protocol(FrameDecoder):
     @property
     def extensions(self) -> Sequence[Extension]:
         """The negotiated extensions, in the order in which they are applied to what is sent."""
-        return self._extensions
+        if not self._extends_control:
+            return self._extensions
+        return [one.inner if isinstance(one, AdaptedExtension) else one for one in self._extensions]
 
     @extensions.setter
     def extensions(self, extensions: Sequence[Extension]) -> None:
-        self._extensions = extensions
+        used: list[Any] = [one if hasattr(one, 'rsv') else AdaptedExtension(one) for one in extensions]
+        self._extends_control = any(getattr(one, 'control_frames', False) for one in used)
+        self._extensions = used if self._extends_control else extensions
         self._claimed_bits = 0
-        for extension in extensions:
-            self._claimed_bits |= getattr(extension, 'rsv', 0x70)
+        for extension in used:
+            self._claimed_bits |= extension.rsv
 
     @property
     def eof_sent(self) -> bool:
@@ -326,6 +331,9 @@ class Protocol(FrameDecoder):
         """Process a frame as RFC 6455 says."""
         opcode = head & 0x0F
         if opcode > 7:
+            if self._extends_control:
+                payload = self._through_extensions(head, payload)
+                _check_control(payload)
             self._receive_control(opcode, payload)
             return
         if self._in_parts:
@@ -490,6 +498,8 @@ class Protocol(FrameDecoder):
     def _fail_internally(self, exc: BaseException) -> None:
         """An extension failed, or memory ran out: fail with 1011; an interrupt goes on from here."""
         self.logger.error('%s while a frame was received', type(exc).__name__, exc_info=exc)
+        if self._extends_control:
+            self._claimed_bits = 0  # the close frame is sent past the extensions, of which one may have failed
         self._fail_violation(ProtocolError('internal error', CloseCode.INTERNAL_ERROR))
         self.parser_exc = exc
         if not isinstance(exc, Exception):
@@ -579,8 +589,7 @@ class Protocol(FrameDecoder):
         if self._state != _OPEN and self._state != _CLOSING:
             raise InvalidState(f'connection is {self.state.name.lower()}')
         payload = as_bytes(data)
-        if len(payload) > 125:
-            raise ProtocolError(f'a control frame of {len(payload)} bytes; at most 125 are allowed (RFC 6455 5.5)')
+        _check_control(payload)
         self._send(0x80 | opcode, payload)
 
     def send_close(self, code: int | None = None, reason: str = '') -> None:
@@ -638,12 +647,14 @@ class Protocol(FrameDecoder):
         return writes
 
     def _send(self, head: int, payload: bytes) -> None:
-        """Put one frame into the outgoing buffer, through the extensions if it is a data frame."""
-        if self._claimed_bits and not head & 0x08:
+        """Put one frame into the outgoing buffer, through the extensions if they are for frames of its kind."""
+        if self._claimed_bits and (not head & 0x08 or self._extends_control):
             frame = make_frame(head, payload)
             for extension in self._extensions:
                 frame = extension.encode(frame)
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
+            if head & 0x08:
+                _check_control(payload)
             head = head_byte(fin, rsv1, rsv2, rsv3, opcode)
         write_frame(self.out if self.out is not None else self.outgoing(), head, payload, self._masks)
 
@@ -660,3 +671,9 @@ class Protocol(FrameDecoder):
         FrameDecoder._discard_input(self)
         self._fragments = None
         self._close_began()
+
+
+def _check_control(payload: bytes) -> None:
+    """Raise ProtocolError for a control frame that is too long (RFC 6455 5.5)."""
+    if len(payload) > 125:
+        raise ProtocolError(f'a control frame of {len(payload)} bytes; at most 125 are allowed (RFC 6455 5.5)')

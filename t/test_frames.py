@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import pickle
+import pprint
 import subprocess
 import sys
 
 import pytest
+import websockets.frames
 from byhand import BINARY, CLOSE, CONT, PING, TEXT, frame, frames
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +53,18 @@ BITS = st.booleans()
 
 
 # The examples of RFC 6455 5.7
+
+
+def test_dataclasses_knows_a_frame():
+    frame = Frame(Opcode.TEXT, b'a', rsv1=True)
+    assert dataclasses.replace(frame, data=b'b', fin=False) == Frame(Opcode.TEXT, b'b', False, True)
+    assert dataclasses.asdict(frame) == dataclasses.asdict(websockets.frames.Frame(Opcode.TEXT, b'a', rsv1=True))
+    assert pprint.pformat(frame) == repr(frame)
+    match frame:
+        case Frame(Opcode.TEXT, data, fin, rsv1):
+            assert (data, fin, rsv1) == (b'a', True, True)
+        case _:
+            pytest.fail('it does not match')
 
 
 def test_a_single_frame_unmasked_text_message():

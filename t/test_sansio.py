@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pickle
 import re
@@ -13,11 +14,12 @@ import websockets.exceptions
 import websockets.extensions.permessage_deflate
 import websockets.frames
 import websockets.http11
+import websockets.protocol
 import websockets.server
 import websockets.uri
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import TEXT, UPGRADE, asked, cut, frame
+from wire import BINARY, PING, TEXT, UPGRADE, asked, cut, frame
 
 import pyjows.errors
 from pyjows import http11
@@ -34,26 +36,33 @@ from pyjows.errors import (
     InvalidState,
     InvalidStatus,
     InvalidUpgrade,
+    InvalidURI,
     NegotiationError,
     PayloadTooBig,
     ProtocolError,
     WebSocketException,
 )
 from pyjows.frames import OK_CLOSE_CODES, Close, CloseCode, Frame, Opcode
-from pyjows.protocol import Side, State
+from pyjows.protocol import Protocol, Side, State
 from pyjows.sansio import (
     SEND_EOF,
+    ClientExtensionFactory,
     ClientPerMessageDeflateFactory,
     ClientProtocol,
+    Extension,
     Headers,
     MultipleValuesError,
     Request,
     Response,
+    ServerExtensionFactory,
     ServerPerMessageDeflateFactory,
     ServerProtocol,
     WebSocketURI,
+    enable_client_permessage_deflate,
+    enable_server_permessage_deflate,
     parse_uri,
 )
+from pyjows.url import parse_url
 
 
 def request_to(server, wire):
@@ -132,9 +141,46 @@ def test_a_url_has_the_parts_that_theirs_has():
     url = parse_uri('wss://me:secret@example.com:3000/chat/room?x=1')
     other = websockets.uri.parse_uri('wss://me:secret@example.com:3000/chat/room?x=1')
     assert isinstance(url, WebSocketURI)
-    for name in ('secure', 'host', 'port', 'path', 'query', 'resource_name', 'user_info', 'username', 'password'):
-        assert getattr(url, name) == getattr(other, name), name
-    assert parse_uri('ws://example.com').user_info is None
+    assert dataclasses.asdict(url) == dataclasses.asdict(other)
+    assert dataclasses.astuple(url) == dataclasses.astuple(other)
+    assert (url.resource_name, url.user_info) == (other.resource_name, other.user_info)
+    assert 'secret' not in repr(url)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['ws://Example.com', 'ws://example.com?a=1', 'wss://h:1/', 'ws://[::1]/', 'ws://h/ä?ö', 'ws://bücher.example/'],
+)
+def test_a_url_is_taken_apart_as_theirs(text):
+    url, other = parse_uri(text), websockets.uri.parse_uri(text)
+    assert dataclasses.astuple(url) == dataclasses.astuple(other)
+    assert (url.resource_name, url.user_info) == (other.resource_name, other.user_info) == (other.resource_name, None)
+
+
+@pytest.mark.parametrize('text', ['http://example.com/', 'ws://', 'ws://h/#a', 'ws://me@h/', 'ws+unix:///x:/', 'h/'])
+def test_a_url_that_is_not_theirs_is_refused(text):
+    with pytest.raises(websockets.exceptions.InvalidURI):
+        websockets.uri.parse_uri(text)
+    with pytest.raises(InvalidURI) as caught:
+        parse_uri(text)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.uri == text.replace('me@', '***@')
+
+
+def test_a_url_that_is_refused_shows_no_password():
+    with pytest.raises(InvalidURI) as caught:
+        parse_uri('http://me:secret@h/')
+    assert 'secret' not in str(caught.value)
+
+
+def test_a_client_takes_a_url_in_either_shape():
+    uri = WebSocketURI(True, 'example.com', 8080, '', 'a=1', 'me', 'secret')
+    for one in (uri, parse_url('wss://me:secret@example.com:8080/?a=1'), 'wss://me:secret@example.com:8080/?a=1'):
+        client = ClientProtocol(one)
+        request = client.connect()
+        assert (request.path, request.headers['Host']) == ('/?a=1', 'example.com:8080')
+        assert request.headers['Authorization'] == 'Basic bWU6c2VjcmV0'
+        assert client.uri == one or str(client.uri) == 'wss://example.com:8080/?a=1'
 
 
 def test_a_closed_connection_tells_the_code_and_the_reason_of_its_peer():
@@ -864,19 +910,19 @@ def test_a_client_names_what_is_wrong_with_an_answer_by_its_exception(wire, kind
 # An extension in websockets' shape
 
 
-class Doubling:
+class Doubling(Extension):
     """Sends every byte twice, says so with RSV2, and does not say which bits it claims."""
 
     name = 'x-double'
 
     def encode(self, frame):
-        return frame._replace(data=b''.join(bytes([byte]) * 2 for byte in frame.data), rsv2=True)
+        return dataclasses.replace(frame, data=b''.join(bytes([byte]) * 2 for byte in frame.data), rsv2=True)
 
     def decode(self, frame, *, max_size=None):
-        return frame._replace(data=bytes(frame.data)[::2], rsv2=False)
+        return dataclasses.replace(frame, data=bytes(frame.data)[::2], rsv2=False)
 
 
-class DoublingOfServer:
+class DoublingOfServer(ServerExtensionFactory):
     name = 'x-double'
 
     def process_request_params(self, params, accepted_extensions):
@@ -885,7 +931,7 @@ class DoublingOfServer:
         return [('times', '2')], Doubling()
 
 
-class DoublingOfClient:
+class DoublingOfClient(ClientExtensionFactory):
     name = 'x-double'
 
     def __init__(self, times):
@@ -909,6 +955,154 @@ def test_an_extension_made_for_websockets_is_negotiated_and_applied():
         sender.send_text(b'hello')
         receiver.receive_data(b''.join(sender.data_to_send()))
         assert receiver.events_received() == [Frame(Opcode.TEXT, b'hello')]
+
+
+def test_control_frames_go_through_an_extension_made_for_websockets():
+    server, client, _ = connected(
+        ServerProtocol(extensions=[DoublingOfServer()]),
+        ClientProtocol('ws://example.com/chat', extensions=[DoublingOfClient('2')]),
+    )
+    client.send_ping(b'ab')
+    [wire] = client.data_to_send()
+    assert wire[0] == 0x80 | 0x20 | PING and len(wire) == 10
+    server.receive_data(wire)
+    assert server.events_received() == [Frame(Opcode.PING, b'ab')]
+    client.receive_data(b''.join(server.data_to_send()))
+    assert client.events_received() == [Frame(Opcode.PONG, b'ab')]
+    with pytest.raises(ProtocolError, match='126 bytes'):
+        client.send_ping(bytes(63))
+    client.send_close(1001, 'away')
+    server.receive_data(b''.join(client.data_to_send()))
+    assert server.close_rcvd == Close(1001, 'away')
+
+
+PERMESSAGE_DEFLATE = websockets.extensions.permessage_deflate
+
+
+@pytest.mark.parametrize('whose', [0, 1, 2], ids=['both', 'client', 'server'])
+@pytest.mark.parametrize('forgets', [False, True])
+def test_the_factories_of_websockets_itself_compress(whose, forgets):
+    options = {'client_no_context_takeover': forgets, 'server_no_context_takeover': forgets}
+    servers, clients = (
+        [getattr(PERMESSAGE_DEFLATE, f'{side}PerMessageDeflateFactory')(**options), PerMessageDeflate(threshold=0)]
+        for side in ('Server', 'Client')
+    )
+    server, client, _ = connected(
+        ServerProtocol(extensions=[servers[whose == 1]], join_fragments=True),
+        ClientProtocol('ws://example.com/chat', extensions=[clients[whose == 2]], join_fragments=True),
+    )
+    theirs = [type(one.extensions[0]) is PERMESSAGE_DEFLATE.PerMessageDeflate for one in (server, client)]
+    assert theirs == [whose != 1, whose != 2]
+    for sender, receiver in ((client, server), (server, client)) * 2:
+        sender.send_text(b'hello ' * 1000, fin=False)
+        sender.send_ping(b'ping')
+        sender.send_continuation(b'world', fin=True)
+        sender.send_binary(bytes(range(256)) * 40)
+        wire = b''.join(sender.data_to_send())
+        assert wire[0] & 0x40 and len(wire) < 2000
+        receiver.receive_data(wire)
+        ping, text, binary = receiver.events_received()
+        assert (ping, text.data) == (Frame(Opcode.PING, b'ping'), b'hello ' * 1000 + b'world')
+        assert binary == Frame(Opcode.BINARY, bytes(range(256)) * 40)
+        sender.receive_data(b''.join(receiver.data_to_send()))
+        assert sender.events_received() == [Frame(Opcode.PONG, b'ping')]
+
+
+@pytest.mark.parametrize(
+    ('change', 'code'),
+    [({'payload': b'\xff\xff\xff'}, 1002), ({'max_size': 100}, 1009)],
+)
+def test_what_an_extension_of_websockets_raises_closes_as_it_does_there(change, code):
+    for kind, factory in (
+        (ServerProtocol, PERMESSAGE_DEFLATE.ServerPerMessageDeflateFactory),
+        (websockets.server.ServerProtocol, PERMESSAGE_DEFLATE.ServerPerMessageDeflateFactory),
+    ):
+        server = kind(extensions=[factory()], max_size=change.get('max_size'))
+        client = ClientProtocol('ws://example.com/chat', extensions=[PerMessageDeflate(threshold=0)])
+        client.send_request(client.connect())
+        server.receive_data(b''.join(client.data_to_send()))
+        [request] = server.events_received()
+        server.send_response(server.accept(request))
+        client.receive_data(b''.join(server.data_to_send()))
+        client.send_binary(bytes(1000))
+        [wire] = client.data_to_send()
+        server.receive_data(frame(BINARY, change['payload'], rsv=4, masked=True) if 'payload' in change else wire)
+        assert server.close_sent.code == code
+        assert server.state is State.CLOSING or server.state.name == 'CLOSING'
+
+
+class Failing(Extension):
+    name = 'x-fail'
+
+    def decode(self, frame, *, max_size=None):
+        raise LookupError('a bug')
+
+
+class FailingToReceive(Failing):
+    def encode(self, frame):
+        return frame
+
+
+@pytest.mark.parametrize('opcode', [TEXT, PING])
+def test_an_extension_that_fails_closes_with_1011(opcode):
+    theirs = websockets.server.ServerProtocol(state=websockets.protocol.State.OPEN)
+    for protocol, extension in (
+        (theirs, FailingToReceive()),
+        (Protocol(Side.SERVER), FailingToReceive()),
+        (Protocol(Side.SERVER), Failing()),
+    ):
+        protocol.extensions = [extension]
+        assert protocol.extensions == [extension]
+        protocol.receive_data(frame(opcode, b'a', masked=True))
+        assert protocol.state == State.CLOSING
+        assert protocol.close_sent.code == CloseCode.INTERNAL_ERROR
+        assert isinstance(protocol.parser_exc, LookupError)
+
+
+# permessage-deflate as websockets configures it
+
+
+def test_the_factories_are_used_by_hand_as_theirs():
+    client, server = ClientPerMessageDeflateFactory(server_max_window_bits=10), ServerPerMessageDeflateFactory()
+    theirs = PERMESSAGE_DEFLATE.ClientPerMessageDeflateFactory(server_max_window_bits=10)
+    assert sorted(client.get_request_params()) == sorted(theirs.get_request_params())
+    answer, inner = server.process_request_params(client.get_request_params(), [])
+    outer = client.process_response_params(answer, [])
+    assert outer.decode(inner.encode(Frame(Opcode.TEXT, b'hello'))) == Frame(Opcode.TEXT, b'hello')
+    assert theirs.process_response_params(answer, []).remote_max_window_bits == 10
+    for call in (
+        lambda: server.process_request_params([('nonsense', None)], []),
+        lambda: server.process_request_params([], [inner]),
+        lambda: client.process_response_params([], []),
+        lambda: client.process_response_params(answer, [outer]),
+    ):
+        with pytest.raises(NegotiationError):
+            call()
+
+
+def test_a_client_that_leaves_its_window_out_does_not_offer_it():
+    ours, theirs = (
+        kind(client_max_window_bits=None)
+        for kind in (ClientPerMessageDeflateFactory, PERMESSAGE_DEFLATE.ClientPerMessageDeflateFactory)
+    )
+    assert ours.get_request_params() == theirs.get_request_params() == []
+    request = ClientProtocol('ws://example.com/', extensions=[ours]).connect()
+    assert request.headers['Sec-WebSocket-Extensions'] == 'permessage-deflate'
+    with pytest.raises(NegotiationError, match='not offered'):
+        ours.process_response_params([('client_max_window_bits', '10')], [])
+    assert ours.process_response_params([], []).name == 'permessage-deflate'
+
+
+@pytest.mark.parametrize('side', ['client', 'server'])
+def test_permessage_deflate_is_enabled_where_it_is_not(side):
+    ours = {'client': enable_client_permessage_deflate, 'server': enable_server_permessage_deflate}[side]
+    theirs = getattr(PERMESSAGE_DEFLATE, f'enable_{side}_permessage_deflate')
+    [factory] = ours(None)
+    [other] = theirs([])
+    assert (factory.server_max_window_bits, factory.mem_level) == (other.server_max_window_bits, 5)
+    given = [DoublingOfClient('2'), factory]
+    assert ours(given) is given
+    assert [one.name for one in ours(given[:1])] == ['x-double', 'permessage-deflate']
 
 
 def test_an_extension_made_for_websockets_may_decline():

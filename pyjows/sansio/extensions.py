@@ -6,15 +6,27 @@ permessage-deflate works (`deflate.py`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import deflate
+from ..adapted_extension import translated_exceptions
 from ..deflate import Parameter
 from ..errors import NegotiationError
 from ..extensions import ExtensionFactory, as_factories
+from ..frames import Frame
 
-__all__ = ['ClientPerMessageDeflateFactory', 'ServerPerMessageDeflateFactory', 'adapted_factories']
+__all__ = [
+    'ClientExtensionFactory',
+    'ClientPerMessageDeflateFactory',
+    'Extension',
+    'ServerExtensionFactory',
+    'ServerPerMessageDeflateFactory',
+    'adapted_factories',
+    'enable_client_permessage_deflate',
+    'enable_server_permessage_deflate',
+]
 
 
 def adapted_factories(extensions: Any) -> list[ExtensionFactory]:
@@ -24,7 +36,9 @@ def adapted_factories(extensions: Any) -> list[ExtensionFactory]:
 
 
 def _is_of_websockets(factory: Any) -> bool:
-    return hasattr(factory, 'get_request_params') or hasattr(factory, 'process_request_params')
+    return not hasattr(factory, 'answer') and any(
+        hasattr(factory, name) for name in ('get_request_params', 'process_request_params')
+    )
 
 
 class _Adapted:
@@ -42,21 +56,75 @@ class _Adapted:
 
     def answer(self, offers: Sequence[Sequence[Parameter]]) -> tuple[Sequence[Parameter], Any] | None:
         for offer in offers:
-            try:
+            with contextlib.suppress(NegotiationError), translated_exceptions():
                 accepted: tuple[Sequence[Parameter], Any] = self._factory.process_request_params(offer, [])
                 return accepted
-            except NegotiationError:
-                pass
         return None
 
     def agree(self, answer: Sequence[Parameter]) -> Any:
-        return self._factory.process_response_params(answer, [])
+        with translated_exceptions():
+            return self._factory.process_response_params(answer, [])
+
+
+# What extensions made for websockets inherit from
+
+
+class Extension:
+    """Base class of one connection's extension; control frames go through it, too.
+
+    Attributes:
+        name: its token in the header.
+    """
+
+    name: str
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        """An incoming frame as the application sees it, of at most `max_size` bytes."""
+        raise NotImplementedError
+
+    def encode(self, frame: Frame) -> Frame:
+        """An outgoing frame as it goes onto the wire."""
+        raise NotImplementedError
+
+
+class ClientExtensionFactory:
+    """Base class of what offers an extension.
+
+    Attributes:
+        name: its token in the header.
+    """
+
+    name: str
+
+    def get_request_params(self) -> Sequence[Parameter]:
+        """The parameters to offer."""
+        raise NotImplementedError
+
+    def process_response_params(self, params: Sequence[Parameter], accepted_extensions: Sequence[Any]) -> Any:
+        """The extension that the server's answer gives; raises NegotiationError where it may not answer so."""
+        raise NotImplementedError
+
+
+class ServerExtensionFactory:
+    """Base class of what answers the offer of an extension.
+
+    Attributes:
+        name: its token in the header.
+    """
+
+    name: str
+
+    def process_request_params(
+        self, params: Sequence[Parameter], accepted_extensions: Sequence[Any]
+    ) -> tuple[Sequence[Parameter], Any]:
+        """The parameters of the answer, and the extension; raises NegotiationError to decline the offer."""
+        raise NotImplementedError
 
 
 # permessage-deflate as websockets configures it
 
 
-class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate):
+class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate, ServerExtensionFactory):
     """permessage-deflate for ``ServerProtocol(extensions=…)``, with the arguments that it has in websockets.
 
     Args:
@@ -90,14 +158,24 @@ class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate):
             offers = [offer for offer in offers if 'client_max_window_bits' in dict(offer)]
         return super().answer(offers)
 
+    def process_request_params(
+        self, params: Sequence[Parameter], accepted_extensions: Sequence[Any] = ()
+    ) -> tuple[Sequence[Parameter], Any]:
+        """A server's answer to one offer, and the extension; raises NegotiationError to decline it."""
+        _check_duplicate(self.name, accepted_extensions)
+        answer: tuple[Sequence[Parameter], Any] | None = self.answer([params])
+        if answer is None:
+            raise NegotiationError(f'{self.name} is not acceptable as it is offered: {list(params)!r}')
+        return answer
 
-class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate):
+
+class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate, ClientExtensionFactory):
     """permessage-deflate for ``ClientProtocol(extensions=…)``, with the arguments that it has in websockets.
 
     Args:
         server_no_context_takeover, client_no_context_takeover: no context from message to message.
         server_max_window_bits: 8 to 15, asked of the server; None leaves it to the server.
-        client_max_window_bits: 8 to 15; True for what the server likes.
+        client_max_window_bits: 8 to 15; True for what the server likes; None does not offer the parameter.
         compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
     """
 
@@ -116,6 +194,53 @@ class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate):
             client_max_window_bits=None if client_max_window_bits is True else client_max_window_bits,
             **_settings(compress_settings),
         )
+        self._offers_client_window = client_max_window_bits is not None
+
+    def offers(self) -> list[list[Parameter]]:
+        """A client's offers, the best first: the parameters of each."""
+        if self._offers_client_window:
+            return super().offers()
+        return [[param for param in offer if param[0] != 'client_max_window_bits'] for offer in super().offers()]
+
+    def agree(self, answer: Sequence[Parameter]) -> Any:
+        """A client's extension, as the server's answer wants it."""
+        if not self._offers_client_window and 'client_max_window_bits' in dict(answer):
+            raise NegotiationError('the answer has client_max_window_bits, which was not offered')
+        return super().agree(answer)
+
+    def get_request_params(self) -> Sequence[Parameter]:
+        """The parameters to offer."""
+        return self.offers()[0]
+
+    def process_response_params(self, params: Sequence[Parameter], accepted_extensions: Sequence[Any] = ()) -> Any:
+        """The extension that the server's answer gives; raises NegotiationError where it may not answer so."""
+        _check_duplicate(self.name, accepted_extensions)
+        return self.agree(params)
+
+
+def enable_client_permessage_deflate(extensions: Sequence[Any] | None) -> Sequence[Any]:
+    """A client's factories, with permessage-deflate if they have none."""
+    return _enabled(extensions, ClientPerMessageDeflateFactory(compress_settings={'memLevel': 5}))
+
+
+def enable_server_permessage_deflate(extensions: Sequence[Any] | None) -> Sequence[Any]:
+    """A server's factories, with permessage-deflate if they have none: windows of 12 bits."""
+    return _enabled(
+        extensions,
+        ServerPerMessageDeflateFactory(
+            server_max_window_bits=12, client_max_window_bits=12, compress_settings={'memLevel': 5}
+        ),
+    )
+
+
+def _enabled(extensions: Sequence[Any] | None, factory: deflate.PerMessageDeflate) -> Sequence[Any]:
+    given = extensions or []
+    return given if any(one.name == factory.name for one in given) else [*given, factory]
+
+
+def _check_duplicate(name: str, accepted_extensions: Sequence[Any]) -> None:
+    if any(one.name == name for one in accepted_extensions):
+        raise NegotiationError(f'received duplicate {name}')
 
 
 def _settings(given: Mapping[str, int] | None) -> dict[str, Any]:

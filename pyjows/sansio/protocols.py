@@ -35,9 +35,10 @@ from ..handshake import (
 )
 from ..origins import acceptable_origin
 from ..protocol import Protocol, Side, State
-from ..url import URL, parse_url
+from ..url import URL
 from .extensions import adapted_factories
 from .http import Headers, Request, Response, changeable_headers, changeable_response
+from .uri import WebSocketURI, url_of
 
 __all__ = ['ClientProtocol', 'OpeningProtocol', 'ServerProtocol']
 
@@ -313,7 +314,7 @@ class ClientProtocol(OpeningProtocol):
             raise protocol.handshake_exc
 
     Args:
-        uri: where to, a `URL` from `parse_uri`, or a `str`.
+        uri: where to, from `parse_uri`; a `URL` or a `str` will do.
         origin: the ``Origin`` header, or None.
         extensions: factories such as `PerMessageDeflate`, the best first.
         subprotocols: those to offer, the best first.
@@ -324,13 +325,13 @@ class ClientProtocol(OpeningProtocol):
         logger: the logger ``pyjows.client`` by default.
 
     Attributes:
-        uri: the `URL`.
+        uri: the one given; of a `str`, the `URL`.
         key: the ``Sec-WebSocket-Key``.
     """
 
     def __init__(
         self,
-        uri: URL | str,
+        uri: WebSocketURI | URL | str,
         *,
         origin: str | None = None,
         extensions: Sequence[ExtensionFactory] | None = None,
@@ -342,13 +343,14 @@ class ClientProtocol(OpeningProtocol):
         logger: Any = None,
     ) -> None:
         OpeningProtocol.__init__(self, Side.CLIENT, state, max_size, defer_close, join_fragments, logger)
-        self.uri = parse_url(uri) if isinstance(uri, str) else uri
+        url = url_of(uri)
+        self.uri = url if isinstance(uri, str) else uri
         self.origin = origin
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
         self._asked = False
         self._handshake = ClientHandshake(
-            self.uri,
+            url,
             subprotocols=subprotocols or (),
             extensions=adapted_factories(extensions),
             origin=origin,
