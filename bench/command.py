@@ -63,7 +63,7 @@ def plan(options: argparse.Namespace) -> list[tuple[Scenario, list[Contestant]]]
         if wanted(scenario.name, options.only):
             field = [
                 each
-                for each in contestants(scenario.mode)
+                for each in contestants(scenario.mode, tls=scenario.tls)
                 if wanted(each.name, options.ours if 'pyjows' in each.name else options.peers)
             ]
             found.append((scenario, field))

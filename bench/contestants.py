@@ -11,6 +11,10 @@ __all__ = ['CONTESTANTS', 'Contestant', 'contestants']
 SERVER = ('echo', 'text', 'json', 'deflate', 'broadcast', 'idle')
 
 
+#: The libraries that are measured over TLS too.
+SPEAK_TLS = {'pyjows', 'picows', 'aiohttp', 'websockets'}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
     """One program that is measured."""
@@ -21,6 +25,11 @@ class Contestant:
     script: str  #: a module that `python -m` runs, or the name of a tool in `load/`
     arguments: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether its script takes `--tls`."""
+        return self.is_tool or self.script.split('.')[-1].partition('_')[0] in SPEAK_TLS
 
     @property
     def is_tool(self) -> bool:
@@ -122,6 +131,6 @@ CONTESTANTS: tuple[Contestant, ...] = (
 )
 
 
-def contestants(mode: str) -> list[Contestant]:
-    """Those that take part in a mode."""
-    return [each for each in CONTESTANTS if mode in each.modes]
+def contestants(mode: str, *, tls: bool = False) -> list[Contestant]:
+    """Those that take part in a mode, and speak TLS if that is asked for."""
+    return [each for each in CONTESTANTS if mode in each.modes and (each.speaks_tls or not tls)]

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,7 @@ TOOLS = Path(__file__).parent / '.build'
 PYTHON = (sys.executable, '-P')
 START_LIMIT = 30  # seconds for a server to say where it listens
 FLAGS = ('-O3', '-Wall')
+LIBRARIES = ('-ldl',)
 
 Figures = dict[str, float]
 
@@ -52,9 +54,24 @@ def build_tools() -> None:
             continue
         if compiler is None:
             raise BenchError('the load tools are C programs and no compiler was found: install one, or name it in CC')
-        done = subprocess.run([compiler, *FLAGS, '-o', tool, source], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [compiler, *FLAGS, '-o', tool, source, *LIBRARIES], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise BenchError(f'{compiler} could not compile {source}:\n{done.stderr}')
+
+
+@cache
+def certificates() -> Path:
+    """A folder with what TLS needs, made once: cert.pem and key.pem for 127.0.0.1 (an EC key), ca.pem which signed."""
+    import trustme
+
+    authority = trustme.CA()
+    issued = authority.issue_cert('localhost', '127.0.0.1')
+    authority.cert_pem.write_to_path(str(TOOLS / 'ca.pem'))
+    issued.private_key_pem.write_to_path(str(TOOLS / 'key.pem'))
+    (TOOLS / 'cert.pem').write_bytes(b''.join(blob.bytes() for blob in issued.cert_chain_pems))
+    return TOOLS
 
 
 @dataclass(frozen=True)
@@ -196,8 +213,9 @@ class Suite:
 
     def _measure_server(self, scenario: Scenario, contestant: Contestant) -> Figures:
         mode = () if contestant.is_tool else ('--mode', scenario.mode)
-        with self.running(contestant, *mode) as server, tempfile.NamedTemporaryFile() as payload:
-            arguments = dict(scenario.arguments)
+        tls = _tls(scenario)
+        with self.running(contestant, *mode, *_words(tls)) as server, tempfile.NamedTemporaryFile() as payload:
+            arguments = dict(scenario.arguments) | tls
             if scenario.payload is not None:
                 payload.write(scenario.payload)
                 payload.flush()
@@ -210,8 +228,9 @@ class Suite:
             return self.tool(scenario.tool, arguments, self.seconds + 60)
 
     def _measure_client(self, scenario: Scenario, contestant: Contestant) -> Figures:
-        with self._running(self.cores.load, TOOLS / 'wsecho') as server:
-            arguments = dict(scenario.arguments) | {'port': server.port(), 'seconds': str(self.seconds)}
+        tls = _tls(scenario)
+        with self._running(self.cores.load, TOOLS / 'wsecho', *_words(tls)) as server:
+            arguments = dict(scenario.arguments) | tls | {'port': server.port(), 'seconds': str(self.seconds)}
             with self._running(self.cores.server, contestant, *_words(arguments)) as client:
                 return client.figures(self.seconds + 60)
 
@@ -247,6 +266,11 @@ def _own() -> float:
     """Seconds of CPU that this process and those that it has ended took."""
     usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in usage)
+
+
+def _tls(scenario: Scenario) -> dict[str, int | str]:
+    """The option that tells a tool, a server or a client to speak TLS, where the scenario asks for it."""
+    return {'tls': str(certificates())} if scenario.tls else {}
 
 
 def _words(arguments: Mapping[str, int | str]) -> list[str]:

@@ -6,6 +6,7 @@ Only data. `measure.py` knows how a tool is run, `targets.py` what the figures s
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ['SCENARIOS', 'Scenario']
 
@@ -39,6 +40,7 @@ class Scenario:
     tool: str  #: 'wsload', 'wscast' and 'wsopen' measure a server; 'client' and 'sansio' scripts measure themselves
     arguments: Mapping[str, int | str] = field(default_factory=dict)
     payload: bytes | None = None
+    tls: bool = False
     metric: str = 'rate'
     unit: str = 'messages/s'
     lower_is_better: bool = False
@@ -91,6 +93,21 @@ def _client(connections: int) -> Scenario:
         arguments={'connections': connections, 'size': 256},
         unit='round trips/s',
     )
+
+
+def _tls(name: str, title: str, mode: str, tool: str, **more: Any) -> Scenario:
+    return Scenario(name=f'tls-{name}', title=f'TLS: {title}', mode=mode, tool=tool, tls=True, **more)
+
+
+def _tls_echo(size: int, name: str) -> Scenario:
+    arguments = {'connections': 100, 'size': size}
+    return _tls(f'echo-100x{name}', f'echo, 100 connections × {_size(size)}', 'echo', 'wsload', arguments=arguments)
+
+
+def _tls_client(size: int, name: str) -> Scenario:
+    arguments = {'connections': 100, 'size': size}
+    title = f'client, 100 connections × {_size(size)}'
+    return _tls(f'client-100x{name}', title, 'client', 'client', arguments=arguments, unit='round trips/s')
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -161,6 +178,30 @@ SCENARIOS: tuple[Scenario, ...] = (
         mode='idle',
         tool='wsopen',
         arguments={'connections': 5000, 'in-flight': 16, 'touch': 1},
+        metric='memory_kib',
+        unit='KiB',
+        lower_is_better=True,
+    ),
+    _tls_echo(32, '32'),
+    _tls_echo(KIB, '1k'),
+    _tls_echo(64 * KIB, '64k'),
+    _tls_client(32, '32'),
+    _tls_client(KIB, '1k'),
+    _tls_client(64 * KIB, '64k'),
+    _tls(
+        'handshakes',
+        'handshakes, 16 under way',
+        'idle',
+        'wsopen',
+        arguments={'connections': 1000, 'in-flight': 16},
+        unit='handshakes/s',
+    ),
+    _tls(
+        'idle',
+        'memory of a used, idle connection',
+        'idle',
+        'wsopen',
+        arguments={'connections': 1000, 'in-flight': 16, 'touch': 1},
         metric='memory_kib',
         unit='KiB',
         lower_is_better=True,

@@ -47,6 +47,12 @@ TARGETS: tuple[Target, ...] = (
     Target('idle', 'pyjows-epoll', None, 4),  # KiB
     Target('broadcast-1000x64', 'pyjows-epoll', 'websockets-uvloop', 2),
     Target('broadcast-1000x64', 'pyjows-epoll', PICOWS, 1.2),
+    *(
+        Target(f'tls-{side}-100x{size}', f'pyjows-{loop}', PICOWS, 1.1)
+        for side in ('echo', 'client')
+        for size in ('32', '1k', '64k')
+        for loop in ('epoll', 'uvloop')
+    ),
     Target('sansio-128', 'pyjows-protocol', 'websockets', 3),
     Target('sansio-64k', 'pyjows-protocol', 'websockets', 1.3),
     Target('sansio-128', 'pyjows-connection', 'wsproto', 6),

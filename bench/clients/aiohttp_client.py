@@ -4,15 +4,16 @@ import asyncio
 
 from aiohttp import ClientSession
 
-from bench.clients.common import MAX_SIZE, Tally, options
+from bench.clients.common import MAX_SIZE, Tally, options, tls_context, url
 from bench.servers.common import run_uvloop
 
 OPTIONS = options()
 TALLY = Tally(OPTIONS)
+TLS = tls_context(OPTIONS) or True
 
 
 async def talk(session: ClientSession) -> None:
-    async with session.ws_connect(f'http://127.0.0.1:{OPTIONS.port}/', max_msg_size=MAX_SIZE) as ws:
+    async with session.ws_connect(url(OPTIONS), ssl=TLS, max_msg_size=MAX_SIZE) as ws:
         TALLY.opened()
         await ws.send_bytes(bytes(OPTIONS.size))
         async for message in ws:

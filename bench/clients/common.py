@@ -4,11 +4,12 @@ import argparse
 import json
 import os
 import signal
+import ssl
 import sys
 import time
 from types import FrameType
 
-__all__ = ['MAX_SIZE', 'Tally', 'options']
+__all__ = ['MAX_SIZE', 'Tally', 'options', 'tls_context', 'url']
 
 MAX_SIZE = 16 * 2**20  # bytes
 
@@ -21,7 +22,18 @@ def options() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=256, help='bytes of a message')
     parser.add_argument('--seconds', type=float, default=2)
     parser.add_argument('--warmup', type=float, default=0.2, help='seconds that do not count')
+    parser.add_argument('--tls', metavar='FOLDER', help='speak TLS, and trust the ca.pem in this folder')
     return parser.parse_args()
+
+
+def url(options: argparse.Namespace) -> str:
+    """Where to connect to."""
+    return f'{"wss" if options.tls else "ws"}://127.0.0.1:{options.port}/'
+
+
+def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """The context that `--tls` asks for, the same for every client."""
+    return ssl.create_default_context(cafile=f'{options.tls}/ca.pem') if options.tls else None
 
 
 class Tally:

@@ -5,7 +5,7 @@ import asyncio
 from picows import WSListener, WSMsgType, WSTransport, ws_connect
 from picows.picows import WSFrame
 
-from bench.clients.common import MAX_SIZE, Tally, options
+from bench.clients.common import MAX_SIZE, Tally, options, tls_context, url
 from bench.servers.common import run_uvloop
 
 OPTIONS = options()
@@ -24,8 +24,9 @@ class Client(WSListener):
 
 
 async def main() -> None:
+    tls = tls_context(OPTIONS)
     for _ in range(OPTIONS.connections):
-        await ws_connect(Client, f'ws://127.0.0.1:{OPTIONS.port}/', max_frame_size=MAX_SIZE)
+        await ws_connect(Client, url(OPTIONS), ssl_context=tls, max_frame_size=MAX_SIZE)
     await asyncio.Event().wait()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from bench.clients.common import MAX_SIZE, Tally, options
+from bench.clients.common import MAX_SIZE, Tally, options, tls_context, url
 from bench.servers.common import run_uvloop
 
 REACTOR = os.environ.get('PYJOWS_REACTOR')
@@ -14,10 +14,11 @@ import pyjows  # noqa: E402
 
 OPTIONS = options()
 TALLY = Tally(OPTIONS)
+TLS = tls_context(OPTIONS) or True
 
 
 def talk() -> pyjows.WebSocket:
-    ws = pyjows.connect(f'ws://127.0.0.1:{OPTIONS.port}/', max_websocket_size=MAX_SIZE)
+    ws = pyjows.connect(url(OPTIONS), tls=TLS, max_websocket_size=MAX_SIZE)
 
     @ws.on
     def open(ws: pyjows.WebSocket) -> None:

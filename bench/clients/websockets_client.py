@@ -4,15 +4,16 @@ import asyncio
 
 from websockets.asyncio.client import connect
 
-from bench.clients.common import MAX_SIZE, Tally, options
+from bench.clients.common import MAX_SIZE, Tally, options, tls_context, url
 from bench.servers.common import run_uvloop
 
 OPTIONS = options()
 TALLY = Tally(OPTIONS)
+TLS = tls_context(OPTIONS)
 
 
 async def talk() -> None:
-    async with connect(f'ws://127.0.0.1:{OPTIONS.port}/', compression=None, max_size=MAX_SIZE, proxy=None) as ws:
+    async with connect(url(OPTIONS), ssl=TLS, compression=None, max_size=MAX_SIZE, proxy=None) as ws:
         TALLY.opened()
         await ws.send(bytes(OPTIONS.size))
         async for message in ws:

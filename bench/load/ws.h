@@ -1,6 +1,6 @@
 /* What the load tools share: options, clocks, figures of the server's process, and the client's half of RFC 6455.
  *
- * Plain ws:// to 127.0.0.1 only. Nothing here is meant for the open network: a wrong answer ends the tool with a
+ * ws:// or wss:// to 127.0.0.1 only. Nothing here is meant for the open network: a wrong answer ends the tool with a
  * sentence on standard error, which is what a benchmark needs to know.
  */
 #ifndef BENCH_WS_H
@@ -207,6 +207,8 @@ static inline unsigned char *load_payload(char **argv, size_t *size) {
     return payload;
 }
 
+#include "tls.h"
+
 /* ---- Connections ------------------------------------------------------------------------------------------- */
 
 static inline void watch(int poller, int action, int fd, uint32_t events, void *owner) {
@@ -221,6 +223,7 @@ static inline int dial(int port) {
     if (fd < 0) die("socket: %s (raise `ulimit -n`?)", strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(fd, (void *)&address, sizeof address) && errno != EINPROGRESS) die("connect: %s", strerror(errno));
+    secure(fd, false);
     return fd;
 }
 
@@ -249,12 +252,18 @@ static inline void open_connections(int *fds, int count, int port, int in_flight
         for (int i = 0; i < ready; i++) {
             struct opening *slot = events[i].data.ptr;
             if (!slot->asked) {
-                if (send(slot->fd, request, size, MSG_NOSIGNAL) != size) die("cannot send the request: %s", strerror(errno));
+                uint32_t waits_for = EPOLLOUT;
+                ssize_t sent = transmit(slot->fd, request, size, &waits_for);
+                if (sent < 0 && errno == EAGAIN) { /* in the TLS handshake */
+                    watch(poller, EPOLL_CTL_MOD, slot->fd, waits_for, slot);
+                    continue;
+                }
+                if (sent != size) die("cannot send the request: %s", strerror(errno));
                 watch(poller, EPOLL_CTL_MOD, slot->fd, EPOLLIN, slot);
                 slot->asked = true;
                 continue;
             }
-            ssize_t got = recv(slot->fd, slot->answer + slot->have, sizeof slot->answer - 1 - slot->have, 0);
+            ssize_t got = receive(slot->fd, slot->answer + slot->have, sizeof slot->answer - 1 - slot->have);
             if (got < 0 && errno == EAGAIN) continue;
             if (got <= 0) die("the server ended the handshake: %s", got ? strerror(errno) : "end of stream");
             slot->have += got;

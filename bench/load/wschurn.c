@@ -11,7 +11,7 @@
 static unsigned char *hello, *goodbye;
 static size_t hello_size, goodbye_size;
 
-static ssize_t receive(int fd, unsigned char *buffer, size_t size) {
+static ssize_t receive_some(int fd, unsigned char *buffer, size_t size) {
     struct pollfd wanted = {.fd = fd, .events = POLLIN};
     if (poll(&wanted, 1, 10000) < 1) die("the server was silent for 10 s");
     return recv(fd, buffer, size, 0);
@@ -21,7 +21,7 @@ static void say_hello(int fd) {
     unsigned char buffer[256];
     struct replies replies = {0};
     for (unsigned whole = 0; !whole;) {
-        ssize_t got = receive(fd, buffer, sizeof buffer);
+        ssize_t got = receive_some(fd, buffer, sizeof buffer);
         if (got <= 0) die("the server closed a connection");
         whole = count_replies(&replies, buffer, got, 5);
     }
@@ -30,7 +30,7 @@ static void say_hello(int fd) {
 static void close_properly(int fd) {
     unsigned char buffer[256];
     ssize_t got, total = 0;
-    while ((got = receive(fd, buffer, sizeof buffer)) > 0) total += got;
+    while ((got = receive_some(fd, buffer, sizeof buffer)) > 0) total += got;
     if (total < 2) die("the server did not answer the close frame");
     close(fd);
 }

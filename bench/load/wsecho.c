@@ -1,6 +1,6 @@
 /* wsecho: a WebSocket echo server with nothing in it: the floor, what the kernel allows on one core.
  *
- *     wsecho [--port 0] [--broadcast 0] [--limit 3600]
+ *     wsecho [--port 0] [--broadcast 0] [--tls FOLDER] [--limit 3600]
  *
  * Prints `port=N`. A message is sent back frame by frame as it comes in; with --broadcast 1 each whole one goes to every
  * connection. One read buffer and one write buffer for all; a connection has memory of its own only for what the
@@ -30,6 +30,7 @@ static size_t out_size;
 static void drop(struct connection *c) {
     everybody[c->slot] = everybody[--population];
     everybody[c->slot]->slot = c->slot;
+    unsecure(c->fd);
     close(c->fd);
     free(c->unsent);
     free(c->request);
@@ -37,10 +38,10 @@ static void drop(struct connection *c) {
 }
 
 /* Send what the kernel takes, keep the rest. False when the connection is gone. */
-static bool transmit(struct connection *c, const unsigned char *data, size_t size) {
+static bool deliver(struct connection *c, const unsigned char *data, size_t size) {
     size_t sent = 0;
     while (!c->unsent_size && sent < size) {
-        ssize_t n = send(c->fd, data + sent, size - sent, MSG_NOSIGNAL);
+        ssize_t n = transmit(c->fd, data + sent, size - sent, NULL);
         if (n < 0 && errno != EAGAIN) return false;
         if (n < 0) break;
         sent += n;
@@ -54,7 +55,7 @@ static bool transmit(struct connection *c, const unsigned char *data, size_t siz
 }
 
 static bool resume(struct connection *c) {
-    ssize_t n = send(c->fd, c->unsent, c->unsent_size, MSG_NOSIGNAL);
+    ssize_t n = transmit(c->fd, c->unsent, c->unsent_size, NULL);
     if (n < 0) return errno == EAGAIN;
     memmove(c->unsent, c->unsent + n, c->unsent_size -= n);
     if (!c->unsent_size) watch(poller, EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
@@ -109,18 +110,18 @@ static bool upgrade(struct connection *c, const unsigned char *data, size_t size
     free(c->request);
     c->request = NULL;
     c->upgraded = true;
-    return transmit(c, (unsigned char *)response, n);
+    return deliver(c, (unsigned char *)response, n);
 }
 
 static bool readable(struct connection *c) {
-    ssize_t got = recv(c->fd, in, sizeof in, 0);
+    ssize_t got = receive(c->fd, in, sizeof in);
     if (got < 0) return errno == EAGAIN;
     if (!got) return false;
     if (!c->upgraded) return upgrade(c, in, got);
     out_size = 0;
     answer(c, in, got);
-    if (!broadcasting || c->closing) return transmit(c, out, out_size) && !c->closing;
-    for (int i = 0; i < population; i++) transmit(everybody[i], out, out_size);
+    if (!broadcasting || c->closing) return deliver(c, out, out_size) && !c->closing;
+    for (int i = 0; i < population; i++) deliver(everybody[i], out, out_size);
     return true;
 }
 
@@ -131,6 +132,7 @@ static void accept_one(int listener) {
     struct connection *c = calloc(1, sizeof *c);
     if (population == places) everybody = realloc(everybody, (places = places * 2 + 64) * sizeof *everybody);
     c->fd = fd;
+    secure(fd, true);
     c->slot = population;
     everybody[population++] = c;
     watch(poller, EPOLL_CTL_ADD, fd, EPOLLIN, c);
@@ -140,6 +142,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(number(argv, "port", 0))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
+    use_tls(argv, true);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (void *)&address, size) || listen(listener, 4096)) die("listen: %s", strerror(errno));

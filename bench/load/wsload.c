@@ -1,7 +1,7 @@
 /* wsload: messages a second that an echo server answers, and how long one takes.
  *
  *     wsload --port PORT [--connections 100] [--size 32 | --payload FILE] [--opcode 2] [--depth 1] [--seconds 3]
- *            [--warmup 0.2] [--messages 0] [--extensions STRING] [--server-pid PID] [--limit 60]
+ *            [--warmup 0.2] [--messages 0] [--extensions STRING] [--tls FOLDER] [--server-pid PID] [--limit 60]
  *
  * Keeps `depth` messages in flight on each connection: every reply is followed by a new message. The messages that are
  * due leave in one send(2), so a depth over 1 is a burst. With --extensions the payload is taken as compressed already
@@ -51,7 +51,7 @@ static void block(struct connection *c, bool blocked) {
 
 static void send_owed(struct connection *c) {
     while (c->owed) {
-        ssize_t sent = send(c->fd, run + c->offset, MIN(c->owed, run_size - c->offset), MSG_NOSIGNAL);
+        ssize_t sent = transmit(c->fd, run + c->offset, MIN(c->owed, run_size - c->offset), NULL);
         if (sent < 0) {
             if (errno != EAGAIN) die("send: %s", strerror(errno));
             block(c, true);
@@ -78,6 +78,7 @@ int main(int argc, char **argv) {
     uint64_t wanted = number(argv, "messages", 0), messages = 0;
     const char *extensions = option(argv, "extensions", NULL);
     alarm(number(argv, "limit", 60));
+    use_tls(argv, false);
     depth = number(argv, "depth", 1);
 
     size_t size;
@@ -115,7 +116,7 @@ int main(int argc, char **argv) {
             struct connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) send_owed(c);
             if (!(events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))) continue;
-            ssize_t got = recv(c->fd, buffer, sizeof buffer, 0);
+            ssize_t got = receive(c->fd, buffer, sizeof buffer);
             if (got < 0 && errno == EAGAIN) continue;
             if (got <= 0) die("the server closed a connection: %s", got ? strerror(errno) : "end of stream");
             unsigned whole = count_replies(&c->replies, buffer, got, expected);

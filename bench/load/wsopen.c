@@ -1,6 +1,7 @@
 /* wsopen: what opening a connection costs a server, and what it keeps for one that then lies idle.
  *
- *     wsopen --port PORT --server-pid PID [--connections 5000] [--in-flight 1] [--settle 0.5] [--touch 0] [--limit 60]
+ *     wsopen --port PORT --server-pid PID [--connections 5000] [--in-flight 1] [--settle 0.5] [--touch 0]
+ *            [--tls FOLDER] [--limit 60]
  *
  * Opens 50 connections first, so that what the server loads or builds once is not counted, then the rest against the
  * clock with `in-flight` handshakes under way at a time. With --touch 1 a message goes over each and back before it
@@ -16,9 +17,9 @@ static void echo_one(int fd) {
     size_t size;
     unsigned char *frame = client_frame(FIN | TEXT, (const unsigned char *)"hello", 5, &size);
     fcntl(fd, F_SETFL, 0);
-    if (send(fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size) die("send: %s", strerror(errno));
+    if (transmit(fd, frame, size, NULL) != (ssize_t)size) die("send: %s", strerror(errno));
     for (unsigned whole = 0; !whole;) {
-        ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+        ssize_t got = receive(fd, buffer, sizeof buffer);
         if (got <= 0) die("the server closed a connection");
         whole = count_replies(&replies, buffer, got, 5);
     }
@@ -33,6 +34,7 @@ int main(int argc, char **argv) {
     useconds_t settle = seconds(argv, "settle", 0.5) * 1e6;
     int *fds = calloc(FIRST + count, sizeof *fds);
     alarm(number(argv, "limit", 60));
+    use_tls(argv, false);
 
     open_connections(fds, FIRST, port, 1, NULL);
     if (touch) for (int i = 0; i < FIRST; i++) echo_one(fds[i]);

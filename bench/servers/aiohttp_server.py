@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from bench.servers.common import HOST, MAX_SIZE, announce, options, run_uvloop
+from bench.servers.common import HOST, MAX_SIZE, announce, options, run_uvloop, tls_context
 
 OPTIONS = options()
 EVERYBODY: set[web.WebSocketResponse] = set()
@@ -41,7 +41,7 @@ async def main() -> None:
     app.router.add_get('/', handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, HOST, 0).start()
+    await web.TCPSite(runner, HOST, 0, ssl_context=tls_context(OPTIONS)).start()
     announce(runner.addresses[0][1])
     await asyncio.Event().wait()
 

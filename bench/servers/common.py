@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import signal
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ['HOST', 'MAX_SIZE', 'announce', 'options', 'run_asyncio', 'run_uvloop']
+__all__ = ['HOST', 'MAX_SIZE', 'announce', 'options', 'run_asyncio', 'run_uvloop', 'tls_context']
 
 HOST = '127.0.0.1'
 MAX_SIZE = 16 * 2**20  # bytes: every server accepts messages of this size
@@ -36,11 +37,21 @@ def options(*more: str) -> argparse.Namespace:
         '--mode', choices=MODES, default='echo', help='\n'.join(f'{name}: {what}' for name, what in MODES.items())
     )
     parser.add_argument('--limit', type=int, default=3600, metavar='SECONDS', help='stop after so long')
+    parser.add_argument('--tls', metavar='FOLDER', help='speak TLS, with cert.pem and key.pem of this folder')
     for name in more:
         parser.add_argument(name)
     parsed = parser.parse_args()
     signal.alarm(parsed.limit)  # nobody is left to hang when the suite is killed
     return parsed
+
+
+def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """The context that `--tls` asks for, the same for every server."""
+    if options.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(f'{options.tls}/cert.pem', f'{options.tls}/key.pem')
+    return context
 
 
 def run_asyncio(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

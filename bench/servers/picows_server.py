@@ -7,7 +7,7 @@ import orjson
 from picows import WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 from picows.picows import WSFrame
 
-from bench.servers.common import HOST, MAX_SIZE, announce, options, run_uvloop
+from bench.servers.common import HOST, MAX_SIZE, announce, options, run_uvloop, tls_context
 
 
 class Closing(WSListener):
@@ -67,12 +67,13 @@ LISTENERS = {'echo': Echo, 'text': Text, 'json': Json, 'broadcast': Broadcast, '
 
 
 async def main() -> None:
-    listener = LISTENERS[options().mode]
+    parsed = options()
+    listener = LISTENERS[parsed.mode]
 
     def accept(request: WSUpgradeRequest) -> WSListener:
         return listener()
 
-    server = await ws_create_server(accept, HOST, 0, max_frame_size=MAX_SIZE)
+    server = await ws_create_server(accept, HOST, 0, ssl=tls_context(parsed), max_frame_size=MAX_SIZE)
     announce(server.sockets[0].getsockname()[1])
     await asyncio.Event().wait()
 

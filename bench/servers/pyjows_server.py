@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from bench.servers.common import HOST, MAX_SIZE, announce, options, run_uvloop
+from bench.servers.common import HOST, MAX_SIZE, announce, options, run_uvloop, tls_context
 
 REACTOR = os.environ.get('PYJOWS_REACTOR')
 if REACTOR == 'uvloop':
@@ -73,7 +73,9 @@ MODES: dict[str, Callable[[pyjows.Server, pyjows.WebSocket], None]] = {
 
 
 def serve() -> None:
-    server = pyjows.serve(f'ws://{HOST}:0', max_websocket_size=MAX_SIZE, compression=OPTIONS.mode == 'deflate')
+    tls = tls_context(OPTIONS)
+    url = f'{"wss" if tls else "ws"}://{HOST}:0'
+    server = pyjows.serve(url, max_websocket_size=MAX_SIZE, compression=OPTIONS.mode == 'deflate', tls=tls)
     server.on('websocket', MODES[OPTIONS.mode])
     announce(server.ports[0])
 

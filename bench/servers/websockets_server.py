@@ -5,7 +5,7 @@ import asyncio
 import orjson
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-from bench.servers.common import HOST, MAX_SIZE, announce, options, run_asyncio, run_uvloop
+from bench.servers.common import HOST, MAX_SIZE, announce, options, run_asyncio, run_uvloop, tls_context
 
 OPTIONS = options('--loop')
 
@@ -28,7 +28,8 @@ async def to_all(ws: ServerConnection) -> None:
 async def main() -> None:
     handler = {'json': json, 'broadcast': to_all}.get(OPTIONS.mode, echo)
     compression = 'deflate' if OPTIONS.mode == 'deflate' else None
-    async with serve(handler, HOST, 0, compression=compression, max_size=MAX_SIZE) as server:
+    tls = tls_context(OPTIONS)
+    async with serve(handler, HOST, 0, ssl=tls, compression=compression, max_size=MAX_SIZE) as server:
         announce(next(iter(server.sockets)).getsockname()[1])
         await asyncio.Event().wait()
 
