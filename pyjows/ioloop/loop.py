@@ -28,7 +28,7 @@ from .limit import ConnectionLimit
 from .listener import Listener, listen
 from .scheduling import Scheduling
 from .stream import LoopData, Stream
-from .tls import TLSNegotiation, TLSStream, default_context
+from .tls import TLSNegotiation, default_context, secured_stream
 from .tls_errors import explained
 from .unrun import note_unrun, tell_unrun
 
@@ -302,7 +302,7 @@ class IOLoop(Scheduling):
         def done(exc: OSError | None, secured: ssl.SSLSocket | None) -> None:
             self._negotiations.pop(negotiation, None)
             if secured is not None:
-                self._call_server(cb, TLSStream(secured, self.loop_data), release)
+                self._call_server(cb, secured_stream(secured, self.loop_data), release)
             else:
                 _log.info('a TLS handshake with a client failed: %s', exc)
                 if release is not None:
@@ -433,7 +433,7 @@ class IOLoop(Scheduling):
                 cause = explained(exc)
                 error = type(exc)(exc.errno, f'could not connect to {where}: the TLS handshake failed: {cause}')
                 error.__cause__, exc = exc, error
-            self._dial_done(id, cb, exc, TLSStream(socket, self.loop_data) if socket is not None else None)
+            self._dial_done(id, cb, exc, secured_stream(socket, self.loop_data) if socket is not None else None)
 
         dialer = Dialer(self.reactor, connected, where=where, timeout=timeout, local_address=local_address, admit=admit)
         self._dialers[id] = dialer

@@ -14,6 +14,7 @@ cdef class LoopData:
     cdef public bytearray read_buffer
     cdef list unflushed
     cdef public object on_closed
+    cdef public object tls
 
     @cython.locals(stream=StreamCore, unflushed=list)
     cpdef object flush(self, object reactor=*)

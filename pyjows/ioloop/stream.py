@@ -41,6 +41,7 @@ class LoopData:
         pool: write buffers that are not in use.
         read_buffer: what a ``recv`` fills; None while a read is being handled.
         on_closed: called ``on_closed(stream)`` when a stream was closed or detached.
+        tls: what its TLS streams share, where OpenSSL is called from C.
     """
 
     __signature__ = ConstructorSignature()
@@ -51,6 +52,7 @@ class LoopData:
         self.read_buffer: bytearray | None = bytearray(_READ_SIZE)
         self.unflushed: list[StreamCore] = []
         self.on_closed: Callable[[Any], object] | None = None
+        self.tls: Any = None
 
     def flush_later(self, stream: StreamCore) -> None:
         """Flush a stream at the end of the turn."""

@@ -8,16 +8,21 @@ configures the `ssl.SSLContext`.
 from __future__ import annotations
 
 import functools
+import importlib
+import logging
+import os
 import socket as _socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ..buffers import WriteBuffer
 from ..reactor import Handle, Reactor
 from .stream import LoopData, Stream, StreamCore
 
-__all__ = ['TLSNegotiation', 'TLSStream', 'default_context']
+__all__ = ['TLSNegotiation', 'TLSStream', 'default_context', 'secured_stream']
+
+_log = logging.getLogger('pyjows')
 
 # The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384
@@ -224,3 +229,26 @@ class TLSStream(TLSStreamCore, Stream):  # type: ignore[misc]
 
     def __init__(self, socket: ssl.SSLSocket, loop_data: LoopData) -> None:
         TLSStreamCore.__init__(self, socket, loop_data)
+
+
+def secured_stream(socket: ssl.SSLSocket, loop_data: LoopData) -> TLSStream:
+    """A stream on an `ssl.SSLSocket` after its handshake: one that calls OpenSSL from C, where that is possible.
+
+    ``PYJOWS_OPENSSL=0`` in the environment has it go through the `ssl` module all the same.
+    """
+    native = _native() if os.environ.get('PYJOWS_OPENSSL') != '0' else None
+    if native is not None and native.is_supported(socket):
+        return cast(TLSStream, native.OpenSSLStream(socket, loop_data))
+    return TLSStream(socket, loop_data)
+
+
+@functools.cache
+def _native() -> Any:
+    """The module that calls OpenSSL from C; None where that is not possible here."""
+    try:
+        module = importlib.import_module('.openssl', __package__)
+        module.find()
+    except (ImportError, LookupError) as exc:
+        _log.debug('TLS goes through the ssl module: %s', exc)
+        return None
+    return module
