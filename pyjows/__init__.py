@@ -23,6 +23,7 @@ from .errors import (
     NegotiationError,
     PayloadTooBig,
     ProtocolError,
+    UnexpectedMessage,
     WebSocketError,
 )
 from .frames import Close, CloseCode, Frame, Opcode
@@ -70,6 +71,7 @@ __all__ = [
     'Side',
     'State',
     'Stream',
+    'UnexpectedMessage',
     'WSConnection',
     'WebSocket',
     'WebSocketError',

@@ -42,6 +42,7 @@ __all__ = [
     'PayloadTooBig',
     'ProtocolError',
     'RemoteProtocolError',
+    'UnexpectedMessage',
     'WebSocketError',
     'WebSocketException',
 ]
@@ -183,6 +184,18 @@ class InvalidParameterValue(NegotiationError):
         super().__init__(_wrong(f'value for parameter {name}', value) if message is None else message)
         self.name = name
         self.value = value
+
+
+class UnexpectedMessage(ProtocolError):
+    """The peer's message is not what `WebSocket.receive` was asked for: close code 1003, or 1007 for bad JSON.
+
+    Attributes:
+        message: the message, `str` or bytes.
+    """
+
+    def __init__(self, message: str = '', code: int = CloseCode.UNSUPPORTED_DATA, received: Any = None) -> None:
+        super().__init__(message, code)
+        self.message = received
 
 
 class Close:

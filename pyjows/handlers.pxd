@@ -2,8 +2,9 @@ cimport cython
 
 from pyjows.emitter cimport EmitterCore
 from pyjows.frame_decoder cimport decode_text
+from pyjows.inbox cimport Inbox
 
-cdef int _TEXT
+cdef int _TEXT, _BINARY
 cdef tuple _BUILT_IN
 
 
@@ -15,9 +16,13 @@ cdef class MessageHandlers(EmitterCore):
     cdef tuple _on_json
     cdef list _callbacks
     cdef object _queue
+    cdef public Inbox _inbox
     cdef object _interrupt
     cdef readonly tuple _finished_with
 
+    cdef bint _handles_messages(self) except -1
+    cdef object _keep_message(self, Inbox inbox, int opcode, bytes payload)
+    cpdef object _deliver(self, object message)
     @cython.locals(decoded=str)
     cdef object _message_received(self, int opcode, bytes payload)
     cdef object _control_received(self, str event, bytes payload, object answered)

@@ -16,11 +16,12 @@ from .emitter import EmitterCore
 from .frame_decoder import decode_text
 from .frames import Frame, Opcode
 from .handler_queue import HandlerQueue
+from .inbox import Inbox
 
 __all__ = ['BUILT_IN', 'MessageHandlers', 'assemble']
 
-# Compiled, this is a C integer.
-_TEXT = Opcode.TEXT.value
+# Compiled, these are C integers.
+_TEXT, _BINARY = Opcode.TEXT.value, Opcode.BINARY.value
 
 
 def assemble(ws: Any, frame: Frame) -> None:
@@ -61,6 +62,8 @@ class MessageHandlers(EmitterCore):
         self._queue: HandlerQueue | None = None
         # The code and the reason of ``finish``, once it was emitted: for handlers that come too late.
         self._finished_with: tuple[int, str] | None = None
+        # The messages that wait for coroutines; None where none has awaited the connection.
+        self._inbox: Inbox | None = None
         # What a handler raised that is not an `Exception`, to be raised again when all that was received is processed.
         self._interrupt: BaseException | None = None
 
@@ -78,9 +81,35 @@ class MessageHandlers(EmitterCore):
             self._on_binary = subscribers
         elif event == 'json':
             self._on_json = subscribers
+        if self._inbox is not None and self._handles_messages():
+            self._inbox.has_handlers()
+
+    def _handles_messages(self) -> bool:
+        """Whether there is a handler of messages."""
+        return (
+            self._on_message is not None
+            or self._on_text is not None
+            or self._on_binary is not None
+            or self._on_json is not None
+        )
+
+    def _keep_message(self, inbox: Inbox, opcode: int, payload: bytes) -> None:
+        """Keep a message for coroutines: one receives, or there is no handler that it could go to."""
+        is_heard = self._handles_messages()
+        if inbox.is_claimed or not is_heard:
+            inbox.put(decode_text(payload) if opcode == _TEXT else payload, is_heard)
+
+    def _deliver(self, message: str | bytes) -> None:
+        """Call the handlers for a message that no coroutine has received."""
+        if isinstance(message, str):
+            self._message_received(_TEXT, message.encode())
+        else:
+            self._message_received(_BINARY, message)
 
     def _message_received(self, opcode: int, payload: bytes) -> None:
         """Call the handlers for a whole message, each with the form that it subscribed to."""
+        if self._inbox is not None:
+            self._keep_message(self._inbox, opcode, payload)
         if opcode == _TEXT:
             if self._on_text is not None or self._on_message is not None:
                 decoded = decode_text(payload)
@@ -142,6 +171,8 @@ class MessageHandlers(EmitterCore):
         self._call_callbacks()
         if 'drain' in self._events:
             self._emit_safely('drain')
+        if self._inbox is not None:
+            self._inbox.wake()
 
     def _emit_finish(self, code: int, reason: str) -> None:
         """Emit ``finish``, when the coroutine handlers that wait have ended."""

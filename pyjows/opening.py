@@ -233,6 +233,7 @@ class Opening(Receiver):
         else:
             if self.awaits_answer():
                 self._accept_or_refuse(ws)
+            ws._handlers_returned()
         finally:
             _close_all(coroutines)
             ws._emit_resume()
@@ -369,6 +370,7 @@ class Opening(Receiver):
     def failed(self, exc: BaseException) -> None:
         """There is no connection, or the server's answer is not a valid one."""
         ws, protocol = self.ws, self.protocol
+        protocol.parser_exc = exc
         ws._emit_error(exc)
         close = negotiation_close(exc, ws.req)
         if close is not None and not protocol.is_finished:
@@ -400,6 +402,8 @@ class Opening(Receiver):
         self._hand_over(extensions)
         self._send_early()
         ws._emit_safely('open')
+        if ws._inbox is not None:
+            ws._inbox.wake()
 
     def _hand_over(self, extensions: Sequence[Any]) -> None:
         """From now on the stream feeds the protocol."""
@@ -424,6 +428,7 @@ class Accepted:
         self._ws = ws
 
     def __await__(self) -> Any:
+        self._ws._keep_messages()
         return self._ws
         yield  # what makes this a generator
 

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from . import _json
 from ._options import WEBSOCKET, WebSocketOptions, check_options
 from .buffers import WriteBuffer
+from .coroutines import Coroutines
 from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
 from .emitter import EmitterCore, EventEmitter
-from .errors import ConnectionClosed, InvalidState, ProtocolError
+from .errors import ConnectionClosed, InvalidState, ProtocolError, UnexpectedMessage
 from .frames import (
     Close,
     CloseCode,
@@ -403,6 +404,11 @@ class TransactionCore(TransactionInfo):
         if isinstance(exc, ConnectionClosed) and self._protocol.opening is None and 'error' not in self._events:
             _log.debug('%r: a handler used a closed connection: %s', self, exc)
             return
+        if isinstance(exc, UnexpectedMessage) and 'error' not in self._events:
+            _log.info('%r: failing the connection with %d: %s', self, exc.code, exc)
+            self._protocol.fail(exc.code, str(exc))
+            self._emit_resume()
+            return
         if not isinstance(exc, Exception):
             self._raise_later(exc)
         if self._emit_error(exc):
@@ -551,7 +557,8 @@ class TransactionCore(TransactionInfo):
             return self
         protocol.is_finished = True
         if opening is not None and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
-            self._emit_error(self.handshake.unanswered())
+            protocol.parser_exc = self.handshake.unanswered()
+            self._emit_error(protocol.parser_exc)
         protocol.receive_eof()
         protocol.end_driving()
         if opening is not None:
@@ -562,6 +569,9 @@ class TransactionCore(TransactionInfo):
         if protocol.end is not None and protocol.close_rcvd is None:
             code, reason = protocol.end
         protocol.finish_code = code = int(code)
+        protocol.end = (code, reason)
+        if self._inbox is not None:
+            self._inbox.end()
         self._emit_finish(code, reason)
         protocol.ws = None
         owner, protocol.owner = protocol.owner, None
@@ -593,8 +603,8 @@ class TransactionCore(TransactionInfo):
         return EmitterCore._spawner(self) if ioloop is None else ioloop.reactor
 
 
-class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
-    """A WebSocket connection: one object with events.
+class WebSocket(TransactionCore, Coroutines, EventEmitter):  # type: ignore[misc]
+    """A WebSocket connection: one object with events, which coroutines may await.
 
     Synopsis::
 
@@ -605,6 +615,10 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
         @ws.on
         def finish(ws, code, reason):
             print('closed with', code)
+
+        async with pyjows.connect('ws://127.0.0.1:3000') as ws:     # the same in coroutines
+            async for message in ws:
+                ws.send(message)
 
     Events:
         ``request`` ``(ws)``: server: the upgrade request is here as ``ws.req``, nothing is answered yet. It is accepted
@@ -648,6 +662,9 @@ class WebSocket(TransactionCore, EventEmitter):  # type: ignore[misc]
     Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `terminate`, `ping`, `flush`,
     `pause_reading`, `resume_reading`, `accept`, `reject`, `with_compression`, `with_protocols`, `client_handshake`,
     `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
+
+    Coroutines: ``await ws`` (it is open, or raises why not), `receive`, ``async for message in ws``, `drain`,
+    `wait_closed`, and ``async with``, which closes at the end.
     """
 
     if TYPE_CHECKING:

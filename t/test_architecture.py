@@ -226,6 +226,7 @@ PYTHON_METHODS = {
         '_spawner',
         '_subscribe',
     },
+    'Inbox': {'_read_on_unless_claimed'},
     'Listener': {'_accept_again', '_pause_and_retry'},
     'LoopThread': {'_run'},
     'MessageHandlers': {'_call_late'},

@@ -55,5 +55,8 @@ class _RunningLoop:
         task.add_done_callback(self.tasks.discard)
         return task
 
+    def future(self) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
 
 set_default_spawner(_RunningLoop())

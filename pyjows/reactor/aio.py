@@ -219,6 +219,10 @@ class AsyncioReactor(PollingReactor):
         task.add_done_callback(self._task_done)
         return task
 
+    def future(self) -> asyncio.Future[Any]:
+        """A future of the asyncio loop."""
+        return self.loop.create_future()
+
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:

@@ -357,6 +357,14 @@ class Reactor(EventEmitter):
             "or a loop on asyncio: IOLoop(reactor='asyncio'), or PYJOWS_REACTOR=asyncio"
         )
 
+    def future(self) -> Any:
+        """An `asyncio.Future` for the coroutines that it runs.
+
+        Raises:
+            RuntimeError: this reactor runs no coroutines.
+        """
+        raise RuntimeError(f"the {self.name} reactor runs no coroutines: use IOLoop(reactor='asyncio')")
+
     # Running
 
     @property
