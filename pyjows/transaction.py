@@ -557,6 +557,7 @@ class TransactionCore(TransactionInfo):
             return self
         protocol.is_finished = True
         if opening is not None and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
+            protocol._discard_input()  # what it raises is all there is to tell
             protocol.parser_exc = self.handshake.unanswered()
             self._emit_error(protocol.parser_exc)
         protocol.receive_eof()

@@ -119,6 +119,9 @@ def test_await_raises_what_error_tells_and_nothing_is_logged(ioloop, run, serve,
             with pytest.raises(HandshakeError) as again:
                 await ws.receive()
             assert again.value is caught.value
+        ws = pyjows.connect(serve(lambda server, ws: ws.terminate()), ioloop=ioloop)
+        with pytest.raises(HandshakeError, match='closed before the server answered'):
+            await ws
         with pytest.raises(ConnectionRefusedError):
             await pyjows.connect('ws://127.0.0.1:1', ioloop=ioloop)
         with pytest.raises(ConnectionRefusedError):
