@@ -88,6 +88,9 @@ class TransactionProtocol(Protocol):
         self.thread: LoopThread | None = None
         self.connection: str | None = None
         self.kept_alive = False
+        # Whether the stream is TLS; and the `ClientAddress` of a server's client behind a reverse proxy.
+        self.is_encrypted = False
+        self.client: Any = None
         # The end: why it came where this side caused it, the code and the reason of ``finish`` where no close frame has
         # them, and whether the connection is gone.
         self.cause: str | None = None
@@ -129,6 +132,7 @@ class TransactionProtocol(Protocol):
         self.connection = connection
         out, receiver.out = receiver.out, None
         self.stream = receiver.stream = stream
+        self.is_encrypted = stream.is_encrypted
         stream.receiver = receiver
         stream.paces_reading = True
         stream.high_water_mark = self.limits.high_water_mark

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ._options import (
@@ -37,7 +37,8 @@ from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
 from .limits import LIMITS, Limits
 from .messages import check_close
 from .origins import Origins, checked_origins
-from .statistics import Statistics, Tally
+from .proxies import Proxies, checked_forwarding, checked_proxies
+from .statistics import ADDRESS_REFUSED, Statistics, Tally
 from .transaction import WebSocket, new_websocket
 from .url import checked_url, format_authority, redact
 
@@ -56,6 +57,8 @@ _RULES: dict[str, Rule] = {
     'origins': checked_origins,
     'authenticate': optional_function,
     'tls': instance(ssl.SSLContext, 'an ssl.SSLContext with your certificate, or None', optional=True),
+    'trusted_proxies': checked_proxies,
+    'forwarding': checked_forwarding,
     'handshake_timeout': number(0, 'seconds', above=True),
     'max_header_size': number(1, 'bytes', whole=True),
     'max_body_size': number(0, 'bytes', whole=True),
@@ -75,6 +78,8 @@ class ServeOptions(ConnectionOptions, total=False):
     tls: ssl.SSLContext | None
     origins: Origins | None
     authenticate: Authenticate | None
+    trusted_proxies: Sequence[str] | None
+    forwarding: str
     handshake_timeout: float
     max_header_size: int
     max_body_size: int
@@ -140,14 +145,20 @@ class Server(LoopEmitter):
         authenticate: called ``authenticate(request)`` with each upgrade request, before the ``websocket`` event; it may
             be ``async``. What it returns is kept as ``ws.user``; a `Response` refuses the request with it, None or
             False with 403, an exception with 500. See `pyjows.auth`.
+        trusted_proxies: addresses and networks of the reverse proxies in front (``['127.0.0.1', '10.0.0.0/8']``;
+            ``'unix'`` for those that connect to a Unix socket). What they tell of the client is believed:
+            ``ws.remote_address``, ``ws.remote_port``, ``ws.scheme`` and ``ws.host``, and the limit for each address.
+        forwarding: how they tell it: ``'x-forwarded'`` (``X-Forwarded-For`` and ``X-Forwarded-Proto``, the default),
+            ``'forwarded'`` (RFC 7239), or ``'proxy-protocol'`` (each connection from them begins with a header of the
+            PROXY protocol, version 1 or 2). The proxy has to set it in each request, and the others are ignored.
         handshake_timeout: seconds that a client has to send a request, that coroutine handlers may hold back the answer
             to an upgrade (503 after that), and that a client may take nothing of an HTTP answer (10).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
         max_connections: how many connections the server may have at a time; further ones wait in the kernel's backlog
             until one closes. By default the limit of the loop holds (65536 for all its servers).
         max_connections_per_address: how many connections one IP address may have at a time (0: no limit). Further ones
-            get 429 and are closed; with TLS they are closed before the handshake. Behind a reverse proxy all
-            connections have the proxy's address.
+            get 429 and are closed; with TLS they are closed before the handshake. Behind a reverse proxy, see
+            `trusted_proxies`.
         backlog: connections that the system queues before they are accepted (1024).
         reuse_port: let several processes listen on one port.
         **options: those of every `WebSocket`: ``compression``, ``subprotocols``, ``headers``, and the limits of a
@@ -175,6 +186,8 @@ class Server(LoopEmitter):
         tls: ssl.SSLContext | None = None,
         origins: Origins | None = None,
         authenticate: Authenticate | None = None,
+        trusted_proxies: Sequence[str] | None = None,
+        forwarding: str = 'x-forwarded',
         handshake_timeout: float = 10.0,
         max_header_size: int = 16384,
         max_body_size: int = 262144,
@@ -190,6 +203,8 @@ class Server(LoopEmitter):
             'tls': tls,
             'origins': origins,
             'authenticate': authenticate,
+            'trusted_proxies': trusted_proxies,
+            'forwarding': forwarding,
             'handshake_timeout': handshake_timeout,
             'max_header_size': max_header_size,
             'max_body_size': max_body_size,
@@ -212,12 +227,21 @@ class Server(LoopEmitter):
         self._handshake_timeout = handshake_timeout
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
+        self._proxies: Proxies | None = None
+        if checked['trusted_proxies'] is not None:
+            self._proxies = Proxies(checked['trusted_proxies'], forwarding)
+        elif forwarding != 'x-forwarded':
+            raise ValueError(f'serve(): forwarding={forwarding!r} without trusted_proxies: say whose word counts')
         self._limit: ConnectionLimit | None = None
         if max_connections is not None or max_connections_per_address != 0:
-            self._limit = ConnectionLimit(max_connections, max_connections_per_address, self._refuse_connection)
+            is_proxy = None if self._proxies is None else self._proxies.is_proxy
+            self._limit = ConnectionLimit(
+                max_connections, max_connections_per_address, self._refuse_connection, is_proxy
+            )
             self.ioloop.max_connections = max(self.ioloop.max_connections, max_connections or 0)
         # A dict, not a set: a broadcast goes through them in the order in which they lie in memory.
-        self._websockets: dict[WebSocket, None] = {}
+        # With each, the address of a client behind a proxy that the limit has counted.
+        self._websockets: dict[WebSocket, str | None] = {}
         self._incoming: set[HTTPConnection] = set()
         self._refused: set[Stream] = set()
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
@@ -310,6 +334,8 @@ class Server(LoopEmitter):
         else:
             where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
         context = tls if parsed.secure else None
+        if self._proxies is not None:
+            where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
         acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
         self._acceptors.append(acceptor)
         if parsed.unix_path is not None:
@@ -339,11 +365,14 @@ class Server(LoopEmitter):
         stream.paces_reading = True
         stream.start()
 
+    def _bad_proxy_header(self, exc: Exception) -> None:
+        _log.info('a connection of a trusted proxy is closed: %s', exc)
+        self._tally.refused['PROXY header'] += 1
+
     def _refuse_connection(self, ioloop: IOLoop, stream: Stream) -> None:
         """One connection too many from its address: answer before it asks, and close it soon, whatever it sends."""
-        self._tally.refused['too many connections'] += 1
-        answer = Response.text('too many connections from your address\n', 429)
-        stream.write(ServerHandshake().respond(answer)).shutdown()
+        self._tally.refused[ADDRESS_REFUSED] += 1
+        stream.write(ServerHandshake().respond(_too_many_connections())).shutdown()
         timer = ioloop.reactor.timer(lambda reactor: stream.close(), _REFUSAL_TIMEOUT)
         self._refused.add(stream)
 
@@ -367,10 +396,24 @@ class Server(LoopEmitter):
         ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
     def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
+        if self._proxies is not None and not self._is_client_counted(ws, self._proxies):
+            return
         if self._admission is None:
             self._announce_admitted(ws, coroutines)
         else:
             self._admission.admit(ws, coroutines, self._announce_admitted)
+
+    def _is_client_counted(self, ws: WebSocket, proxies: Proxies) -> bool:
+        """Find out which client is behind a proxy, and count its address; returns whether it has not too many."""
+        assert ws.req is not None
+        client = ws.protocol.client = proxies.client(ws.protocol.stream, ws.req)
+        if client is None or self._limit is None or proxies.forwarding == 'proxy-protocol':
+            return True
+        address = self._websockets[ws] = self._limit.acquire_address(client.address)
+        if address is None:
+            ws.protocol.cause = ADDRESS_REFUSED
+            ws.protocol.opening.refuse(_too_many_connections())
+        return address is not None
 
     def _announce_admitted(self, ws: WebSocket, coroutines: list[Any]) -> None:
         self._call_for_coroutines('websocket', coroutines, ws)
@@ -385,7 +428,9 @@ class Server(LoopEmitter):
 
     def gone(self, ws: WebSocket) -> None:
         """A transaction is closed."""
-        self._websockets.pop(ws, None)
+        address = self._websockets.pop(ws, None)
+        if address is not None and self._limit is not None:
+            self._limit.release_address(address)
         self._heartbeat.remove(ws.protocol)
         self._tally.connection_closed(ws)
         self._check_finished()
@@ -399,3 +444,7 @@ class Server(LoopEmitter):
             return
         if self._stopping and not self._incoming:
             self._emit_safely('finish')
+
+
+def _too_many_connections() -> Response:
+    return Response.text('too many connections from your address\n', 429)

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ['ORIGIN_REFUSED', 'Statistics', 'Tally', 'Traffic']
+__all__ = ['ADDRESS_REFUSED', 'ORIGIN_REFUSED', 'Statistics', 'Tally', 'Traffic']
 
-# A cause to refuse an upgrade, which is counted in place of the status.
-ORIGIN_REFUSED = 'origin not allowed'
+# Causes to refuse an upgrade, which are counted in place of the status.
+ORIGIN_REFUSED, ADDRESS_REFUSED = 'origin not allowed', 'too many connections'
 
 
 # Why this side ended a connection, by the close code that it sent.
@@ -49,7 +49,7 @@ class Tally:
         """A connection is gone; where its upgrade was refused, that is what counts."""
         if ws.res is not None and ws.res.status != 101:
             cause = ws.protocol.cause
-            self.refused[cause if cause == ORIGIN_REFUSED else str(ws.res.status)] += 1
+            self.refused[cause if cause in (ORIGIN_REFUSED, ADDRESS_REFUSED) else str(ws.res.status)] += 1
             return
         if not ws.established:
             self.refused['lost before the answer'] += 1

@@ -155,13 +155,30 @@ class TransactionInfo(MessageHandlers):
 
     @property
     def remote_address(self) -> str | None:
-        """The peer's address."""
-        return self._protocol.addresses[2]
+        """The peer's address; behind a trusted proxy, that of the client (`serve`: ``trusted_proxies``)."""
+        client = self._protocol.client
+        return self._protocol.addresses[2] if client is None else client.address or None
 
     @property
     def remote_port(self) -> int | None:
-        """The peer's port."""
-        return self._protocol.addresses[3]
+        """The peer's port; behind a trusted proxy, that of the client, None where the proxy does not tell it."""
+        client = self._protocol.client
+        return self._protocol.addresses[3] if client is None else client.port
+
+    @property
+    def scheme(self) -> str:
+        """``'wss'`` with TLS, else ``'ws'``; behind a trusted proxy, as the client connected to it."""
+        client = self._protocol.client
+        own = 'wss' if self._protocol.is_encrypted else 'ws'
+        return own if client is None else client.scheme or own
+
+    @property
+    def host(self) -> str | None:
+        """The host that was asked for, ``'example.com:3000'``; behind a trusted proxy, that of the client's request."""
+        client = self._protocol.client
+        if client is not None and client.host is not None:
+            return str(client.host)
+        return None if self.req is None else self.req.host
 
     def __repr__(self) -> str:
         try:

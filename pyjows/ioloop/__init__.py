@@ -6,7 +6,8 @@ from .emitter import LoopEmitter
 from .limit import ConnectionLimit
 from .listener import Listener
 from .loop import IOLoop
+from .proxy_header import ProxyProtocol
 from .stream import LoopData, Stream
 from .tls import TLSStream
 
-__all__ = ['ConnectionLimit', 'IOLoop', 'Listener', 'LoopData', 'LoopEmitter', 'Stream', 'TLSStream']
+__all__ = ['ConnectionLimit', 'IOLoop', 'Listener', 'LoopData', 'LoopEmitter', 'ProxyProtocol', 'Stream', 'TLSStream']

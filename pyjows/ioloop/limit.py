@@ -23,6 +23,7 @@ class ConnectionLimit:
     Args:
         total: connections at a time, None for as many as the loop takes; further ones wait in the kernel's backlog.
         per_address: connections from one IP address at a time, 0 for no limit. Unix sockets have no address.
+        is_proxy: tells whether a socket comes from a reverse proxy, whose address does not count.
         refuse: called ``refuse(loop, stream)`` with a connection that is one too many from its address, to answer and
             close it; without it, and before a TLS handshake, it is closed at once.
 
@@ -35,7 +36,11 @@ class ConnectionLimit:
     """
 
     def __init__(
-        self, total: int | None, per_address: int = 0, refuse: Callable[[Any, Any], object] | None = None
+        self,
+        total: int | None,
+        per_address: int = 0,
+        refuse: Callable[[Any, Any], object] | None = None,
+        is_proxy: Callable[[_socket.socket], bool] | None = None,
     ) -> None:
         for name, value, least in (('max_connections', total, 1), ('max_connections_per_address', per_address, 0)):
             if value is None:
@@ -47,6 +52,7 @@ class ConnectionLimit:
         self.total = total
         self.per_address = per_address
         self.refuse = refuse
+        self.is_proxy = is_proxy
         self.count = 0
         self.refused = 0
         self._addresses: Counter[str] = Counter()
@@ -56,11 +62,27 @@ class ConnectionLimit:
         """How many of `most` connections may be accepted now."""
         return most if self.total is None else min(most, self.total - self.count)
 
-    def acquire(self, socket: _socket.socket) -> str | None:
-        """Count an accepted connection; returns what `release` takes, or None if its address has too many already."""
+    def reserve(self) -> Callable[[], None]:
+        """Count a connection whose address is not known yet; returns what takes that back."""
         self.count += 1
-        address = self._address(socket)
-        if not address:
+        return self._unreserve
+
+    def _unreserve(self) -> None:
+        self.count -= 1
+
+    def acquire(self, socket: _socket.socket, client: str | None = None) -> str | None:
+        """Count an accepted connection; returns what `release` takes, or None if its address has too many already.
+
+        Args:
+            socket: the connection.
+            client: the address of a client behind a proxy, which counts in place of the socket's.
+        """
+        self.count += 1
+        return self.acquire_address(self._address(socket) if client is None else client)
+
+    def acquire_address(self, address: str) -> str | None:
+        """Count one connection more from an address; returns as `acquire` does."""
+        if not address or not self.per_address:
             return ''
         if self._addresses[address] < self.per_address:
             self._addresses[address] += 1
@@ -74,6 +96,10 @@ class ConnectionLimit:
     def release(self, address: str | None) -> None:
         """A connection is closed."""
         self.count -= 1
+        self.release_address(address)
+
+    def release_address(self, address: str | None) -> None:
+        """A connection that `acquire_address` has counted is closed."""
         if address:
             self._addresses[address] -= 1
             self._noted.discard(address)
@@ -82,6 +108,8 @@ class ConnectionLimit:
 
     def _address(self, socket: _socket.socket) -> str:
         if not self.per_address or socket.family not in (_socket.AF_INET, _socket.AF_INET6):
+            return ''
+        if self.is_proxy is not None and self.is_proxy(socket):
             return ''
         try:
             return str(socket.getpeername()[0])

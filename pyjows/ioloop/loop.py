@@ -26,6 +26,7 @@ from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
 from .limit import ConnectionLimit
 from .listener import Listener, listen
+from .proxy_header import ProxyHeader, ProxyProtocol
 from .scheduling import Scheduling
 from .stream import LoopData, Stream
 from .tls import TLSNegotiation, default_context, secured_stream
@@ -123,8 +124,8 @@ class IOLoop(Scheduling):
         self._accepted: dict[str, Stream] = {}
         self._dialed: dict[str, Stream] = {}
         self._dialers: dict[str, Dialer | TLSNegotiation] = {}
-        # TLS handshakes with clients, each with what is to be called if it is cancelled.
-        self._negotiations: dict[TLSNegotiation, Release | None] = {}
+        # PROXY headers and TLS handshakes of clients, each with what is to be called if it is cancelled.
+        self._negotiations: dict[TLSNegotiation | ProxyHeader, Release | None] = {}
         # The accepted connections that count for a `ConnectionLimit`.
         self._releases: dict[Stream, Release] = {}
         self._ids: dict[Stream, str] = {}
@@ -235,6 +236,8 @@ class IOLoop(Scheduling):
             tls: an `ssl.SSLContext`, for TLS.
             tls_timeout: seconds that a TLS handshake may take (10).
             limit: a `ConnectionLimit` for these connections, beside that of the loop.
+            proxy_protocol: a `ProxyProtocol`: which connections begin with a PROXY header; its `ClientAddress` is then
+                `Stream.client`.
 
         Returns:
             The id of the server, for `remove` and `acceptor`.
@@ -261,6 +264,7 @@ class IOLoop(Scheduling):
         tls: ssl.SSLContext | None = None,
         tls_timeout: float = _TLS_TIMEOUT,
         limit: ConnectionLimit | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
     ) -> str:
         self.reactor.check_thread('IOLoop.server()')
         if tls is not None and not isinstance(tls, ssl.SSLContext):
@@ -272,6 +276,10 @@ class IOLoop(Scheduling):
         accept = partial(self._accept, cb) if tls is None else partial(self._accept_tls, cb, tls, tls_timeout)
         if limit is not None:
             accept = partial(self._accept_limited, accept, limit, tls is not None)
+        if proxy_protocol is not None:
+            accept = partial(
+                proxy_protocol.accept, self.reactor, self._negotiations, limit, self._connection_ended, accept
+            )
         id = self._new_id()
         self._acceptors[id] = Listener(self.reactor, opened, accept, partial(self._room, limit))
         return id
@@ -287,9 +295,11 @@ class IOLoop(Scheduling):
             self._is_accepting_paused = True
         return min(room, self.multi_accept)
 
-    def _accept(self, cb: ServerCall, socket: _socket.socket, release: Release | None = None) -> None:
+    def _accept(
+        self, cb: ServerCall, socket: _socket.socket, release: Release | None = None, client: Any = None
+    ) -> None:
         self._count_accept()
-        self._call_server(cb, Stream(socket, self.loop_data), release)
+        self._call_server(cb, Stream(socket, self.loop_data), release, client)
 
     def _accept_tls(
         self,
@@ -298,11 +308,12 @@ class IOLoop(Scheduling):
         timeout: float,
         socket: _socket.socket,
         release: Release | None = None,
+        client: Any = None,
     ) -> None:
         def done(exc: OSError | None, secured: ssl.SSLSocket | None) -> None:
             self._negotiations.pop(negotiation, None)
             if secured is not None:
-                self._call_server(cb, secured_stream(secured, self.loop_data), release)
+                self._call_server(cb, secured_stream(secured, self.loop_data), release, client)
             else:
                 _log.info('a TLS handshake with a client failed: %s', exc)
                 if release is not None:
@@ -314,12 +325,17 @@ class IOLoop(Scheduling):
         self._negotiations[negotiation] = release
 
     def _accept_limited(
-        self, accept: Callable[..., None], limit: ConnectionLimit, is_tls: bool, socket: _socket.socket
+        self,
+        accept: Callable[..., None],
+        limit: ConnectionLimit,
+        is_tls: bool,
+        socket: _socket.socket,
+        client: Any = None,
     ) -> None:
-        address = limit.acquire(socket)
+        address = limit.acquire(socket, None if client is None else client.address)
         release = partial(limit.release, address)
         if address is not None:
-            accept(socket, release)
+            accept(socket, release, client)
             return
         self._count_accept()
         if is_tls or limit.refuse is None:
@@ -336,7 +352,8 @@ class IOLoop(Scheduling):
         if self.max_accepts and self._accepts >= self.max_accepts:
             self.reactor.next_tick(lambda reactor: self.stop_gracefully())
 
-    def _call_server(self, cb: ServerCall, stream: Stream, release: Release | None) -> None:
+    def _call_server(self, cb: ServerCall, stream: Stream, release: Release | None, client: Any) -> None:
+        stream.client = client
         if release is not None:
             self._releases[stream] = release
         id = self._register(stream, self._accepted, self._new_id())

@@ -29,6 +29,7 @@ cdef class StreamCore(Handle):
     cdef public Py_ssize_t high_water_mark
     cdef public bint paces_reading
     cdef public bint has_received
+    cdef public object client
     cdef WriteBuffer out
     cdef double _timeout
     cdef long long _transmitted

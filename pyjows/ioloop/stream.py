@@ -83,6 +83,7 @@ class StreamCore(Handle):
         self.high_water_mark = 1048576
         self.paces_reading = False
         self.has_received = True
+        self.client: Any = None  # a `ClientAddress`, where a PROXY header told of one
         self._timeout = 0.0
         self._timer: Any = None
         self._callbacks: list[Callable[[Any], object]] | None = None
@@ -361,6 +362,11 @@ class StreamCore(Handle):
         return self.socket
 
     # Properties
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is TLS."""
+        return False
 
     def fileno(self) -> int:
         """The file descriptor."""

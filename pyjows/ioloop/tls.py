@@ -186,6 +186,10 @@ class TLSStreamCore(StreamCore):
             n += got
         return n
 
+    @property
+    def is_encrypted(self) -> bool:
+        return True
+
     def _read_again(self, reactor: Any) -> None:
         self.dispatch(True, False)
 
