@@ -59,10 +59,9 @@ class MoreOptions(LimitOptions, total=False):
     compression: Any
 
 
-class ConnectOptions(MoreOptions, total=False):
-    """All that `connect` takes beside the URL and the loop."""
+class DialOptions(MoreOptions, total=False):
+    """What `connect` and `reconnect` take beside the URL, the loop and the headers."""
 
-    headers: HeadersLike
     origin: str | None
     subprotocols: Any
     tls: ssl.SSLContext | bool | None
@@ -70,6 +69,12 @@ class ConnectOptions(MoreOptions, total=False):
     max_redirects: int
     simultaneous: bool
     timeout: float
+
+
+class ConnectOptions(DialOptions, total=False):
+    """All that `connect` takes beside the URL and the loop."""
+
+    headers: HeadersLike
 
 
 def connect(

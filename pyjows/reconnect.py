@@ -6,21 +6,24 @@ Owns the decision to try again and the delay before it (RFC 6455 7.2.3). Must no
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import parsedate_to_datetime
 from math import inf
 from typing import Any, Unpack
 
 from ._options import Rule, check_options, function, instance, number
-from .client import ConnectOptions, connect
+from .client import DialOptions, connect
 from .errors import HandshakeError
 from .frames import CloseCode
+from .http11 import HeadersLike
 from .ioloop import IOLoop, LoopEmitter
 from .messages import check_close
+from .protocol import State
 from .resume import Positions
 from .transaction import WebSocket
 from .url import checked_url
@@ -29,8 +32,21 @@ __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 
 _log = logging.getLogger('pyjows')
 
+
+def _text_or_function(caller: str, name: str, value: Any) -> Any:
+    if not isinstance(value, str) and not callable(value):
+        raise TypeError(f"{caller}: {name} takes a URL, such as 'ws://127.0.0.1:3000', or a function, not {value!r}")
+    return value
+
+
+class ReconnectOptions(DialOptions, total=False):
+    """What `reconnect` passes on to `connect`."""
+
+    headers: HeadersLike | Callable[[], HeadersLike | Awaitable[HeadersLike]]
+
+
 _RULES: dict[str, Rule] = {
-    'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
+    'url': _text_or_function,
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'delays': function,
     'retry': function,
@@ -108,14 +124,14 @@ def retry_after(exc: BaseException | None) -> float:
 
 
 def reconnect(
-    url: str,
+    url: str | Callable[[], str | Awaitable[str]],
     *,
     ioloop: IOLoop | None = None,
     delays: Callable[[], Iterator[float]] = backoff,
     retry: Callable[[int, BaseException | None], bool] = is_temporary,
     stable_after: float = 10.0,
     resume: bool = False,
-    **options: Unpack[ConnectOptions],
+    **options: Unpack[ReconnectOptions],
 ) -> Reconnector:
     """Connect to a server, and again after each loss; returns the `Reconnector` at once, which begins on the loop.
 
@@ -131,7 +147,7 @@ def reconnect(
                 ws.send(text='here I am again')
 
     Args:
-        url: as `connect` takes it.
+        url: as `connect` takes it; or a function that returns it, or a coroutine function, called for each attempt.
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
         delays: returns an iterator of the seconds to wait before each attempt; called again after a connection that was
             open for `stable_after`. A finite one, such as ``lambda: iter([1, 2, 4])``, limits the number of attempts in
@@ -141,7 +157,9 @@ def reconnect(
             growing for a server that accepts connections and closes them at once.
         resume: remember the positions of numbered messages (`pyjows.rooms`), and send the last one of each room with
             each further attempt, as ``since`` in the query: the server sends what was missed first.
-        **options: those of `connect`.
+        **options: those of `connect`; ``headers`` may be such a function as well: signed tokens expire.
+
+    In a coroutine, ``async for ws in pyjows.reconnect(url)`` gives each connection when it is open; see `Reconnector`.
 
     Raises:
         ValueError, TypeError: the URL or an option is not valid.
@@ -166,6 +184,17 @@ class Reconnector(LoopEmitter):
 
         client.finish(1000)                 # close, and do not connect again
 
+        async for ws in pyjows.reconnect(url):      # in a coroutine
+            try:
+                async for message in ws:
+                    print(message)
+            except pyjows.ConnectionClosed:
+                continue
+
+    Iterating gives each connection in turn, when it is open. At the end of the block it is closed (1000), and the next
+    attempt is made, unless the peer has closed it so that `retry` says no. Attempts that fail are not seen; where there
+    is no further attempt, the iteration ends, or raises what ``error`` would have told. Leaving it finishes the client.
+
     Events:
         ``websocket`` ``(client, ws)``: a connection is about to be made: register the handlers of `ws`.
         ``waiting`` ``(client, seconds)``: the connection ended, or failed; the next attempt follows in that time.
@@ -186,14 +215,14 @@ class Reconnector(LoopEmitter):
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str | Awaitable[str]],
         *,
         ioloop: IOLoop | None,
         delays: Callable[[], Iterator[float]],
         retry: Callable[[int, BaseException | None], bool],
         stable_after: float,
         resume: bool = False,
-        **options: Unpack[ConnectOptions],
+        **options: Unpack[ReconnectOptions],
     ) -> None:
         super().__init__()
         given = {'url': url, 'ioloop': ioloop, 'delays': delays, 'retry': retry, 'stable_after': stable_after}
@@ -202,7 +231,9 @@ class Reconnector(LoopEmitter):
         self.ws: WebSocket | None = None
         self.is_finished = False
         self._url = url
-        self._name = str(checked_url('reconnect()', url))  # without a password
+        self._name = (
+            str(checked_url('reconnect()', url)) if isinstance(url, str) else '(not asked yet)'
+        )  # without a password
         self._options = options
         self._new_delays = delays
         self._delays = delays()
@@ -214,6 +245,14 @@ class Reconnector(LoopEmitter):
         self._resume = resume
         self.positions = Positions()
         self._ending = False
+        self._task: Any = None  # awaits the URL or the headers of the next attempt
+        self._announced: WebSocket | None = None
+        # Iterating: the program works with a connection, and the next attempt waits for it, and may be overdue; the
+        # iteration has closed the connection, and wants the next; what the end is to be told with.
+        self._is_held = False
+        self._is_overdue = False
+        self._wants_next = False
+        self._failure: BaseException | None = None
         self._timer: Any = None
         self._exc: BaseException | None = None
         self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
@@ -233,14 +272,53 @@ class Reconnector(LoopEmitter):
             ws.finish(code, reason)
         self._ending = True
         if ws is None and not self.is_finished:
-            self._forget_timer()
+            self._forget_attempt()
             self.ioloop.reactor.next_tick(self._emit_finish)
         return self
+
+    def __aiter__(self) -> AsyncIterator[WebSocket]:
+        """Iterate over the connections, each when it is open.
+
+        Raises:
+            RuntimeError: the loop runs no coroutines.
+        """
+        if not self._can_spawn():
+            raise RuntimeError(
+                f'async for needs a loop that runs coroutines, and {self.ioloop.reactor.name} runs none: use '
+                "IOLoop(reactor='asyncio') or PYJOWS_REACTOR=asyncio, or reconnect inside asyncio.run()"
+            )
+        return _connections(self)
 
     # One attempt
 
     def _dial(self) -> None:
-        ws = connect(self.positions.into(self._url), ioloop=self.ioloop, **self._options)
+        """Begin an attempt: at once, or when the URL and the headers are known."""
+        url = self._url() if callable(self._url) else self._url
+        headers: Any = self._options.get('headers', ())
+        headers = headers() if callable(headers) else headers
+        if inspect.isawaitable(url) or inspect.isawaitable(headers):
+            self._task = self._spawn(self._dial_later(url, headers))
+        else:
+            self._connect(url, headers)
+
+    async def _dial_later(self, url: Any, headers: Any) -> None:
+        try:
+            url = await url if inspect.isawaitable(url) else url
+            headers = await headers if inspect.isawaitable(headers) else headers
+            if not self._ending:
+                self._connect(url, headers)
+                self._announce()
+        except Exception as exc:
+            self._exc = exc
+            self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
+            self._decide()
+        finally:
+            self._task = None
+
+    def _connect(self, url: str, headers: Any) -> None:
+        self._name = str(checked_url('reconnect()', url))
+        options: Any = {**self._options, 'headers': headers}
+        ws = connect(self.positions.into(url), ioloop=self.ioloop, **options)
         if self._resume:
             ws.on('text', lambda ws, message: self.positions.heard(message))
         # Before it is open, an error is the reason why it fails. Later ones come from its handlers.
@@ -250,7 +328,8 @@ class Reconnector(LoopEmitter):
         self.ws = ws
 
     def _announce(self, reactor: Any = None) -> None:
-        if self.ws is not None:
+        if self.ws is not None and self.ws is not self._announced:
+            self._announced = self.ws
             self._emit_safely('websocket', self.ws)
 
     def _failed(self, ws: WebSocket, exc: BaseException) -> None:
@@ -270,8 +349,9 @@ class Reconnector(LoopEmitter):
 
     # The next attempt
 
-    def _decide(self, reactor: Any) -> None:
-        self.ws = None
+    def _decide(self, reactor: Any = None) -> None:
+        self.ws = self._announced = None
+        wants_next, self._wants_next = self._wants_next, False
         exc, self._exc = self._exc, None
         was_stable, self._opened_at = time.monotonic() - self._opened_at >= self._stable_after, inf
         if self._ending:
@@ -280,11 +360,13 @@ class Reconnector(LoopEmitter):
         try:
             if was_stable:
                 self._delays = self._new_delays()
-            seconds = next(self._delays, None) if self._retry(self._last_close[0], exc) else None
+            goes_on = wants_next or self._retry(self._last_close[0], exc)
+            seconds = next(self._delays, None) if goes_on else None
         except Exception as another:
             exc, seconds = another, None
         if seconds is None:
             if exc is not None:
+                self._failure = exc
                 self._handler_failed(exc)
             self._emit_finish()
             return
@@ -296,25 +378,50 @@ class Reconnector(LoopEmitter):
 
     def _redial(self, reactor: Any) -> None:
         self._timer = None
+        if self._is_held:
+            self._is_overdue = True
+            return
         try:
             self._dial()
-        except Exception as exc:  # the first call was valid: the proxy in the environment has changed
-            self._handler_failed(exc)
-            self._emit_finish()
+        except Exception as exc:  # the first call was valid: a function failed, or the proxy in the environment changed
+            self._exc = exc
+            self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
+            self._decide()
         else:
             self._announce()
 
-    def _forget_timer(self) -> None:
+    def _forget_attempt(self) -> None:
+        """The next attempt is not made."""
+        self._is_overdue = False
         if self._timer is not None:
             self.ioloop.reactor.remove(self._timer)
             self._timer = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    # Iterating
+
+    def _hold(self, is_held: bool) -> None:
+        """While the program works with a connection, the next attempt waits."""
+        self._is_held = is_held
+        if not is_held and self._is_overdue:
+            self._is_overdue = False
+            self._redial(None)
+
+    async def _close_for_next(self, ws: WebSocket) -> None:
+        """The program is done with a connection, and wants the next."""
+        if ws.protocol.state is State.OPEN:
+            self._wants_next = True
+        async with ws:
+            pass
 
     # The end
 
     def _loop_finishes(self, ioloop: IOLoop) -> None:
         self._ending = True
         if self.ws is None:
-            self._forget_timer()
+            self._forget_attempt()
             self.ioloop.reactor.next_tick(self._emit_finish)
 
     def _emit_finish(self, reactor: Any = None) -> None:
@@ -322,3 +429,52 @@ class Reconnector(LoopEmitter):
             self.is_finished = True
             self.ioloop.unsubscribe('finish', self._loop_finishes)
             self._emit_safely('finish', *self._last_close)
+
+
+async def _connections(client: Reconnector) -> AsyncIterator[WebSocket]:
+    """The connections of a client, each when it is open."""
+    waiting: list[Any] = []
+
+    def wake(*args: Any) -> None:
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def keep(client: Reconnector, ws: WebSocket) -> None:
+        aiter(ws)  # from its first message on
+        wake()
+
+    def failed(client: Reconnector, exc: BaseException) -> None:
+        if exc is not client._failure:
+            raise exc  # to be logged: a handler raised it
+
+    handlers = {'websocket': keep, 'finish': wake, 'error': failed}
+    for event, handler in handlers.items():
+        client.add_listener(event, handler)
+    done: WebSocket | None = None
+    try:
+        if client.ws is not None:
+            aiter(client.ws)
+        while not client.is_finished:
+            ws = client.ws
+            if ws is not None and ws is not done:
+                done = ws
+                try:
+                    await ws
+                except Exception:
+                    continue  # the client decides whether there is another attempt
+                client._hold(True)
+                yield ws
+                await client._close_for_next(ws)
+                client._hold(False)
+            else:
+                waiting.append(client.ioloop.reactor.future())
+                await waiting[-1]
+                waiting.clear()
+        if client._failure is not None:
+            raise client._failure
+    finally:
+        for event, handler in handlers.items():
+            client.unsubscribe(event, handler)
+        client.finish(CloseCode.NORMAL_CLOSURE)
+        client._hold(False)

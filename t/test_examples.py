@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 from background import until
 from program import ROOT, Program
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.slow
@@ -215,6 +216,22 @@ def test_inside_asyncio_cooks_side_by_side():
         assert program.end() == 0
         assert program.lines == ['bread is ready', 'salad is ready', 'soup is ready']
         assert not program.errors
+
+
+def test_coroutine_server_and_client_count():
+    with example('coroutine_server.py', ANYWHERE) as server:
+        with example('coroutine_client.py', url_of(server), '1000') as client:
+            assert client.end() == 0
+            assert client.lines == ['The numbers up to 1000 are 500500 together']
+            assert not client.errors
+        with connect(url_of(server)) as ws:
+            ws.send('3')
+            assert [ws.recv(timeout=30) for _ in range(3)] == ['1', '2', '3']
+            ws.send('x')
+            with pytest.raises(ConnectionClosedError, match='received 4000 .* a number, please'):
+                ws.recv(timeout=30)
+        assert server.stop() == 0
+        assert not server.errors
 
 
 def test_http_and_ws_answers_both_on_one_port():
