@@ -36,9 +36,11 @@ from .rooms import Room, Rooms, rooms
 from .run import run, stop
 from .sansio import ClientProtocol, ServerProtocol
 from .server import Server, serve
+from .tls import TLS
 from .transaction import WebSocket
 
 __all__ = [
+    'TLS',
     'Broadcast',
     'ClientProtocol',
     'Close',

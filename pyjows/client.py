@@ -25,6 +25,7 @@ from .http11 import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
 from .limits import LIMITS, Limits
 from .proxy import Tunnel, choose_proxy
+from .tls import TLS
 from .transaction import WebSocket, new_websocket
 from .url import URL, checked_url, redirected_url
 
@@ -43,7 +44,10 @@ _RULES: dict[str, Rule] = {
     'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origin': text,
-    'tls': instance((ssl.SSLContext, bool), 'an ssl.SSLContext, or True for the default one', optional=True),
+    'tls': instance(
+        (ssl.SSLContext, TLS, bool), 'an ssl.SSLContext, or True for the default one, or a TLS', optional=True
+    ),
+    'server_hostname': text,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
     'max_redirects': number(0, 'redirects to follow, 0 for none', whole=True),
     'simultaneous': flag,
@@ -64,7 +68,8 @@ class DialOptions(MoreOptions, total=False):
 
     origin: str | None
     subprotocols: Any
-    tls: ssl.SSLContext | bool | None
+    tls: TLS | ssl.SSLContext | bool | None
+    server_hostname: str | None
     proxy: str | bool | None
     max_redirects: int
     simultaneous: bool
@@ -84,7 +89,8 @@ def connect(
     headers: HeadersLike = (),
     origin: str | None = None,
     subprotocols: Any = (),
-    tls: ssl.SSLContext | bool | None = True,
+    tls: TLS | ssl.SSLContext | bool | None = True,
+    server_hostname: str | None = None,
     proxy: str | bool | None = True,
     max_redirects: int = 10,
     simultaneous: bool = False,
@@ -115,8 +121,9 @@ def connect(
         headers: more headers for the request.
         origin: its ``Origin``, or None.
         subprotocols: to offer, the preferred one first.
-        tls: for ``wss://``, an `ssl.SSLContext`; True for the default one, which verifies the server's certificate and
-            is made once for the process (`ssl.create_default_context`). Without effect on ``ws://``.
+        tls: for ``wss://``, a `TLS` or an `ssl.SSLContext`; True for the default one, which verifies the server's
+            certificate and is made once for the process (`ssl.create_default_context`). Without effect on ``ws://``.
+        server_hostname: the name that the server's certificate is checked for, if it is not the URL's host.
         proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``; True (the default) for the one in the
             environment (``HTTPS_PROXY`` and so on), except for ``localhost`` and loopback addresses; None for a direct
             connection.
@@ -143,6 +150,7 @@ def connect(
         'origin': origin,
         'subprotocols': subprotocols,
         'tls': tls,
+        'server_hostname': server_hostname,
         'proxy': proxy,
         'max_redirects': max_redirects,
         'simultaneous': simultaneous,
@@ -160,6 +168,7 @@ def connect(
         headers=checked['headers'],
         origin=origin,
         tls=tls,
+        server_hostname=server_hostname,
         proxy=proxy,
         max_redirects=max_redirects,
         simultaneous=simultaneous,
@@ -180,7 +189,8 @@ class _Connector:
         *,
         headers: Headers,
         origin: str | None,
-        tls: ssl.SSLContext | bool | None,
+        tls: TLS | ssl.SSLContext | bool | None,
+        server_hostname: str | None,
         proxy: str | bool | None,
         max_redirects: int,
         simultaneous: bool,
@@ -192,6 +202,7 @@ class _Connector:
         self.headers = headers
         self.origin = origin
         self.tls = tls
+        self.server_hostname = server_hostname
         self.proxy = proxy
         self.max_redirects = max_redirects
         self.simultaneous = simultaneous
@@ -314,7 +325,7 @@ class _Connector:
                 f'tls={self.tls!r} with {self.url}: wss:// is always encrypted; leave out tls=, or pass an '
                 'ssl.SSLContext (use a ws:// URL for a connection without TLS)'
             )
-        return {'tls': self.tls, 'server_hostname': self.url.host} if self.url.secure else {}
+        return {'tls': self.tls, 'server_hostname': self.server_hostname or self.url.host} if self.url.secure else {}
 
     def _connected(self, ioloop: IOLoop, err: Exception | None, stream: Stream | None) -> None:
         if stream is None:
@@ -352,6 +363,8 @@ class _Connector:
         if len(self.visited) > self.max_redirects:
             raise ValueError(f'there are more than max_redirects={self.max_redirects}')
         self.visited.append(str(url))
+        if url.host != self.url.host:
+            self.server_hostname = None  # it was for the other host
         if url.origin != self.url.origin:
             self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in _PRIVATE])
         self.url = url

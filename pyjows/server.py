@@ -39,8 +39,9 @@ from .messages import check_close
 from .origins import Origins, checked_origins
 from .proxies import Proxies, checked_forwarding, checked_proxies
 from .statistics import ADDRESS_REFUSED, Statistics, Tally
+from .tls import TLS, ServerTLS
 from .transaction import WebSocket, new_websocket
-from .url import checked_url, format_authority, redact
+from .url import URL, checked_url, format_authority, redact
 
 if TYPE_CHECKING:
     from ._typing import ServerSubscribe
@@ -52,11 +53,13 @@ _log = logging.getLogger('pyjows')
 # Seconds that a connection over the limit of its address has to read its refusal.
 _REFUSAL_TIMEOUT = 1.0
 
+_TLS_TAKES = 'an ssl.SSLContext with your certificate, a TLS(cert, key), or None'
+
 _RULES: dict[str, Rule] = {
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origins': checked_origins,
     'authenticate': optional_function,
-    'tls': instance(ssl.SSLContext, 'an ssl.SSLContext with your certificate, or None', optional=True),
+    'tls': instance((TLS, ssl.SSLContext), _TLS_TAKES, optional=True),
     'trusted_proxies': checked_proxies,
     'forwarding': checked_forwarding,
     'handshake_timeout': number(0, 'seconds', above=True),
@@ -75,7 +78,7 @@ class ServeOptions(ConnectionOptions, total=False):
     """What `serve` takes beside URLs."""
 
     ioloop: IOLoop | None
-    tls: ssl.SSLContext | None
+    tls: TLS | ssl.SSLContext | None
     origins: Origins | None
     authenticate: Authenticate | None
     trusted_proxies: Sequence[str] | None
@@ -138,7 +141,8 @@ class Server(LoopEmitter):
         *urls: ``ws://host:port`` (port 0: any free one), ``ws://[::1]:3000``, ``ws+unix:///path``, or ``wss://`` with
         `tls`.
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
-        tls: an `ssl.SSLContext` with the certificate, for ``wss://``.
+        tls: for ``wss://``, a `TLS` with the certificate or an `ssl.SSLContext`. Or the URL names the files:
+            ``wss://0.0.0.0:443?cert=chain.pem&key=key.pem``, also ``ca`` and ``verify``.
         origins: the pages that may open a WebSocket, by their ``Origin`` header: a list of `str`, of compiled patterns
             that match all of it, and None if a request without the header (not from a browser) is accepted too. Others
             get 403. By default all are accepted.
@@ -183,7 +187,7 @@ class Server(LoopEmitter):
         self,
         *urls: str,
         ioloop: IOLoop | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: TLS | ssl.SSLContext | None = None,
         origins: Origins | None = None,
         authenticate: Authenticate | None = None,
         trusted_proxies: Sequence[str] | None = None,
@@ -249,6 +253,8 @@ class Server(LoopEmitter):
         self._urls: list[str] = []
         self._ports: list[int] = []
         self._acceptors: list[str] = []
+        self._tls: ServerTLS | None = None  # of the option
+        self._tls_of_urls: list[ServerTLS] = []
         self._stopping = False
         try:
             for url in urls:
@@ -317,29 +323,67 @@ class Server(LoopEmitter):
         self._check_finished()
         return self
 
+    def reload_tls(self, tls: TLS | ssl.SSLContext | None = None) -> Server:
+        """Read the files of the certificates again: new connections get the new ones, open connections go on.
+
+        Args:
+            tls: something else for the option ``tls`` of `serve`; it is needed where that was an `ssl.SSLContext`.
+
+        Raises:
+            ValueError: the server has no TLS, there are no files to be read again, or one is not what it should be.
+            OSError: a file cannot be read. In all cases, everything stays as it was.
+        """
+        if not isinstance(tls, TLS | ssl.SSLContext | None):
+            raise TypeError(f'reload_tls() takes {_TLS_TAKES}, not {tls!r}')
+        if self._tls is None and (tls is not None or not self._tls_of_urls):
+            raise ValueError('reload_tls(): the server has no tls=')
+        changed = [] if self._tls is None else [(self._tls, tls)]
+        if tls is None:
+            changed += [(each, None) for each in self._tls_of_urls]
+        ready = [(each, each.prepare(given)) for each, given in changed]
+        for each, prepared in ready:
+            each.adopt(prepared)
+        return self
+
     # Listening
 
-    def _listen(self, url: str, tls: ssl.SSLContext | None, backlog: int, reuse_port: bool) -> None:
+    def _tls_for(self, url: str, parsed: URL, tls: TLS | ssl.SSLContext | None) -> ServerTLS | None:
+        """What a URL is served with: the files that its query names, or the option."""
+        if parsed.query and (not parsed.secure or tls is not None):
+            why = 'tls= has the certificate already' if parsed.secure else 'only the certificate of wss:// goes there'
+            raise ValueError(f'serve(): {redact(url)} has a query: {why}')
+        if not parsed.secure:
+            return None
+        if parsed.query:
+            self._tls_of_urls.append(ServerTLS(TLS.of_query('serve()', url, parsed.query)))
+            return self._tls_of_urls[-1]
+        if tls is None:
+            raise ValueError(
+                f'{url!r} needs TLS: pass serve() your certificate, as tls=TLS(cert, key) or an ssl.SSLContext'
+            )
+        if self._tls is None:
+            self._tls = ServerTLS(tls)
+        return self._tls
+
+    def _listen(self, url: str, tls: TLS | ssl.SSLContext | None, backlog: int, reuse_port: bool) -> None:
         parsed = checked_url('serve()', url)
         if parsed.path != '/':
             raise ValueError(
                 f'serve(): {redact(url)} has a path, but a server listens on a host and a port, for all paths; '
                 'a handler of websocket finds the path that was asked for as ws.req.path'
             )
-        if parsed.secure and tls is None:
-            raise ValueError(f'{url!r} needs TLS: pass serve() an ssl.SSLContext with your certificate as tls=')
+        context = self._tls_for(url, parsed, tls)
         where: dict[str, Any]
         if parsed.unix_path is not None:
             where = {'path': parsed.unix_path}
         else:
             where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
-        context = tls if parsed.secure else None
         if self._proxies is not None:
             where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
         acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
         self._acceptors.append(acceptor)
         if parsed.unix_path is not None:
-            self._urls.append(url)
+            self._urls.append(url.partition('?')[0])
             return
         listener = self.ioloop.acceptor(acceptor)
         assert listener is not None and listener.port is not None

@@ -180,6 +180,16 @@ class TransactionInfo(MessageHandlers):
             return str(client.host)
         return None if self.req is None else self.req.host
 
+    @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """The peer's certificate, if it was verified, as `ssl.SSLSocket.getpeercert` has it.
+
+        None without TLS, without a certificate, and once the connection is gone.
+        """
+        stream = self._protocol.stream
+        certificate = getattr(stream.socket, 'getpeercert', None) if stream is not None else None
+        return (certificate() or None) if certificate is not None else None
+
     def __repr__(self) -> str:
         try:
             protocol: Any = self._protocol

@@ -1,4 +1,4 @@
-"""Every Python snippet of the README runs, and prints what the README says.
+"""Every Python snippet of the README, and of some pages of the docs, runs and prints what it says.
 
 The snippets of a section (`## …`) belong together and run as programs of their own. One that serves port 3000 and calls
 `pyjows.run()` is a server: it starts first, and is asked to stop when the others have ended by themselves. `#> …` is a
@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trustme
 from background import until
 from program import ROOT, Program
 
@@ -21,10 +22,24 @@ README = ROOT / 'README.md'
 
 
 def sections():
-    text = README.read_text('utf-8')
-    for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', text, re.M | re.S):
-        if snippets := re.findall(r'^```python\n(.*?)^```', body, re.M | re.S):
-            yield pytest.param(snippets, id=title.replace(' ', '-').lower())
+    for document in (README, ROOT / 'docs' / 'tls.md'):
+        text = document.read_text('utf-8')
+        for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', text, re.M | re.S):
+            if snippets := re.findall(r'^```python\n(.*?)^```', body, re.M | re.S):
+                yield pytest.param(snippets, id=f'{document.stem}: {title}'.replace(' ', '-').lower())
+
+
+def with_certificates(snippet: str, folder: Path) -> str:
+    """The snippet with the files that TLS needs: `cert.pem`, `key.pem` and `ca.pem` are written to a folder."""
+    if "'cert.pem'" in snippet or "'ca.pem'" in snippet:
+        if not (folder / 'ca.pem').exists():
+            authority = trustme.CA()
+            issued = authority.issue_cert('localhost', '127.0.0.1', 'chat.localhost')
+            (folder / 'cert.pem').write_bytes(b''.join(blob.bytes() for blob in issued.cert_chain_pems))
+            issued.private_key_pem.write_to_path(str(folder / 'key.pem'))
+            authority.cert_pem.write_to_path(str(folder / 'ca.pem'))
+        snippet = re.sub(r"'(\w+\.pem)'", lambda name: repr(str(folder / name[1])), snippet)
+    return snippet
 
 
 def is_server(snippet: str) -> bool:
@@ -54,7 +69,8 @@ def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_pat
 
     def program(snippet: str) -> Program:
         path = Path(tmp_path, f'snippet{snippets.index(snippet)}.py')
-        path.write_text(re.sub(r'\b3000\b', str(port), snippet), 'utf-8')
+        text = with_certificates(re.sub(r'\b3000\b', str(port), snippet), tmp_path)
+        path.write_text(text, 'utf-8')
         return Program(path)
 
     servers = [snippet for snippet in snippets if is_server(snippet)]

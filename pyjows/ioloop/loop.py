@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..reactor import Reactor, Timer, choose
+from ..tls import TLS, ServerTLS
 from ..url import format_authority
 from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
@@ -233,7 +234,7 @@ class IOLoop(Scheduling):
             fd, socket: an open stream socket, instead; the loop will close it.
             backlog: how many connections may wait to be accepted (4096, if the system allows).
             reuse_port: whether several processes may listen to the port.
-            tls: an `ssl.SSLContext`, for TLS.
+            tls: for TLS, an `ssl.SSLContext` or a `pyjows.TLS`; a `ServerTLS` can be replaced later.
             tls_timeout: seconds that a TLS handshake may take (10).
             limit: a `ConnectionLimit` for these connections, beside that of the loop.
             proxy_protocol: a `ProxyProtocol`: which connections begin with a PROXY header; its `ClientAddress` is then
@@ -261,14 +262,16 @@ class IOLoop(Scheduling):
         socket: _socket.socket | None = None,
         backlog: int = 4096,
         reuse_port: bool = False,
-        tls: ssl.SSLContext | None = None,
+        tls: TLS | ServerTLS | ssl.SSLContext | None = None,
         tls_timeout: float = _TLS_TIMEOUT,
         limit: ConnectionLimit | None = None,
         proxy_protocol: ProxyProtocol | None = None,
     ) -> str:
         self.reactor.check_thread('IOLoop.server()')
-        if tls is not None and not isinstance(tls, ssl.SSLContext):
-            raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}')
+        if not isinstance(tls, TLS | ServerTLS | ssl.SSLContext | None):
+            raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}; or a TLS(cert, key)')
+        if isinstance(tls, TLS | ssl.SSLContext):
+            tls = ServerTLS(tls)
         note_unrun(self)
         opened = listen(
             address=address, port=port, path=path, fd=fd, socket=socket, backlog=backlog, reuse_port=reuse_port
@@ -304,7 +307,7 @@ class IOLoop(Scheduling):
     def _accept_tls(
         self,
         cb: ServerCall,
-        tls: ssl.SSLContext,
+        tls: ServerTLS,
         timeout: float,
         socket: _socket.socket,
         release: Release | None = None,
@@ -321,7 +324,7 @@ class IOLoop(Scheduling):
                 self._connection_ended()
 
         self._count_accept()
-        negotiation = TLSNegotiation(self.reactor, socket, tls, done, server_side=True, timeout=timeout)
+        negotiation = TLSNegotiation(self.reactor, socket, tls.context, done, server_side=True, timeout=timeout)
         self._negotiations[negotiation] = release
 
     def _accept_limited(
@@ -380,7 +383,8 @@ class IOLoop(Scheduling):
             socket: a connected socket, instead: for TLS on it, or to drive it by this loop.
             local_address: the IP address to connect from.
             timeout: seconds for connecting, TLS included (10).
-            tls: an `ssl.SSLContext`, or True for the default one (`ssl.create_default_context`, once a process).
+            tls: an `ssl.SSLContext`, a `pyjows.TLS`, or True for the default one (`ssl.create_default_context`, once a
+                process).
             server_hostname: the name that the certificate is checked for (`address`).
             admit: called ``admit(addresses, begin)`` with the IP addresses that were found, before the first is dialed:
                 dialing goes on when it calls ``begin()``. The time until then counts.
@@ -406,7 +410,7 @@ class IOLoop(Scheduling):
         socket: _socket.socket | None = None,
         local_address: str | None = None,
         timeout: float = _CONNECT_TIMEOUT,
-        tls: ssl.SSLContext | bool | None = None,
+        tls: TLS | ssl.SSLContext | bool | None = None,
         server_hostname: str | None = None,
         admit: Admit | None = None,
     ) -> str:
@@ -419,6 +423,8 @@ class IOLoop(Scheduling):
             raise ValueError(f'timeout={timeout!r}: give the seconds that connecting may take, more than 0')
         if tls is True:
             tls = default_context()
+        elif isinstance(tls, TLS):
+            tls = tls.client_context()
         if tls and server_hostname is None and port is not None:
             server_hostname = address
         if tls and tls.check_hostname and not server_hostname:

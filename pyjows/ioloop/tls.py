@@ -31,7 +31,9 @@ _RECORD = 16384
 @functools.cache
 def default_context() -> ssl.SSLContext:
     """The context of clients that bring none; made once, because loading the authorities takes some 30 ms."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(['http/1.1'])
+    return context
 
 
 class TLSNegotiation(Handle):
