@@ -26,6 +26,7 @@ from .errors import (
     UnexpectedMessage,
     WebSocketError,
 )
+from .frame_log import log_to_stderr as _log_to_stderr
 from .frames import Close, CloseCode, Frame, Opcode
 from .http11 import Headers, Request, Response
 from .ioloop import IOLoop, Stream
@@ -94,3 +95,5 @@ __version__ = '0.1.0'
 __compiled__ = _build.is_compiled('pyjows.frames')
 
 _build.warn_if_shadowing('pyjows.frames')
+
+_log_to_stderr()

@@ -82,7 +82,7 @@ def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: byte
             skipped.append(ws)
             continue
         sent += 1
-        if protocol._masks:
+        if protocol._masks or protocol._logs_frames:
             protocol._send(head, payload)
         elif not protocol._claimed_bits:
             protocol.outgoing().put(plain)

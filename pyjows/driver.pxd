@@ -42,6 +42,7 @@ cdef class TransactionProtocol(Protocol):
     cdef object _close_timer
     cdef tuple _addresses
 
+    cpdef str _log_id(self)
     cpdef object await_loop(self, object ioloop)
     cpdef Receiver receiver(self)
     cpdef object take_over(self, Receiver receiver)

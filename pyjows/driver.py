@@ -12,6 +12,7 @@ hundred bytes less for each idle connection.
 
 from __future__ import annotations
 
+import logging
 import typing
 from collections.abc import Callable
 from time import monotonic
@@ -138,6 +139,8 @@ class TransactionProtocol(Protocol):
         stream.high_water_mark = self.limits.high_water_mark
         if out is not None and out.size:
             stream.write(out.take())
+        if self._side and self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug('%s connected to %s port %s', self._log_id(), *self.addresses[2:])
         if ws is not None:
             ws._emit_safely('connection', connection)
 
@@ -197,6 +200,9 @@ class TransactionProtocol(Protocol):
         """The buffer to write to. Without a stream, ``resume`` is emitted for what is written."""
         self.resume_pending = self.stream is None
         return Receiver.outgoing(self)
+
+    def _log_id(self) -> str:
+        return Protocol._log_id(self) if self.connection is None else self.connection
 
     # What the opening calls
 

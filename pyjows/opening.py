@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._text import shown
 from .buffers import Receiver, WriteBuffer
 from .driver import TransactionProtocol
 from .errors import ConnectionClosed, HandshakeError, InvalidState
@@ -163,6 +164,8 @@ class Opening(Receiver):
                 if head == _CLOSE:
                     protocol.send_close(*payload)
                 elif head & _RAW:
+                    if protocol._logs_frames:
+                        protocol._log_frame('>', head & 0xFF, payload)
                     write_frame(protocol.outgoing(), head & 0xFF, payload, protocol._masks)
                 else:
                     protocol._send(head, payload)
@@ -188,6 +191,11 @@ class Opening(Receiver):
         ws = self.ws
         ws.handshake = handshake
         ws.req = request
+        logger = self.protocol.logger
+        if logger.isEnabledFor(logging.DEBUG):
+            place = self.protocol.addresses
+            asked = f'{request.method} {shown(request.target)} from {place[2]} port {place[3]}'
+            logger.debug('%s upgrade request: %s', self.protocol._log_id(), asked)
         refusal = handshake.check(request)
         if refusal is not None:
             self.refuse(refusal)
@@ -302,6 +310,7 @@ class Opening(Receiver):
         answer = ws.handshake.respond(response, close=True)
         self.is_answered = True
         self._forget_timer()
+        protocol.logger.debug('%s refused with %d', protocol._log_id(), response.status)
         ws.res = response
         self.outgoing().put(answer)
         protocol._send_eof()
@@ -371,6 +380,7 @@ class Opening(Receiver):
         """There is no connection, or the server's answer is not a valid one."""
         ws, protocol = self.ws, self.protocol
         protocol.parser_exc = exc
+        protocol.logger.debug('%s failed: %s', protocol._log_id(), exc)
         ws._emit_error(exc)
         close = negotiation_close(exc, ws.req)
         if close is not None and not protocol.is_finished:
@@ -400,6 +410,10 @@ class Opening(Receiver):
         """The handshake is done: send what waited for it, and emit ``open``."""
         ws = self.ws
         self._hand_over(extensions)
+        if self.protocol._logs_frames:
+            names = ', '.join(extension.name for extension in extensions)
+            opened = f'open, subprotocol {ws.subprotocol}, extensions: {names or "none"}'
+            self.protocol.logger.debug('%s %s', self.protocol._log_id(), opened)
         self._send_early()
         ws._emit_safely('open')
         if ws._inbox is not None:

@@ -1,5 +1,6 @@
 from pyjows.buffers cimport WriteBuffer
-from pyjows.frame_decoder cimport FrameDecoder, decode_text
+from pyjows.frame_decoder cimport decode_text
+from pyjows.frame_log cimport FrameLog
 from pyjows.frames cimport as_bytes, head_byte, make_frame, write_frame
 
 cdef int _SERVER, _CLIENT
@@ -10,9 +11,7 @@ cdef int _MAX_UNANSWERED
 cdef int _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG
 
 
-cdef class Protocol(FrameDecoder):
-    cdef object _logger
-    cdef object _id
+cdef class Protocol(FrameLog):
     cdef object _extensions
     cdef bytearray _fragments
     cdef int _fragment_count
@@ -25,10 +24,8 @@ cdef class Protocol(FrameDecoder):
     cdef public object parser_exc
     cdef object _deferred_close
     # Flags in one byte each: an idle connection keeps all of this.
-    cdef unsigned char _side
     cdef unsigned char _state
     cdef unsigned char _joins
-    cdef unsigned char _shows_frames
     cdef unsigned char _answers_nothing
     cdef unsigned char _sending
     cdef unsigned char _defers_close
@@ -52,7 +49,6 @@ cdef class Protocol(FrameDecoder):
     cdef object _message_received(self, int opcode, bytes payload)
     cdef object _piece_received(self, int opcode, object piece, bint frame_finished, bint message_finished)
     cdef object _control_received(self, int opcode, bytes payload)
-    cdef bint _frame_seen(self, int head, bytes payload) except -1
     cdef object _close_began(self)
     cdef object _collect(self, object event)
     cdef object _send_message(self, int opcode, object data, bint fin)

@@ -43,8 +43,6 @@ all the same, `defer_close` delays the close, and the connection stays OPEN, unt
 from __future__ import annotations
 
 import enum
-import logging
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +58,8 @@ from .errors import (
     PayloadTooBig,
     ProtocolError,
 )
-from .frame_decoder import FrameDecoder, decode_text
+from .frame_decoder import decode_text
+from .frame_log import FrameLog
 from .frames import Opcode, as_bytes, head_byte, make_frame, write_frame
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ _UNKNOWN, _RECEIVED_FIRST, _SENT_FIRST = range(3)
 _MAX_INT = 2**31 - 1
 
 
-class Protocol(FrameDecoder):
+class Protocol(FrameLog):
     """A WebSocket connection without I/O, frame by frame.
 
     Synopsis::
@@ -149,11 +148,8 @@ class Protocol(FrameDecoder):
         join_fragments: bool = False,
         logger: Any = None,
     ) -> None:
-        FrameDecoder.__init__(self, side == _CLIENT, max_size)
-        self._side: int = side
+        FrameLog.__init__(self, side, max_size, logger)
         self._state: int = state
-        self._logger = logger
-        self._id: uuid.UUID | None = None
         # What was negotiated: applied in this order to what is sent, in reverse to what is received.
         self._extensions: Sequence[Any] = ()
         # How what is received is delivered: `_joins` fragments, shows every frame first, answers nothing by itself.
@@ -161,7 +157,6 @@ class Protocol(FrameDecoder):
         self._fragments: bytearray | None = None
         self._fragment_count = 0
         self._max_fragments = -1 if max_fragments is None else min(max_fragments, _MAX_INT)
-        self._shows_frames = False
         self._answers_nothing = False
         self._events: list[Any] | None = None
         # The payload of the latest ping that was not answered, because too much waits to be written.
@@ -181,6 +176,8 @@ class Protocol(FrameDecoder):
         self._eof_sent = False
         self._eof_received = False
         self._eof_returned = False
+        if state == _OPEN:
+            self._begin_log()
 
     # What is known
 
@@ -193,20 +190,6 @@ class Protocol(FrameDecoder):
     def state(self) -> State:
         """The state of the connection (RFC 6455 4.1, 7.1.3, 7.1.4)."""
         return _STATES[self._state]
-
-    @property
-    def id(self) -> uuid.UUID:
-        """A unique id for log records."""
-        if self._id is None:
-            self._id = uuid.uuid4()
-        return self._id
-
-    @property
-    def logger(self) -> Any:
-        """Where the log records of the connection go."""
-        if self._logger is None:
-            self._logger = logging.getLogger(f'pyjows.{self.side.name.lower()}')
-        return self._logger
 
     @property
     def extensions(self) -> Sequence[Extension]:
@@ -285,6 +268,7 @@ class Protocol(FrameDecoder):
         if extensions:
             self.extensions = extensions
         self._state = _OPEN
+        self._begin_log()
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Bytes came from the network; then see to `data_to_send` and `events_received`.
@@ -324,7 +308,7 @@ class Protocol(FrameDecoder):
 
     def _frame_received(self, head: int, payload: bytes) -> None:
         """A whole frame was received, and its header is allowed."""
-        if not self._shows_frames or self._frame_seen(head, payload):
+        if not self._shows_frames or self._look_at_frame(head, payload):
             self._process_frame(head, payload)
 
     def _process_frame(self, head: int, payload: bytes) -> None:
@@ -358,7 +342,10 @@ class Protocol(FrameDecoder):
             frame = extension.decode(frame, max_size=limit)
         if frame[1] or frame[2] or frame[3]:
             raise ProtocolError('reserved bits that no extension has cleared (RFC 6455 5.2)')
-        return as_bytes(frame.data)
+        payload = as_bytes(frame.data)
+        if self._logs_frames and not self._raw:
+            self._log_frame('<', head & 0x8F, payload)
+        return payload
 
     def _check_sequence(self, opcode: int, reserved: int) -> None:
         """Raise ProtocolError for a data frame that is not the next one of its message (RFC 6455 5.4)."""
@@ -520,10 +507,6 @@ class Protocol(FrameDecoder):
         """A control frame was received, and answered where RFC 6455 wants an answer."""
         self._collect(make_frame(0x80 | opcode, payload))
 
-    def _frame_seen(self, head: int, payload: bytes) -> bool:
-        """A frame was received, and not processed yet; returns whether to process it."""
-        return True
-
     def _close_began(self) -> None:
         """The close began: a close frame was sent or received, or the connection failed."""
 
@@ -648,6 +631,8 @@ class Protocol(FrameDecoder):
 
     def _send(self, head: int, payload: bytes) -> None:
         """Put one frame into the outgoing buffer, through the extensions if they are for frames of its kind."""
+        if self._logs_frames:
+            self._log_frame('>', head, payload)
         if self._claimed_bits and (not head & 0x08 or self._extends_control):
             frame = make_frame(head, payload)
             for extension in self._extensions:
@@ -668,7 +653,7 @@ class Protocol(FrameDecoder):
                 self.stream.shutdown()
 
     def _discard_input(self) -> None:
-        FrameDecoder._discard_input(self)
+        FrameLog._discard_input(self)
         self._fragments = None
         self._close_began()
 

@@ -222,6 +222,8 @@ class TransactionCore(TransactionInfo):
         if protocol._state != _OPEN:
             self._send_early(head | _RAW, payload)
             return
+        if protocol._logs_frames:
+            protocol._log_frame('>', head, payload)
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
         self._emit_resume()
 
@@ -573,6 +575,8 @@ class TransactionCore(TransactionInfo):
         protocol.end = (code, reason)
         if self._inbox is not None:
             self._inbox.end()
+        if protocol._logs_frames:
+            protocol.logger.debug('%s closed with %d %r', protocol._log_id(), code, reason)
         self._emit_finish(code, reason)
         protocol.ws = None
         owner, protocol.owner = protocol.owner, None
@@ -591,7 +595,7 @@ class TransactionCore(TransactionInfo):
         protocol = self._protocol
         if event == 'frame':
             protocol._raw = assemble not in handlers
-            protocol._shows_frames = handlers != BUILT_IN
+            protocol._show_frames(handlers != BUILT_IN)
         elif event == 'drain':
             protocol.awaits_drain = True
 
