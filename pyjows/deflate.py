@@ -95,7 +95,8 @@ class PerMessageDeflate:
             client asks for it, and fails a server that answers without it; a server keeps to it, or to less if asked.
             None: 12 in a server; a client leaves it to the server.
         client_max_window_bits (int | None): the client's window, likewise (7.1.2.2). A server asks for it where the
-            client says that it can; a client keeps to it. None: 12.
+            client says that it can; a client keeps to it, and says so in its first offer, while a second one leaves the
+            limit to the server. None: 12.
         level (int | None): 0, no compression, or 1, fast, to 9, small; None: the default of the engine, 6 in zlib.
         mem_level (int): memory for the compressor's tables, 1 to 9.
         threshold (int): shorter messages (bytes) go out as they are. A fragmented message, whose length is not known
@@ -114,6 +115,9 @@ class PerMessageDeflate:
     """
 
     name = 'permessage-deflate'
+
+    #: Whether a client with `client_max_window_bits` makes a second offer without that limit.
+    has_fallback = True
 
     def __init__(
         self,
@@ -151,14 +155,24 @@ class PerMessageDeflate:
 
     def offers(self) -> list[list[Parameter]]:
         """A client's offers, the best first: the parameters of each."""
+        windows: list[int | None] = [self.client_max_window_bits or True]
+        if self._offers_fallback:
+            windows.append(True)
         return [
             _parameters(
-                self.client_no_context_takeover,
-                self.server_no_context_takeover,
-                self.client_max_window_bits or True,
-                self.server_max_window_bits,
+                self.client_no_context_takeover, self.server_no_context_takeover, window, self.server_max_window_bits
             )
+            for window in windows
         ]
+
+    @property
+    def _offers_fallback(self) -> bool:
+        """Whether a second offer names no limit of the client's window (RFC 7692 7.1.2.2).
+
+        A server that wants to limit it itself, and to more than the first offer does, would refuse that one (Node's ws:
+        with 400). The client keeps to its own limit, whatever the answer has.
+        """
+        return self.has_fallback and (self.client_max_window_bits or _MAX_WINDOW_BITS) < _MAX_WINDOW_BITS
 
     def answer(self, offers: Iterable[Sequence[Parameter]]) -> tuple[list[Parameter], Deflate] | None:
         """A server's answer: the first offer that can be accepted.
@@ -201,7 +215,7 @@ class PerMessageDeflate:
                 f'server_max_window_bits={wanted} was asked for, and the answer has {server_bits or "none"}; it must '
                 f'have {wanted} or less'
             )
-        offered = self.client_max_window_bits or _MAX_WINDOW_BITS
+        offered = _MAX_WINDOW_BITS if self._offers_fallback else self.client_max_window_bits or _MAX_WINDOW_BITS
         if client_bits is not None and client_bits > offered:
             raise NegotiationError(
                 f'client_max_window_bits={offered} was offered, and the answer has {client_bits}; it may only have less'
@@ -241,6 +255,7 @@ class Deflate:
         '_decompressor',
         '_deflating',
         '_deflator',
+        '_has_inflated',
         '_inflating',
         '_inflator',
         '_settings',
@@ -290,6 +305,7 @@ class Deflate:
         self._decompressor: _Decompressor | None = None
         self._deflating = False  # a fragmented message is being sent
         self._inflating = False  # the message that is being received is compressed
+        self._has_inflated = False  # a byte of it was received
 
     def __repr__(self) -> str:
         return (
@@ -345,6 +361,7 @@ class Deflate:
             return frame
         if opcode:
             self._inflating = bool(rsv1)
+            self._has_inflated = False
         elif rsv1:
             raise ProtocolError('RSV1 on a continuation; RFC 7692 6 has it on the first frame of a message only')
         if not self._inflating:
@@ -392,6 +409,7 @@ class Deflate:
             PayloadTooBig: it has more than `max_size` bytes.
             ProtocolError: `data` are not valid DEFLATE (1007).
         """
+        self._has_inflated = False
         return self._inflate(data, max_size, True)
 
     def _new_compressor(self) -> _Compressor:
@@ -404,6 +422,10 @@ class Deflate:
         return decompressor
 
     def _inflate(self, data: bytes, max_size: int | None, last: bool) -> bytes:
+        if data:
+            self._has_inflated = True
+        elif last and not self._has_inflated:
+            return b''  # Mojolicious leaves out the 00 of an empty message; with the tail alone it would not be DEFLATE
         limit = 0 if max_size is None or max_size >= sys.maxsize else max(max_size, 0) + 1
         decompressor = self._decompressor
         if decompressor is None or decompressor.eof:

@@ -327,6 +327,7 @@ class PerMessageDeflate(deflate.PerMessageDeflate):
             upon.
     """
 
+    has_fallback = False
     DEFAULT_CLIENT_MAX_WINDOW_BITS = 15
     DEFAULT_SERVER_MAX_WINDOW_BITS = 15
 

@@ -13,6 +13,7 @@ cdef class Opening(Receiver):
     cdef object subprotocols
     cdef object headers
     cdef readonly list early
+    cdef object pending
     cdef readonly bint is_answered
     cdef object _task
     cdef object _timer
@@ -29,6 +30,8 @@ cdef class Opening(Receiver):
     cdef object _accept_or_refuse(self, object ws)
     cpdef object accept(self, bint is_early)
     cpdef object refuse(self, object response)
+    cpdef object pending_response(self)
+    cpdef object with_pending(self, object headers)
     cpdef bint awaits_answer(self) except -1
     cpdef object pending_request(self)
     cpdef object send_request(self, object url, dict options)

@@ -22,8 +22,9 @@ from .errors import ConnectionClosed, HandshakeError, InvalidState
 from .extensions import as_factories
 from .frames import write_frame
 from .handshake import ClientHandshake, ServerHandshake, negotiation_close, select_subprotocol
-from .http11 import Request, Response
+from .http11 import Headers, Request, Response
 from .protocol import State
+from .sansio.http import PendingResponse
 
 __all__ = ['Accepted', 'Opening']
 
@@ -59,6 +60,7 @@ class Opening(Receiver):
         self.subprotocols = subprotocols
         self.headers = headers
         self.is_answered = False
+        self.pending: PendingResponse | None = None  # what handlers add to the answer
         self.early: list[tuple[int, Any]] | None = None
         # While coroutine handlers hold the answer back: their task; nothing is read, and a timer bounds it.
         self._task: Any = None
@@ -289,10 +291,10 @@ class Opening(Receiver):
         handshake = ws.handshake
         if ws.subprotocol is None and self.subprotocols:
             ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
-        head = handshake.accept(
-            headers=self.headers, subprotocol=ws.subprotocol, extensions=as_factories(self.compression)
-        )
+        headers = self.with_pending(self.headers)
+        head = handshake.accept(headers=headers, subprotocol=ws.subprotocol, extensions=as_factories(self.compression))
         self.is_answered = True
+        ws.res = self.pending
         self._forget_timer()
         self.outgoing().put(head)
         self._trailing = handshake.trailing_data
@@ -339,6 +341,16 @@ class Opening(Receiver):
         if self._timer is not None:
             self.protocol.ioloop.reactor.remove(self._timer)
             self._timer = None
+
+    def pending_response(self) -> PendingResponse | None:
+        """What handlers may add headers to; None where no request waits for its answer."""
+        if self.pending is None and self.awaits_answer():
+            self.pending = PendingResponse()
+        return self.pending
+
+    def with_pending(self, headers: Any) -> Any:
+        """These headers, and those that handlers have added."""
+        return headers if self.pending is None else [*Headers(headers).raw, *self.pending.headers.raw_items()]
 
     def awaits_answer(self) -> bool:
         """Whether a request waits for its answer."""

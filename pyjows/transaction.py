@@ -469,19 +469,21 @@ class TransactionCore(TransactionInfo):
         self._emit_resume()
         return Accepted(self)
 
-    def reject(self, status: int = 403, headers: Any = (), body: Any = b'') -> Self:
+    def reject(self, status: int = 403, headers: Any = (), body: Any = b'', reason: str | None = None) -> Self:
         """Refuse the upgrade (server, before the 101); returns the transaction.
 
         Args:
             status: of the answer, 200 or more.
-            headers: more headers for it.
+            headers: more headers for it, besides those of `res`.
             body: its body, `str` or bytes.
+            reason: its reason phrase, None for the usual one.
 
         Raises:
             InvalidState: it was answered already, or there is no request.
         """
         self._check_thread('WebSocket.reject()')
-        self._pending_opening().refuse(Response(status, headers, body))
+        opening = self._pending_opening()
+        opening.refuse(Response(status, opening.with_pending(headers), body, reason))
         self._emit_resume()
         return self
 
@@ -657,7 +659,8 @@ class WebSocket(TransactionCore, Coroutines, EventEmitter):  # type: ignore[misc
             ``close_timeout`` (10). docs/limits.md says what happens at each.
 
     Attributes:
-        req, res: the request and the answer of the handshake.
+        req, res: the request and the answer of the handshake. A handler of the request may add headers to the 101:
+            ``ws.res.headers['Set-Cookie'] = 'a=1'``.
         subprotocol: the one in use, or None.
         user: who it is, as a server's ``authenticate`` says; None without. You may set it.
         masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,

@@ -8,6 +8,6 @@ cdef class TransactionInfo(MessageHandlers):
     cdef object _compression
     cdef public object handshake
     cdef public object req
-    cdef public object res
+    cdef object _res
     cdef public object subprotocol
     cdef public object user

@@ -15,6 +15,7 @@ from .handshake import ClientHandshake, ServerHandshake
 from .http11 import Request, Response
 from .limits import Limits
 from .protocol import State
+from .sansio.http import PendingResponse
 
 __all__ = ['TransactionInfo']
 
@@ -29,7 +30,7 @@ class TransactionInfo(MessageHandlers):
         self._compression: Any = None
         self.handshake: ServerHandshake | ClientHandshake | None = None
         self.req: Request | None = None
-        self.res: Response | None = None
+        self._res: Response | PendingResponse | None = None
         self.subprotocol: str | None = None
         self.user: Any = None
 
@@ -37,6 +38,22 @@ class TransactionInfo(MessageHandlers):
     def protocol(self) -> TransactionProtocol:
         """The state machine under the transaction."""
         return self._protocol
+
+    @property
+    def res(self) -> Response | PendingResponse | None:
+        """The answer of the handshake; None before it is here.
+
+        In a server, before the 101 is sent, a `PendingResponse`: what is added to its `headers` goes along.
+        """
+        opening = self._protocol.opening
+        if self._res is None and opening is not None:
+            pending: PendingResponse | None = opening.pending_response()
+            return pending
+        return self._res
+
+    @res.setter
+    def res(self, response: Response | PendingResponse | None) -> None:
+        self._res = response
 
     @property
     def masked(self) -> bool:

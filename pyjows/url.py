@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 __all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'redirected_url']
 
+# A path with encoded slashes, and the target behind it.
+_encoded_path = re.compile(r'([^/:?]*%2[Ff][^/:?]*)([/?].*|)', re.DOTALL).fullmatch
 _is_host_name = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
 
 _SCHEMES = {
@@ -125,6 +127,7 @@ def parse_url(url: str) -> URL:
         parse_url('ws://example.com/chat?room=1')           # port 80, target '/chat?room=1'
         parse_url('wss://user:secret@[::1]:3000')           # Authorization, IPv6, target '/'
         parse_url('ws+unix:///run/chat.sock:/chat')         # a Unix socket; its target follows the colon, '/' without
+        parse_url('ws+unix://%2Frun%2Fchat.sock/chat')      # the same as Mojolicious writes it
 
     ``http`` and ``https`` are taken for ``ws`` and ``wss``. What is not ASCII is encoded: IDNA in the host,
     percent-encoded UTF-8 in the target.
@@ -242,9 +245,13 @@ def _parse_host(url: str, host: str, bracketed: bool) -> str:
 
 
 def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
-    """The path of the socket ends at the first colon, or where a query begins; the rest is the target."""
+    """The path of the socket ends at the first colon, or where a query begins; the rest is the target.
+
+    Mojolicious writes it as a host, with its slashes encoded: there it ends at the first slash.
+    """
     rest = rest.removeprefix('//')
-    path, colon, target = rest.partition(':')
+    encoded = _encoded_path(rest)
+    path, colon, target = (encoded[1], ':', encoded[2]) if encoded else rest.partition(':')
     if not colon:
         path, mark, query = rest.partition('?')
         target = mark + query

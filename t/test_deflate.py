@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pyjows.extensions
+import pyjows.sansio
 from pyjows.deflate import Deflate, PerMessageDeflate
 from pyjows.errors import NegotiationError, PayloadTooBig, ProtocolError
 from pyjows.extensions import format_extensions, negotiate_client, negotiate_server, offer_header, parse_extensions
@@ -217,6 +219,7 @@ def test_a_client_that_cannot_limit_its_window_is_read_with_the_whole_one():
         ({}, 'client_max_window_bits=8', (False, 8), (False, 15)),
         ({'client_max_window_bits': 15}, '', (False, 15), (False, 15)),
         ({'client_max_window_bits': 14}, 'client_max_window_bits=13', (False, 13), (False, 15)),
+        ({'client_max_window_bits': 10}, 'client_max_window_bits=11', (False, 10), (False, 15)),
         ({'client_no_context_takeover': True}, '', (True, 12), (False, 15)),
         ({'server_max_window_bits': 10}, 'server_max_window_bits=10', (False, 12), (False, 10)),
         ({'server_max_window_bits': 10}, 'server_max_window_bits="9"', (False, 12), (False, 9)),
@@ -243,12 +246,65 @@ def test_a_client_fails_a_wrong_answer_with_1010(answer):
         ({'server_no_context_takeover': True}, ''),
         ({'server_max_window_bits': 10}, ''),
         ({'server_max_window_bits': 10}, 'server_max_window_bits=11'),
-        ({'client_max_window_bits': 10}, 'client_max_window_bits=11'),
     ],
 )
 def test_a_client_fails_an_answer_that_is_not_one_to_its_offer(configured, answer):
     with pytest.raises(NegotiationError, match='was (asked for|offered), and'):
         PerMessageDeflate(**configured).agree(params(answer))
+
+
+def test_a_client_that_limits_its_window_offers_a_second_time_without_the_limit():
+    compression = PerMessageDeflate(client_max_window_bits=10, server_max_window_bits=11)
+    assert [words(offer) for offer in compression.offers()] == [
+        'client_max_window_bits=10; server_max_window_bits=11',
+        'client_max_window_bits; server_max_window_bits=11',
+    ]
+    [offer] = PerMessageDeflate(client_max_window_bits=15).offers()
+    assert words(offer) == 'client_max_window_bits=15'
+
+
+def test_a_server_that_insists_on_a_larger_window_takes_the_second_offer():
+    compression = PerMessageDeflate(client_max_window_bits=10, threshold=0)
+    # As Node's ws does with clientMaxWindowBits: 12.
+    bits = [dict(offer)['client_max_window_bits'] for offer in compression.offers()]
+    accepted = next(n for n, value in enumerate(bits) if value is None or int(value) >= 12)
+    assert accepted == 1
+    client = compression.agree(params('client_max_window_bits=12'))
+    assert client.local_max_window_bits == 10
+    server = PerMessageDeflate(client_max_window_bits=12).answer([compression.offers()[1]])[1]
+    assert server.remote_max_window_bits == 12
+    message = Frame(Opcode.TEXT, bytes(range(256)) * 40)
+    assert server.decode(client.encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    'compression', [pyjows.extensions.PerMessageDeflate, pyjows.sansio.ClientPerMessageDeflateFactory]
+)
+def test_a_client_that_makes_one_offer_fails_an_answer_with_a_larger_window(compression):
+    one = compression(client_max_window_bits=10)
+    assert len(one.offers()) == 1
+    with pytest.raises(NegotiationError, match='was offered, and'):
+        one.agree(params('client_max_window_bits=11'))
+
+
+@pytest.mark.parametrize('forgets', [False, True])
+def test_an_empty_compressed_payload_is_an_empty_message(forgets):
+    peer, ours = pair(client_no_context_takeover=forgets, threshold=0)
+    empty = Frame(Opcode.TEXT, b'', rsv1=True)
+    hello = Frame(Opcode.TEXT, b'hello hello hello')
+    assert ours.decode(empty) == Frame(Opcode.TEXT, b'')
+    for _ in range(2):
+        assert ours.decode(peer.encode(hello)) == hello
+        assert ours.decode(empty, max_size=0) == Frame(Opcode.TEXT, b'')
+        assert ours.decompress_message(b'') == b''
+    first = peer.encode(Frame(Opcode.TEXT, b'hello', False))
+    last = peer.encode(Frame(Opcode.CONT, b'hello'))
+    assert ours.decode(first).data == b'hello'
+    assert ours.decode(Frame(Opcode.CONT, b'', False)).data == b''
+    assert ours.decode(last).data == b'hello'
+    assert ours.decode(Frame(Opcode.TEXT, b'', False, True)).data == b''
+    assert ours.decode(Frame(Opcode.CONT, b'')).data == b''
+    assert ours.decode(peer.encode(hello)) == hello
 
 
 parameters = st.fixed_dictionaries(
@@ -809,7 +865,7 @@ def test_with_websockets(role, forgets, bits, engine):
     options |= {f'{side}_max_window_bits': bits for side in ('client', 'server')}
     if role == 'client':
         us = PerMessageDeflate(**options, zlib=engine)
-        [(_, offer)] = parse_extension(offer_header([us]))
+        (_, offer), *_ = parse_extension(offer_header([us]))
         answer, them = theirs.ServerPerMessageDeflateFactory(**options).process_request_params(offer, [])
         [ours] = negotiate_client([us], build_extension([(theirs.PerMessageDeflate.name, answer)]))
     else:
@@ -851,7 +907,7 @@ def test_with_wsproto(role, forgets, bits, engine):
     theirs = Theirs(**options)
     if role == 'client':
         us = PerMessageDeflate(**options, zlib=engine)
-        accepted = theirs.accept(offer_header([us]))
+        accepted = theirs.accept(format_extensions([(us.name, us.offers()[0])]))
         [ours] = negotiate_client([us], f'permessage-deflate; {accepted}')
         them = Connection(ConnectionType.SERVER, extensions=[theirs])
     else:

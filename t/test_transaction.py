@@ -176,6 +176,67 @@ def test_after_a_rejection_nothing_is_sent_or_accepted():
     assert server.server_write() == b''
 
 
+def test_a_handler_of_the_request_sets_headers_on_the_101():
+    client, server = WebSocket(), WebSocket(headers={'X-Always': 'yes'})
+
+    def request(ws):
+        assert ws.res.status == 101
+        ws.res.headers['Set-Cookie'] = 'a=1'
+        ws.res.headers['Set-Cookie'] = 'b=2'
+
+    server.on('request', request)
+    server.on('request', lambda ws: ws.res.headers.update({'X-Also': ws.res.headers.get_all('set-cookie')[0]}))
+    client.client_handshake('ws://example.com/')
+    pump(client, server)
+    assert client.res.headers.get_all('set-cookie') == ['a=1', 'b=2']
+    assert (client.res.headers['x-always'], client.res.headers['x-also']) == ('yes', 'a=1')
+    assert server.res.headers.get_all('Set-Cookie') == ['a=1', 'b=2']
+
+
+def test_there_is_an_answer_to_change_only_while_the_request_waits_for_it():
+    client, server = WebSocket(), WebSocket()
+    assert client.res is server.res is opened().res is None
+    client.client_handshake('ws://example.com/')
+    assert client.res is None
+    pump(client, server)
+    assert server.res is None
+    assert client.res.status == 101
+
+
+@pytest.mark.parametrize('name', ['Connection', 'Sec-WebSocket-Accept', 'Content-Length'])
+def test_a_header_of_the_handshake_is_not_set_by_a_handler(name):
+    server = WebSocket()
+    errors = log(server, 'error')
+    server.on('request', lambda ws: ws.res.headers.update({name: '1'}))
+    server.server_read(REQUEST + b'\r\n')
+    assert server.server_write().startswith(b'HTTP/1.1 500 ')
+    assert name.lower() in str(errors[0][1])
+    assert server.res.status == 500
+
+
+def test_a_rejection_has_a_reason_and_the_headers_that_were_set_before():
+    server = WebSocket()
+
+    def request(ws):
+        ws.res.headers['Set-Cookie'] = 'a=1'
+        ws.reject(403, {'X-Why': 'because'}, reason='Not Here')
+
+    server.on('request', request)
+    server.server_read(REQUEST + b'\r\n')
+    head = server.server_write().split(b'\r\n')
+    assert head[0] == b'HTTP/1.1 403 Not Here'
+    assert b'Set-Cookie: a=1' in head and b'X-Why: because' in head
+
+
+def test_a_reason_that_would_split_the_answer_is_refused():
+    server = WebSocket()
+    errors = log(server, 'error')
+    server.on('request', lambda ws: ws.reject(reason='a\r\nb'))
+    server.server_read(REQUEST + b'\r\n')
+    assert server.server_write().startswith(b'HTTP/1.1 500 ')
+    assert isinstance(errors[0][1], ValueError)
+
+
 @pytest.mark.parametrize(
     'call', [lambda ws: ws.reject(), lambda ws: ws.with_compression(), lambda ws: ws.with_protocols('a')]
 )

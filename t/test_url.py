@@ -87,6 +87,12 @@ def test_a_redirect_keeps_a_user_name_and_password_where_they_belong():
         ('ws+unix:///run/x.sock?x=1', URL('ws+unix', 'localhost', 80, '/?x=1', '/run/x.sock'), 'localhost'),
         ('ws+unix:/run/a%20b%3A', URL('ws+unix', 'localhost', 80, '/', '/run/a b:'), 'localhost'),
         ('wss+unix://x.sock:/', URL('wss+unix', 'localhost', 443, '/', 'x.sock'), 'localhost'),
+        ('ws+unix://%2Frun%2Fx.sock/echo', URL('ws+unix', 'localhost', 80, '/echo', '/run/x.sock'), 'localhost'),
+        ('ws+unix://%2frun%2fx.sock', URL('ws+unix', 'localhost', 80, '/', '/run/x.sock'), 'localhost'),
+        ('ws+unix://a%2Fb%3A?c=d:e', URL('ws+unix', 'localhost', 80, '/?c=d:e', 'a/b:'), 'localhost'),
+        ('ws+unix://%2Frun%2Fx.sock:/a/b', URL('ws+unix', 'localhost', 80, '/a/b', '/run/x.sock'), 'localhost'),
+        ('http+unix://%2Fx/a?b=c/d:e', URL('ws+unix', 'localhost', 80, '/a?b=c/d:e', '/x'), 'localhost'),
+        ('ws+unix:///a%2Fb/c', URL('ws+unix', 'localhost', 80, '/', '/a/b/c'), 'localhost'),
     ],
 )
 def test_urls_are_taken_apart(url: str, parsed: URL, host_header: str) -> None:

@@ -179,6 +179,8 @@ class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate, ClientExtensionF
         compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
     """
 
+    has_fallback = False
+
     def __init__(
         self,
         server_no_context_takeover: bool = False,

@@ -12,7 +12,15 @@ from typing import Any
 
 from .. import http11
 
-__all__ = ['Headers', 'MultipleValuesError', 'Request', 'Response', 'changeable_headers', 'changeable_response']
+__all__ = [
+    'Headers',
+    'MultipleValuesError',
+    'PendingResponse',
+    'Request',
+    'Response',
+    'changeable_headers',
+    'changeable_response',
+]
 
 
 class MultipleValuesError(LookupError):
@@ -152,6 +160,25 @@ class Response:
         """The answer as wire bytes."""
         line = f'HTTP/1.1 {self.status_code} {self.reason_phrase}\r\n'.encode('latin-1')
         return line + self.headers.serialize() + self.body
+
+
+class PendingResponse:
+    """The 101 of a server before it is sent: what a handler adds to its `headers` goes along.
+
+    Attributes:
+        status: 101.
+        headers: the header fields to add, such as ``Set-Cookie``.
+    """
+
+    __slots__ = ('headers',)
+
+    status = 101
+
+    def __init__(self) -> None:
+        self.headers = Headers()
+
+    def __repr__(self) -> str:
+        return f'PendingResponse({self.headers!r})'
 
 
 def changeable_headers(headers: http11.Headers) -> Headers:
