@@ -44,7 +44,18 @@ class Contestant:
 
 def _pyjows(reactor: str) -> list[Contestant]:
     env = {'PYJOWS_REACTOR': reactor}
+    awaited = [
+        Contestant(
+            name=f'pyjows-{reactor}',
+            label=f'pyjows, {reactor}',
+            modes=(f'coroutine{side}',),
+            script=f'bench.{script}',
+            env=env,
+        )
+        for side, script in (('', 'servers.pyjows_server'), ('-client', 'clients.pyjows_coroutine_client'))
+    ]
     return [
+        *(awaited if reactor in ('asyncio', 'uvloop') else ()),
         Contestant(
             name=f'pyjows-{reactor}',
             label=f'pyjows, {reactor}',
@@ -71,7 +82,14 @@ def _peer(library: str, loop: str, modes: tuple[str, ...], *arguments: str) -> C
 
 def _client(library: str, loop: str) -> Contestant:
     script = f'bench.clients.{library}_client'
-    return Contestant(name=f'{library}-{loop}', label=f'{library}, {loop}', modes=('client',), script=script)
+    modes = ('client', 'coroutine-client') if library == 'websockets' else ('client',)
+    return Contestant(name=f'{library}-{loop}', label=f'{library}, {loop}', modes=modes, script=script)
+
+
+def _picows_websockets(mode: str, script: str) -> Contestant:
+    return Contestant(
+        name='picows-websockets', label="picows, websockets' interface", modes=(mode,), script=f'bench.{script}'
+    )
 
 
 def _engine(name: str, label: str, engine: str, **env: str) -> Contestant:
@@ -105,8 +123,10 @@ CONTESTANTS: tuple[Contestant, ...] = (
     ),
     _peer('picows', 'uvloop', ('echo', 'text', 'json', 'broadcast', 'idle')),
     _client('picows', 'uvloop'),
-    _peer('websockets', 'asyncio', SERVER, '--loop', 'asyncio'),
-    _peer('websockets', 'uvloop', SERVER, '--loop', 'uvloop'),
+    _picows_websockets('coroutine', 'servers.picows_websockets_server'),
+    _picows_websockets('coroutine-client', 'clients.picows_websockets_client'),
+    _peer('websockets', 'asyncio', (*SERVER, 'coroutine'), '--loop', 'asyncio'),
+    _peer('websockets', 'uvloop', (*SERVER, 'coroutine'), '--loop', 'uvloop'),
     _client('websockets', 'uvloop'),
     _peer('aiohttp', 'uvloop', SERVER),
     _client('aiohttp', 'uvloop'),

@@ -110,6 +110,17 @@ def _tls_client(size: int, name: str) -> Scenario:
     return _tls(f'client-100x{name}', title, 'client', 'client', arguments=arguments, unit='round trips/s')
 
 
+def _coroutine(connections: int, depth: int) -> Scenario:
+    return Scenario(
+        name=f'coroutine-{connections}x256' + (f'-{depth}' if depth > 1 else ''),
+        title=f'`async for` echo, {connections} connections × 256 B, {depth} in flight',
+        mode='coroutine',
+        tool='wsload',
+        arguments={'connections': connections, 'size': 256, 'depth': depth},
+        reference='picows-websockets',
+    )
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     _echo(1, 32, '1x32'),
     _echo(100, 16, '100x16'),
@@ -154,6 +165,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     _client(1),
     _client(100),
+    _coroutine(100, 1),
+    _coroutine(10, 256),
+    Scenario(
+        name='coroutine-client-100x256',
+        title='`async for` client, 100 connections × 256 B',
+        mode='coroutine-client',
+        tool='client',
+        arguments={'connections': 100, 'size': 256},
+        unit='round trips/s',
+        reference='picows-websockets',
+    ),
     Scenario(
         name='handshakes',
         title='Handshakes, 16 under way',

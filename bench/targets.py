@@ -43,6 +43,11 @@ TARGETS: tuple[Target, ...] = (
     Target('json-100x200', 'pyjows-epoll', PICOWS, 1.0),
     Target('client-1x256', 'pyjows-epoll', PICOWS, 1.05),
     Target('client-100x256', 'pyjows-epoll', PICOWS, 1.05),
+    *(
+        Target(f'coroutine-{what}', 'pyjows-uvloop', peer, factor)
+        for what in ('100x256', '10x256-256', 'client-100x256')
+        for peer, factor in (('websockets-uvloop', 3), ('picows-websockets', 1.2))
+    ),
     Target('handshakes', 'pyjows-epoll', PICOWS, 1.8),
     Target('idle', 'pyjows-epoll', None, 4),  # KiB
     Target('broadcast-1000x64', 'pyjows-epoll', 'websockets-uvloop', 2),

@@ -16,6 +16,7 @@ cdef class Inbox:
     cdef Py_ssize_t _unheard
     cdef int _receivers
     cdef list _waiting
+    cdef object _make_future
 
     cdef object put(self, object message, bint is_heard)
     cpdef object claim(self)
@@ -25,6 +26,8 @@ cdef class Inbox:
     cpdef object read_on(self)
     cpdef object discard(self)
     cdef object take(self)
+    cdef object new_future(self)
+    cdef object forget(self, object future)
     cdef object _end_of(self, bint iterates)
 
 
@@ -33,4 +36,9 @@ cdef class Inbox:
 cdef class NextMessage:
     cdef Inbox _inbox
     cdef bint _iterates
+    cdef bint _is_waiting
+    cdef object _future
     cdef object _waits
+    cdef bint _is_last
+
+    cdef object _stop_waiting(self)

@@ -13,7 +13,6 @@ Whoever waits is woken by every change (a message, open, drain, the end), and lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any
 
 from .errors import ConnectionClosedOK
@@ -50,6 +49,7 @@ class Inbox:
         self._unheard = 0  # how many of them, the first ones, came when there was no handler of messages
         self._receivers = 0
         self._waiting: list[Any] = []
+        self._make_future: Any = None
 
     # What the connection does
 
@@ -120,9 +120,24 @@ class Inbox:
 
     async def change(self) -> None:
         """Wait for the next change."""
-        future = self._protocol.ws._spawner().future()
+        future = self.new_future()
+        try:
+            await future
+        finally:
+            self.forget(future)
+
+    def new_future(self) -> Any:
+        """A future that is done with the next change."""
+        if self._make_future is None:
+            self._make_future = self._protocol.ws._spawner().future
+        future = self._make_future()
         self._waiting.append(future)
-        await future
+        return future
+
+    def forget(self, future: Any) -> None:
+        """Nobody waits for this future any more."""
+        if future in self._waiting:
+            self._waiting.remove(future)
 
     def __aiter__(self) -> Inbox:
         return self
@@ -179,12 +194,18 @@ class Inbox:
 
 
 class NextMessage:
-    """The next message of an inbox, to be awaited: at once where one waits."""
+    """The next message of an inbox, to be awaited: at once where one waits.
+
+    It waits by itself while the connection is open, which is the rule; everything else is in `Inbox.wait`.
+    """
 
     def __init__(self, inbox: Inbox, iterates: bool) -> None:
         self._inbox = inbox
         self._iterates = iterates
-        self._waits: Coroutine[Any, Any, Any] | None = None
+        self._is_waiting = False  # and counts among the receivers
+        self._future: Any = None
+        self._waits: Any = None  # what it waits for, as an iterator: the future, or `Inbox.wait`
+        self._is_last = False  # it gives the message
 
     def __await__(self) -> NextMessage:
         return self
@@ -193,12 +214,29 @@ class NextMessage:
         return self
 
     def __next__(self) -> Any:
-        if self._waits is None:
-            inbox = self._inbox
+        inbox = self._inbox
+        while True:
+            if self._waits is not None:
+                if self._is_last:
+                    return self._waits.send(None)
+                try:
+                    return next(self._waits)  # the future itself, until it is done
+                except StopIteration:
+                    self._waits = None
             if inbox._messages:
+                self._stop_waiting()
                 raise StopIteration(inbox.take())
-            self._waits = inbox.wait(self._iterates)
-        return self._waits.send(None)
+            if inbox.is_ended or inbox._protocol.opening is not None:
+                self._stop_waiting()
+                self._is_last = True
+                self._waits = inbox.wait(self._iterates)
+            else:
+                if not self._is_waiting:
+                    inbox.claim()
+                    self._is_waiting = True
+                    inbox._receivers += 1
+                self._future = inbox.new_future()
+                self._waits = self._future.__await__()
 
     def send(self, value: Any) -> Any:
         """As a coroutine's."""
@@ -206,11 +244,21 @@ class NextMessage:
 
     def throw(self, *exc: Any) -> Any:
         """As a coroutine's."""
-        if self._waits is None:
+        self._stop_waiting()
+        if not self._is_last:
+            self._is_last = True
             self._waits = self._inbox.wait(self._iterates)
         return self._waits.throw(*exc)
 
     def close(self) -> None:
         """As a coroutine's."""
-        if self._waits is not None:
+        self._stop_waiting()
+        if self._is_last:
             self._waits.close()
+
+    def _stop_waiting(self) -> None:
+        if self._is_waiting:
+            self._is_waiting = False
+            self._inbox._receivers -= 1
+            self._inbox.forget(self._future)
+            self._future = None

@@ -375,6 +375,23 @@ def test_cancelling_receive_loses_no_message(ioloop, run, serve):
     run(main())
 
 
+def test_what_was_cancelled_leaves_nothing_behind(ioloop, run, serve):
+    def futures() -> int:
+        return sum(isinstance(each, asyncio.Future) for each in gc.get_objects())
+
+    async def main() -> None:
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            before = futures()
+            for _ in range(50):
+                for awaited in (ws.receive(), ws.wait_closed()):
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(awaited, 0.0001)
+            gc.collect()
+            assert futures() < before + 10
+
+    run(main())
+
+
 def test_several_coroutines_may_receive_from_one_connection(ioloop, run, serve):
     async def main() -> None:
         async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:

@@ -20,6 +20,7 @@ MODES = {
     'deflate': 'as text, with permessage-deflate',
     'broadcast': 'send a binary message to every connection',
     'asgi': 'as text, in an ASGI application',
+    'coroutine': 'send a binary message back, from a coroutine that has the connection: `async for`',
     'any': 'send text and binary messages back',
     'idle': 'as text, with the three handlers that an ordinary application registers',
 }

@@ -61,12 +61,18 @@ def on_finish(ws: pyjows.WebSocket, code: int, reason: str) -> None:
     pass
 
 
-MODES: dict[str, Callable[[pyjows.Server, pyjows.WebSocket], None]] = {
+async def coroutine(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
+    async for message in ws:
+        ws.send(message)
+
+
+MODES: dict[str, Callable[[pyjows.Server, pyjows.WebSocket], object]] = {
     'echo': echo,
     'text': text,
     'json': json,
     'deflate': text,
     'broadcast': broadcast,
+    'coroutine': coroutine,
     'any': any_kind,
     'idle': idle,
 }
