@@ -17,6 +17,7 @@ from .handshake import ServerHandshake
 from .http11 import Request, Response
 from .ioloop import Stream
 from .ioloop.syscalls import unsent
+from .static import FileResponse
 
 __all__ = ['HTTPConnection']
 
@@ -24,6 +25,9 @@ _log = logging.getLogger('pyjows')
 
 # Answers to pipelined requests in one turn of the loop, after which other connections get their turn.
 _ANSWERS_A_TURN = 16
+
+# Bytes of a file that are read at a time, and that may wait to be written.
+_PIECE, _FILE_BUFFER = 65536, 262144
 
 
 class HTTPConnection(Receiver):
@@ -44,6 +48,7 @@ class HTTPConnection(Receiver):
         self.handshake = ServerHandshake(max_header_size=server._max_header_size, max_body_size=server._max_body_size)
         self._ending = False
         self._is_handled = False  # a handler works on an answer
+        self._file: FileResponse | None = None  # the answer that is being sent piece by piece
         self._written = 0
         self._taken = -1  # how much of that the client had taken when the timer last expired
         self._timer: Any = None
@@ -101,7 +106,7 @@ class HTTPConnection(Receiver):
     def drained(self) -> None:
         """The kernel has taken all answers."""
         self.awaits_drain = False
-        self.server.ioloop.reactor.next_tick(self._resume)
+        self.server.ioloop.reactor.next_tick(self._resume if self._file is None else self._send_file)
 
     def _resume(self, reactor: Any) -> None:
         if self.stream is not None:
@@ -147,12 +152,53 @@ class HTTPConnection(Receiver):
     def _answer(self, response: Any) -> bool:
         """Write an answer; tells whether the connection can carry another request."""
         if self.stream is None:
+            if isinstance(response, FileResponse):
+                response.close()
             return False
         if response is None:
             response = Response.text('not found\n', 404)
         elif not isinstance(response, Response):
             raise TypeError(f'a request handler returns a Response or None, not {type(response).__name__}')
+        if isinstance(response, FileResponse):
+            self._file = response
+            self._set_timer()
+            self._write(self.handshake.respond(response, more=True, close=self.server._stopping))
+            self._send_file()
+            return False
         self._write(self.handshake.respond(response, close=self.server._stopping))
+        return self._answered()
+
+    def _send_file(self, reactor: Any = None) -> None:
+        """Write the next pieces of a file, as many as may wait; the rest when these are written."""
+        response = self._file
+        if response is None or self.stream is None:
+            return
+        while response.left and self.stream.buffered_amount < _FILE_BUFFER:
+            try:
+                data = response.read(_PIECE)
+            except OSError as exc:
+                _log.warning('a file could not be read to its end: %s', exc)
+                data = b''
+            if not data:  # the file has become shorter: the client has to see that its answer is cut
+                self.stream.close()
+                return
+            self._write(self.handshake.respond_more(data, more=response.left > 0))
+        if response.left:
+            self.awaits_drain = True
+            return
+        self._close_file()
+        if self._answered() and not self.server._stopping:
+            self._serve(self._next_request())
+        elif self.server._stopping:
+            self._end()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _answered(self) -> bool:
+        """The answer is written; tells whether the connection can carry another request."""
         self._is_handled = False
         self._set_timer()
         if not self.handshake.keep_alive:
@@ -188,6 +234,7 @@ class HTTPConnection(Receiver):
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
         self._forget_timer()
+        self._close_file()
         self.server._lost(self)
 
     # Time
@@ -212,6 +259,9 @@ class HTTPConnection(Receiver):
                 self._taken = taken
                 self._set_timer()
                 return
+        elif self._file is not None:  # the next piece is about to be written
+            self._set_timer()
+            return
         elif not self._is_handled and not self.kept_alive:
             self.server._tally.refused['handshake timeout'] += 1
         stream.close()

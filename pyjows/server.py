@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import ssl
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ._options import (
     CONNECTION,
@@ -38,6 +39,8 @@ from .limits import LIMITS, Limits
 from .messages import check_close
 from .origins import Origins, checked_origins
 from .proxies import Proxies, checked_forwarding, checked_proxies
+from .routes import Routes
+from .static import StaticFiles
 from .statistics import ADDRESS_REFUSED, Statistics, Tally
 from .tls import TLS, ServerTLS
 from .transaction import WebSocket, new_websocket
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ['Server', 'serve']
 
 _log = logging.getLogger('pyjows')
+
+_Handler = TypeVar('_Handler', bound=Callable[..., Any])
 
 # Seconds that a connection over the limit of its address has to read its refusal.
 _REFUSAL_TIMEOUT = 1.0
@@ -171,7 +176,7 @@ class Server(LoopEmitter):
     Attributes:
         connections, ports, urls, ioloop.
 
-    Methods: `broadcast`, `statistics`, `stop`, and those of `EventEmitter`.
+    Methods: `websocket`, `route`, `static`, `broadcast`, `statistics`, `stop`, and those of `EventEmitter`.
     """
 
     if TYPE_CHECKING:
@@ -248,6 +253,8 @@ class Server(LoopEmitter):
         self._websockets: dict[WebSocket, str | None] = {}
         self._incoming: set[HTTPConnection] = set()
         self._refused: set[Stream] = set()
+        self._routes: Routes | None = None
+        self._files: list[StaticFiles] = []
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
         self._tally = Tally()
         self._urls: list[str] = []
@@ -295,6 +302,77 @@ class Server(LoopEmitter):
             TypeError, ValueError: the message is not valid.
         """
         return broadcast(list(self._websockets) if to is None else to, **message)
+
+    def websocket(self, rule: str) -> Callable[[_Handler], _Handler]:
+        """Handle the WebSockets at a path: a decorator for ``handler(server, ws, **values)``, plain or ``async``.
+
+        ::
+
+            @server.websocket('/rooms/<name>')
+            def room(server, ws, name):
+                ...
+
+        It is called as a handler of the ``websocket`` event is, and instead of those. Where no rule fits, the event is
+        emitted if it has subscribers; otherwise the upgrade is refused with 404.
+
+        Args:
+            rule: as werkzeug.routing has them: ``'/rooms/<name>'``, ``'/users/<int:id>'``, ``'/files/<path:name>'``.
+
+        Raises:
+            ValueError: it is not a valid rule.
+            ImportError: werkzeug is not installed (extra ``routing``).
+        """
+        return self._route(rule, None, True)
+
+    def route(self, rule: str, *, methods: Iterable[str] = ('GET',)) -> Callable[[_Handler], _Handler]:
+        """Answer plain HTTP requests at a path: a decorator for ``handler(server, req, **values)``, plain or async.
+
+        It returns a `Response`, or None for 404. Another method gets 405, a path that lacks the rule's slash at the end
+        a redirect. Where no rule fits, static files and the ``request`` event follow.
+
+        Args:
+            rule: as for `websocket`.
+            methods: the methods of HTTP; with GET comes HEAD.
+        """
+        return self._route(rule, methods, False)
+
+    def _route(self, rule: str, methods: Iterable[str] | None, websocket: bool) -> Callable[[_Handler], _Handler]:
+        routes = self._routes = self._routes or Routes()
+
+        def decorator(handler: _Handler) -> _Handler:
+            if not callable(handler):
+                raise TypeError(f'a handler must be callable, not {handler!r}')
+            if inspect.iscoroutinefunction(handler) and not self._can_spawn():
+                raise RuntimeError(f'the coroutine function of {rule!r} needs a loop that runs coroutines')
+            routes.add(rule, handler, methods=methods, websocket=websocket)
+            return handler
+
+        return decorator
+
+    def static(
+        self,
+        prefix: str,
+        folder: str | os.PathLike[str],
+        *,
+        index: str | None = 'index.html',
+        max_age: int | None = None,
+    ) -> None:
+        """Answer GET and HEAD requests with the files of a folder, below a path.
+
+        Ranges, ``If-None-Match``, ``If-Modified-Since`` and ``If-Range`` are understood. Files are sent in pieces, as
+        fast as the client takes them. Names that begin with a dot (but ``.well-known``) and symbolic links that lead
+        out of the folder are not found.
+
+        Args:
+            prefix: ``'/'`` or ``'/assets/'``. Of several, the first that has the file answers.
+            folder: the folder.
+            index: the file that stands for a folder; None for none.
+            max_age: seconds for ``Cache-Control: max-age``; None to send none.
+
+        Raises:
+            ValueError: the prefix does not begin and end with a slash, or there is no such folder.
+        """
+        self._files.append(StaticFiles(prefix, os.fspath(folder), index, max_age))
 
     def statistics(self) -> Statistics:
         """What the server has seen so far; goes through all connections."""
@@ -460,10 +538,34 @@ class Server(LoopEmitter):
         return address is not None
 
     def _announce_admitted(self, ws: WebSocket, coroutines: list[Any]) -> None:
+        if self._routes is not None and self._routes.has_websockets:
+            assert ws.req is not None
+            found = self._routes.find(ws.req, websocket=True)
+            if found is None and not self.has_subscribers('websocket'):
+                found = Response.text('not found\n', 404)
+            if isinstance(found, Response):
+                ws.protocol.opening.refuse(found)
+                return
+            if found is not None:
+                handler, values = found
+                result = handler(self, ws, **values)
+                if inspect.iscoroutine(result):
+                    coroutines.append(result)
+                return
         self._call_for_coroutines('websocket', coroutines, ws)
 
     def _respond(self, request: Request) -> Any:
         """The answer to a plain HTTP request; a coroutine where a handler is one."""
+        found = None if self._routes is None else self._routes.find(request, websocket=False)
+        if isinstance(found, Response):
+            return found
+        if found is not None:
+            handler, values = found
+            return handler(self, request, **values)
+        for files in self._files:
+            response = files.respond(request)
+            if response is not None:
+                return response
         for handler in self.subscribers('request'):
             response = handler(self, request)
             if response is not None:
