@@ -17,6 +17,7 @@ from byhand import log
 
 import pyjows
 from pyjows import HandshakeError, IOLoop
+from pyjows.ioloop import ConnectionLimit
 
 Serve = Callable[..., pyjows.Server]
 
@@ -266,3 +267,18 @@ def test_a_clock_that_is_set_back_and_forth_changes_no_timeout(ioloop, serve, ru
         assert '0.1 seconds' in str(errors[0][1])
     ws.finish()
     run_until(ioloop, lambda: ws.is_finished)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'exception', 'says'),
+    [
+        ((0,), ValueError, r'^ConnectionLimit\(\): total=0, but it takes a whole number of 1 or more'),
+        (('10',), TypeError, r"^ConnectionLimit\(\): total takes a whole number .*, not '10'"),
+        ((1, True), TypeError, r'^ConnectionLimit\(\): per_address takes a whole number .*, not True'),
+        ((None, -1), ValueError, r'^ConnectionLimit\(\): per_address=-1, but it takes a whole number of 0 or more'),
+    ],
+)
+def test_a_connection_limit_checks_its_numbers(arguments, exception, says):
+    with pytest.raises(exception, match=says):
+        ConnectionLimit(*arguments)
+    assert ConnectionLimit(None, 0).count == 0

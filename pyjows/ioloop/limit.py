@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from ..limits import checked_number
+
 __all__ = ['ConnectionLimit']
 
 _log = logging.getLogger('pyjows')
@@ -42,13 +44,9 @@ class ConnectionLimit:
         refuse: Callable[[Any, Any], object] | None = None,
         is_proxy: Callable[[_socket.socket], bool] | None = None,
     ) -> None:
-        for name, value, least in (('max_connections', total, 1), ('max_connections_per_address', per_address, 0)):
-            if value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f'{name} takes a whole number, not {value!r}')
-            if value < least:
-                raise ValueError(f'{name}={value}: give {least} or more')
+        if total is not None:
+            checked_number('ConnectionLimit()', 'total', total, 1, 'connections', whole=True)
+        checked_number('ConnectionLimit()', 'per_address', per_address, 0, 'connections, 0 for no limit', whole=True)
         self.total = total
         self.per_address = per_address
         self.refuse = refuse
