@@ -43,7 +43,7 @@ from .errors import (
 )
 from .frames import CloseCode, Frame
 
-__all__ = ['Deflate', 'PerMessageDeflate']
+__all__ = ['Deflate', 'PerMessageDeflate', 'parse_parameters']
 
 _TAIL = b'\x00\x00\xff\xff'
 
@@ -184,7 +184,7 @@ class PerMessageDeflate:
         """
         for offer in offers:
             try:
-                client_forgets, server_forgets, client_bits, server_bits = _parse_parameters(offer, is_offer=True)
+                client_forgets, server_forgets, client_bits, server_bits = parse_parameters(offer, is_offer=True)
             except NegotiationError:
                 continue
             client_forgets |= self.client_no_context_takeover
@@ -206,7 +206,7 @@ class PerMessageDeflate:
             NegotiationError: the answer breaks RFC 7692 section 7.1, or is not one to our offer; the connection fails
                 with 1010.
         """
-        client_forgets, server_forgets, client_bits, server_bits = _parse_parameters(answer, is_offer=False)
+        client_forgets, server_forgets, client_bits, server_bits = parse_parameters(answer, is_offer=False)
         if self.server_no_context_takeover and not server_forgets:
             raise NegotiationError('server_no_context_takeover was asked for, and is not in the answer')
         wanted = self.server_max_window_bits or _MAX_WINDOW_BITS
@@ -507,7 +507,7 @@ def _parameters(
     return [(name, None if value is True else str(value)) for name, value in values if value]
 
 
-def _parse_parameters(params: Sequence[Parameter], is_offer: bool) -> tuple[bool, bool, int | None, int | None]:
+def parse_parameters(params: Sequence[Parameter], is_offer: bool) -> tuple[bool, bool, int | None, int | None]:
     """The values of `_PARAMETERS` in an offer or answer; client_max_window_bits without a value reads as 15.
 
     Raises:

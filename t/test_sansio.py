@@ -26,12 +26,15 @@ from pyjows import http11
 from pyjows.deflate import PerMessageDeflate
 from pyjows.errors import (
     ConnectionClosed,
+    DuplicateParameter,
     HandshakeError,
     InvalidHandshake,
     InvalidHeader,
     InvalidMessage,
     InvalidMethod,
     InvalidOrigin,
+    InvalidParameterName,
+    InvalidParameterValue,
     InvalidProtocol,
     InvalidState,
     InvalidStatus,
@@ -1071,13 +1074,39 @@ def test_the_factories_are_used_by_hand_as_theirs():
     assert outer.decode(inner.encode(Frame(Opcode.TEXT, b'hello'))) == Frame(Opcode.TEXT, b'hello')
     assert theirs.process_response_params(answer, []).remote_max_window_bits == 10
     for call in (
-        lambda: server.process_request_params([('nonsense', None)], []),
+        lambda: ServerPerMessageDeflateFactory(
+            client_max_window_bits=9, require_client_max_window_bits=True
+        ).process_request_params([], []),
         lambda: server.process_request_params([], [inner]),
         lambda: client.process_response_params([], []),
         lambda: client.process_response_params(answer, [outer]),
     ):
         with pytest.raises(NegotiationError):
             call()
+    assert (client.compress_settings, server.compress_settings) == (None, None)
+    with pytest.raises(ValueError, match='not configured'):
+        ServerPerMessageDeflateFactory(require_client_max_window_bits=True)
+
+
+@pytest.mark.parametrize(
+    ('params', 'kind'),
+    [
+        ([('nonsense', None)], InvalidParameterName),
+        ([('server_max_window_bits', '7')], InvalidParameterValue),
+        ([('server_no_context_takeover', None)] * 2, DuplicateParameter),
+    ],
+)
+def test_the_exception_says_what_is_wrong_with_a_parameter(params, kind):
+    theirs = getattr(websockets.exceptions, kind.__name__)
+    for factory, expected in (
+        (ServerPerMessageDeflateFactory(), kind),
+        (PERMESSAGE_DEFLATE.ServerPerMessageDeflateFactory(), theirs),
+    ):
+        with pytest.raises(expected) as caught:
+            factory.process_request_params(params, [])
+        assert caught.value.name == params[0][0]
+    with pytest.raises(kind):
+        ClientPerMessageDeflateFactory().process_response_params(params, [])
 
 
 def test_a_client_that_leaves_its_window_out_does_not_offer_it():
@@ -1091,6 +1120,19 @@ def test_a_client_that_leaves_its_window_out_does_not_offer_it():
     with pytest.raises(NegotiationError, match='not offered'):
         ours.process_response_params([('client_max_window_bits', '10')], [])
     assert ours.process_response_params([], []).name == 'permessage-deflate'
+
+
+@pytest.mark.parametrize('given', [None, True, 10, 15])
+@pytest.mark.parametrize('answer', [[], [('client_max_window_bits', '9')]])
+def test_a_client_compresses_with_the_window_that_theirs_uses(given, answer):
+    if given is None:
+        answer = []
+    ours, theirs = (
+        kind(client_max_window_bits=given).process_response_params(answer, [])
+        for kind in (ClientPerMessageDeflateFactory, PERMESSAGE_DEFLATE.ClientPerMessageDeflateFactory)
+    )
+    assert ours.local_max_window_bits == theirs.local_max_window_bits
+    assert ours.remote_max_window_bits == theirs.remote_max_window_bits
 
 
 @pytest.mark.parametrize('side', ['client', 'server'])

@@ -143,6 +143,8 @@ class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate, ServerExtensionF
         compress_settings: Mapping[str, int] | None = None,
         require_client_max_window_bits: bool = False,
     ) -> None:
+        if require_client_max_window_bits and client_max_window_bits is None:
+            raise ValueError('require_client_max_window_bits is enabled, but client_max_window_bits is not configured')
         super().__init__(
             server_no_context_takeover=server_no_context_takeover,
             client_no_context_takeover=client_no_context_takeover,
@@ -151,6 +153,7 @@ class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate, ServerExtensionF
             **_settings(compress_settings),
         )
         self.require_client_max_window_bits = require_client_max_window_bits
+        self.compress_settings = compress_settings
 
     def answer(self, offers: Iterable[Sequence[Parameter]]) -> Any:
         """A server's answer: the first offer that can be accepted."""
@@ -163,6 +166,7 @@ class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate, ServerExtensionF
     ) -> tuple[Sequence[Parameter], Any]:
         """A server's answer to one offer, and the extension; raises NegotiationError to decline it."""
         _check_duplicate(self.name, accepted_extensions)
+        deflate.parse_parameters(params, is_offer=True)  # raises what says more
         answer: tuple[Sequence[Parameter], Any] | None = self.answer([params])
         if answer is None:
             raise NegotiationError(f'{self.name} is not acceptable as it is offered: {list(params)!r}')
@@ -193,20 +197,25 @@ class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate, ClientExtensionF
             server_no_context_takeover=server_no_context_takeover,
             client_no_context_takeover=client_no_context_takeover,
             server_max_window_bits=server_max_window_bits,
-            client_max_window_bits=None if client_max_window_bits is True else client_max_window_bits,
+            client_max_window_bits=15 if client_max_window_bits in (None, True) else client_max_window_bits,
             **_settings(compress_settings),
         )
-        self._offers_client_window = client_max_window_bits is not None
+        # What is offered: the parameter with a value, without one (True), or not at all (None).
+        self._client_window = client_max_window_bits
+        self.compress_settings = compress_settings
 
     def offers(self) -> list[list[Parameter]]:
         """A client's offers, the best first: the parameters of each."""
-        if self._offers_client_window:
-            return super().offers()
-        return [[param for param in offer if param[0] != 'client_max_window_bits'] for offer in super().offers()]
+        [offer] = super().offers()
+        others = [param for param in offer if param[0] != 'client_max_window_bits']
+        if self._client_window is None:
+            return [others]
+        value = None if self._client_window is True else str(self._client_window)
+        return [[*others, ('client_max_window_bits', value)]]
 
     def agree(self, answer: Sequence[Parameter]) -> Any:
         """A client's extension, as the server's answer wants it."""
-        if not self._offers_client_window and 'client_max_window_bits' in dict(answer):
+        if self._client_window is None and 'client_max_window_bits' in dict(answer):
             raise NegotiationError('the answer has client_max_window_bits, which was not offered')
         return super().agree(answer)
 
