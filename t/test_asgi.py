@@ -459,6 +459,14 @@ def test_pings_are_answered(server):
     sock.close()
 
 
+def test_a_message_of_endless_empty_fragments_ends_with_1009(server):
+    sock = server.raw('echo')
+    sock.sendall(frame(BINARY, b'', fin=False) + frame(CONT, b'', fin=False) * 131_072)
+    [(opcode, _, _, payload)] = read(rest(sock))
+    assert (opcode, payload[:2]) == (CLOSE, (1009).to_bytes(2, 'big'))
+    sock.close()
+
+
 def test_a_client_that_pings_and_reads_nothing_is_not_read_for_ever(server):
     pings = frame(PING, bytes(125)) * 1000
     sock = server.raw('echo')
