@@ -8,7 +8,7 @@ from . import _build
 if _build.wants_source():
     _build.prefer_source()
 
-from . import auth
+from . import auth, metrics
 from .broadcasting import Broadcast, broadcast
 from .client import connect
 from .connection import ConnectionState, ConnectionType, WSConnection
@@ -37,6 +37,7 @@ from .rooms import Room, Rooms, rooms
 from .run import run, stop
 from .sansio import ClientProtocol, ServerProtocol
 from .server import Server, serve
+from .systemd import systemd_sockets
 from .tls import TLS
 from .transaction import WebSocket
 
@@ -82,11 +83,13 @@ __all__ = [
     'backoff',
     'broadcast',
     'connect',
+    'metrics',
     'reconnect',
     'rooms',
     'run',
     'serve',
     'stop',
+    'systemd_sockets',
 ]
 
 __version__ = '0.1.0'

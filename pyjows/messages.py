@@ -11,9 +11,17 @@ from typing import Any
 from . import _json
 from ._text import shown
 from .errors import Close
-from .frames import Opcode, as_bytes
+from .frames import Frame, Opcode, as_bytes, make_frame
 
-__all__ = ['MISSING', 'check_close', 'check_raw_frame', 'encode_binary', 'encode_text', 'encoded_message']
+__all__ = [
+    'MISSING',
+    'check_close',
+    'check_raw_frame',
+    'encode_binary',
+    'encode_text',
+    'encoded_message',
+    'plain_frame',
+]
 
 MISSING = object()  # no value: None is one
 
@@ -30,6 +38,21 @@ def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int
     if json is not MISSING:
         return _TEXT, _json.dumps(json)
     raise TypeError(f'{method}() takes one of text=, binary= and json=')
+
+
+def plain_frame(message: Any, text: Any, binary: Any, json: Any) -> Frame | None:
+    """The frame that carries a message past the extensions; None where there is only a callback."""
+    if isinstance(message, str):
+        text = message
+    elif message is not None and not callable(message):
+        binary = message
+    given = sum((text is not None, binary is not None, json is not MISSING))
+    if not given and callable(message):
+        return None
+    if given != 1:
+        raise TypeError('send() takes exactly one of text=, binary= and json= with compress=False')
+    head, payload = encoded_message('send', text, binary, json)
+    return make_frame(head, payload)
 
 
 def check_raw_frame(head: int, payload: bytes) -> None:

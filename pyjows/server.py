@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -28,6 +29,7 @@ from ._options import (
     number,
     optional_function,
 )
+from .access_log import watch
 from .admission import Admission, Authenticate
 from .broadcasting import Broadcast, broadcast
 from .handshake import ServerHandshake
@@ -35,16 +37,18 @@ from .heartbeat import Heartbeat
 from .http11 import Request, Response
 from .http_connection import HTTPConnection
 from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
-from .limits import LIMITS, Limits
+from .ioloop.listener import listen
+from .limits import LIMITS, Limits, checked_number
 from .messages import check_close
 from .origins import Origins, checked_origins
 from .proxies import Proxies, checked_forwarding, checked_proxies
 from .routes import Routes
+from .slow_close import SlowClose
 from .static import StaticFiles
 from .statistics import ADDRESS_REFUSED, Statistics, Tally
 from .tls import TLS, ServerTLS
 from .transaction import WebSocket, new_websocket
-from .url import URL, checked_url, format_authority, redact
+from .url import URL, checked_url, format_authority, parse_url, redact
 
 if TYPE_CHECKING:
     from ._typing import ServerSubscribe
@@ -60,6 +64,26 @@ _REFUSAL_TIMEOUT = 1.0
 
 _TLS_TAKES = 'an ssl.SSLContext with your certificate, a TLS(cert, key), or None'
 
+
+def _unix_mode(caller: str, name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    mode = int(checked_number(caller, name, value, 0, 'permission bits, such as 0o660', whole=True))
+    if mode > 0o777:
+        raise ValueError(f'{caller}: {name}={value!r}, but permissions are 0o777 at most')
+    return mode
+
+
+def _sockets(caller: str, name: str, value: Any) -> list[socket.socket | int]:
+    found = [] if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) else list(value)
+    if (not found and value != ()) and not isinstance(value, list):
+        raise TypeError(f'{caller}: {name} takes a list of listening sockets or their descriptors, not {value!r}')
+    for one in found:
+        if not isinstance(one, (socket.socket, int)) or isinstance(one, bool) or (isinstance(one, int) and one < 0):
+            raise TypeError(f'{caller}: {name} has {one!r}, but it takes listening sockets or their descriptors')
+    return found
+
+
 _RULES: dict[str, Rule] = {
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origins': checked_origins,
@@ -74,6 +98,8 @@ _RULES: dict[str, Rule] = {
     'max_connections_per_address': number(0, 'connections, 0 for no limit', whole=True),
     'backlog': number(1, 'connections', whole=True),
     'reuse_port': flag,
+    'unix_mode': _unix_mode,
+    'sockets': _sockets,
     **CONNECTION,
     **LIMIT_RULES,
 }
@@ -95,6 +121,8 @@ class ServeOptions(ConnectionOptions, total=False):
     max_connections_per_address: int
     backlog: int
     reuse_port: bool
+    unix_mode: int | None
+    sockets: Iterable[socket.socket | int]
 
 
 def serve(*urls: str, **options: Unpack[ServeOptions]) -> Server:
@@ -170,6 +198,9 @@ class Server(LoopEmitter):
             `trusted_proxies`.
         backlog: connections that the system queues before they are accepted (1024).
         reuse_port: let several processes listen on one port.
+        unix_mode: permissions of the sockets of ``ws+unix://`` URLs, such as ``0o660``; by default, the umask decides.
+        sockets: listening sockets, or their descriptors, beside the URLs or in place of them: those of
+            `systemd_sockets`, or of a parent process. They speak TLS if `tls` is given. The server closes them.
         **options: those of every `WebSocket`: ``compression``, ``subprotocols``, ``headers``, and the limits of a
             connection, such as ``max_websocket_size``, ``max_backlog`` and ``ping_interval``.
 
@@ -204,6 +235,8 @@ class Server(LoopEmitter):
         max_connections_per_address: int = 0,
         backlog: int = 1024,
         reuse_port: bool = False,
+        unix_mode: int | None = None,
+        sockets: Iterable[socket.socket | int] = (),
         **options: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
@@ -221,10 +254,12 @@ class Server(LoopEmitter):
             'max_connections_per_address': max_connections_per_address,
             'backlog': backlog,
             'reuse_port': reuse_port,
+            'unix_mode': unix_mode,
+            'sockets': sockets,
         }
         checked = check_options('serve()', {**given, **options}, _RULES)
         self._limits = Limits('serve()', **{name: value for name, value in checked.items() if name in LIMITS})
-        if not urls:
+        if not urls and not checked['sockets']:
             raise ValueError("serve() takes at least one URL: serve('ws://127.0.0.1:3000')")
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self._options = {'limits': self._limits, **{name: checked[name] for name in CONNECTION if name in checked}}
@@ -257,15 +292,19 @@ class Server(LoopEmitter):
         self._files: list[StaticFiles] = []
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
         self._tally = Tally()
+        self._unix_mode: int | None = unix_mode
         self._urls: list[str] = []
         self._ports: list[int] = []
         self._acceptors: list[str] = []
         self._tls: ServerTLS | None = None  # of the option
         self._tls_of_urls: list[ServerTLS] = []
         self._stopping = False
+        self._slow_close: SlowClose | None = None
         try:
             for url in urls:
                 self._listen(url, tls, backlog, reuse_port)
+            for given_socket in checked['sockets']:
+                self._listen_on(given_socket, tls, backlog)
         except BaseException:
             self._unlisten()
             raise
@@ -378,26 +417,38 @@ class Server(LoopEmitter):
         """What the server has seen so far; goes through all connections."""
         return self._tally.statistics(self._websockets, len(self._incoming))
 
-    def stop(self, code: int = 1001, reason: str = '') -> Server:
+    def stop(self, code: int = 1001, reason: str = '', *, graceful: float = 0.0) -> Server:
         """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are closed.
 
-        A connection whose peer does not answer is closed after `close_timeout`. Calling it again does nothing.
+        A connection whose peer does not answer is closed after `close_timeout`. Calling it again closes those that
+        still wait for their turn at once.
+
+        Args:
+            code, reason: of the close frames.
+            graceful: seconds over which the connections are closed, one after the other, so that their clients do not
+                all come back at once. Those that wait for their turn go on as before.
 
         Raises:
-            ValueError: a bad code or reason.
+            ValueError: a bad code, reason or number of seconds.
         """
         if self._stopping:
+            if self._slow_close is not None:
+                self._slow_close.hurry()
             return self
         check_close('stop()', code, reason)
+        seconds = checked_number('stop()', 'graceful', graceful, 0, 'seconds')
         self._stopping = True
         self._unlisten()
-        self.ioloop.unsubscribe('finish', self._loop_finishes)
         for incoming in list(self._incoming):
             incoming.stop()
         for stream in list(self._refused):
             stream.close()
-        for ws in list(self._websockets):
-            ws.finish(code, reason)
+        if seconds:
+            reactor = self.ioloop.reactor
+            self._slow_close = SlowClose(reactor, self._websockets, seconds, lambda ws: ws.finish(code, reason))
+        else:
+            for ws in list(self._websockets):
+                ws.finish(code, reason)
         self._check_finished()
         return self
 
@@ -453,7 +504,8 @@ class Server(LoopEmitter):
         context = self._tls_for(url, parsed, tls)
         where: dict[str, Any]
         if parsed.unix_path is not None:
-            where = {'path': parsed.unix_path}
+            # The mode is set before the socket listens: nobody connects earlier.
+            where = {'socket': listen(path=parsed.unix_path, mode=self._unix_mode, backlog=backlog)}
         else:
             where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
         if self._proxies is not None:
@@ -468,6 +520,24 @@ class Server(LoopEmitter):
         port = listener.port
         self._ports.append(port)
         self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, port)}')
+
+    def _listen_on(self, given: socket.socket | int, tls: TLS | ssl.SSLContext | None, backlog: int) -> None:
+        """Listen on a socket that another has opened; its path stays when it is closed."""
+        where: dict[str, Any] = {'fd': given} if isinstance(given, int) else {'socket': given}
+        if self._proxies is not None:
+            where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
+        context = None if tls is None else self._tls_for('wss://', parse_url('wss://localhost'), tls)
+        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
+        self._acceptors.append(acceptor)
+        listener = self.ioloop.acceptor(acceptor)
+        assert listener is not None
+        listener.keep_path()
+        scheme = 'ws' if context is None else 'wss'
+        if listener.port is not None:
+            self._ports.append(listener.port)
+            self._urls.append(f'{scheme}://{format_authority(listener.address or "", listener.port)}')
+        else:
+            self._urls.append(f'{scheme}+unix://{listener.path}')
 
     def _unlisten(self) -> None:
         acceptors, self._acceptors = self._acceptors, []
@@ -518,6 +588,7 @@ class Server(LoopEmitter):
         ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
     def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
+        watch(ws)
         if self._proxies is not None and not self._is_client_counted(ws, self._proxies):
             return
         if self._admission is None:
@@ -589,6 +660,9 @@ class Server(LoopEmitter):
         if self._websockets:
             return
         if self._stopping and not self._incoming:
+            self.ioloop.unsubscribe('finish', self._loop_finishes)
+            if self._slow_close is not None:
+                self._slow_close.cancel()
             self._emit_safely('finish')
 
 

@@ -48,7 +48,7 @@ from .handshake import ClientHandshake, select_subprotocol
 from .http11 import Response
 from .late_handlers import call_if_late
 from .limits import Limits
-from .messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message
+from .messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message, plain_frame
 from .opening import RAW, Accepted, Opening
 from .protocol import Side, State
 from .transaction_info import TransactionInfo
@@ -109,16 +109,17 @@ class TransactionCore(TransactionInfo):
         binary: bytes | bytearray | memoryview | None = None,
         json: Any = _MISSING,
         frame: Any = None,
+        compress: bool = True,
     ) -> Self:
         """Queue one message or raw frame; returns the transaction.
 
         Args:
             message: a `str` or bytes to send, or ``cb(ws)``, which is called once, when all data has been written: on
                 the next tick if nothing waits, or without a loop by the next `server_write` or `client_write`.
-            text: a text message.
-            binary: a binary message (bytes-like).
+            text, binary: a text message; a binary one (bytes-like).
             json: a value to send as JSON, in a text message.
             frame: a raw frame, ``(fin, rsv1, rsv2, rsv3, opcode, payload)`` or a `Frame`.
+            compress: False for what is small or compressed already: it is sent past the extensions.
 
         Raises:
             TypeError: there is not exactly one message, or it is of the wrong type.
@@ -128,6 +129,9 @@ class TransactionCore(TransactionInfo):
         Any thread may call it. Another one than the loop's hands the message over to the loop, which keeps the order of
         that thread's calls; it is dropped if the connection closes before the loop gets to it.
         """
+        if not compress and frame is None:
+            frame = plain_frame(message, text, binary, json)
+            return self.send(message if callable(message) else None, frame=frame)
         if self._protocol.thread is not None and self._protocol.thread.is_foreign():
             self._send_from_thread(message, text, binary, json, frame)
             return self
@@ -225,6 +229,8 @@ class TransactionCore(TransactionInfo):
         if protocol._logs_frames:
             protocol._log_frame('>', head, payload)
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
+        if head in (_TEXT, _BINARY):
+            protocol._message_sent(len(payload))
         self._emit_resume()
 
     def _send_early(self, head: int, payload: Any) -> None:

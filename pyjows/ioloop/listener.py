@@ -144,6 +144,10 @@ class Listener(Handle):
         if self._inode is not None and self._owner == os.getpid() and self.path and _inode(self.path) == self._inode:
             os.unlink(self.path)
 
+    def keep_path(self) -> None:
+        """Another owns the socket: a Unix socket's path stays when it is closed."""
+        self._inode = None
+
     def _pause_and_retry(self, exc: OSError) -> None:
         """The system lacks descriptors or memory: pause, and try again later."""
         if not self._is_exhausted:
@@ -170,6 +174,7 @@ def listen(
     socket: _socket.socket | None = None,
     backlog: int = _BACKLOG,
     reuse_port: bool = False,
+    mode: int | None = None,
 ) -> _socket.socket:
     """Open a listening socket that does not block.
 
@@ -181,6 +186,7 @@ def listen(
         fd: of an open socket, instead; it is closed with the listener.
         socket: the same as an object.
         backlog: how many connections may wait to be accepted; the system may limit it further.
+        mode: permissions of the Unix socket; by default, the umask decides.
         reuse_port: let several processes listen to one port; the kernel distributes the connections.
 
     Raises:
@@ -195,7 +201,7 @@ def listen(
         if socket.type != _socket.SOCK_STREAM:
             raise ValueError(f'cannot listen to {socket}: it is not a stream socket')
     elif path is not None:
-        socket = _bind_unix(os.fsdecode(path))
+        socket = _bind_unix(os.fsdecode(path), mode)
     else:
         socket = _bind_tcp(address or '0.0.0.0', port, reuse_port)
     try:
@@ -239,7 +245,7 @@ def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
     return socket
 
 
-def _bind_unix(path: str) -> _socket.socket:
+def _bind_unix(path: str, mode: int | None = None) -> _socket.socket:
     if not hasattr(_socket, 'AF_UNIX'):
         raise ValueError(f'cannot listen to {path!r}: this system has no Unix sockets')
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -251,6 +257,8 @@ def _bind_unix(path: str) -> _socket.socket:
                 raise
             os.unlink(path)
             socket.bind(path)
+        if mode is not None and not path.startswith('\0'):
+            os.chmod(path, mode)
     except OSError as exc:
         socket.close()
         cause = cause_of(exc)

@@ -1,0 +1,59 @@
+"""The access log of a server: a line for each answered upgrade, and one for each close (logger ``pyjows.access``).
+
+Owns the two lines. Must not know servers. A connection is only watched while the logger takes INFO.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Any
+
+from ._text import shown
+
+__all__ = ['watch']
+
+_log = logging.getLogger('pyjows.access')
+
+
+def watch(ws: Any) -> None:
+    """Log the answer to a transaction's upgrade request, and its end."""
+    if _log.isEnabledFor(logging.INFO):
+        line = _Line()
+        ws.on('open', line.opened)
+        ws.on('finish', line.finished)
+
+
+class _Line:
+    """What is logged about one connection."""
+
+    __slots__ = ('_began', '_is_open')
+
+    def __init__(self) -> None:
+        self._began = monotonic()
+        self._is_open = False
+
+    def opened(self, ws: Any) -> None:
+        """It was accepted."""
+        self._is_open = True
+        _log.info('%s 101 %s', _who(ws), _agents(ws))
+
+    def finished(self, ws: Any, code: int, reason: str) -> None:
+        """It is closed, or was refused."""
+        if self._is_open:
+            _log.info('%s closed %d %s %.3f s', _who(ws), code, shown(reason), monotonic() - self._began)
+        elif ws.res is not None:
+            _log.info('%s %d %s', _who(ws), ws.res.status, _agents(ws))
+        else:
+            _log.info('%s lost before the answer', _who(ws))
+
+
+def _who(ws: Any) -> str:
+    """Address, user and request: all that a client chooses is quoted, so that a line stays a line."""
+    user = '-' if ws.user is None else shown(str(ws.user))
+    return f'{ws.remote_address or "unix"} {user} "{ws.req.method} {ws.req.target}"'
+
+
+def _agents(ws: Any) -> str:
+    headers = ws.req.headers
+    return ' '.join(shown(headers[name]) if name in headers else '-' for name in ('origin', 'user-agent'))

@@ -1,0 +1,256 @@
+"""How a server begins and ends: given sockets, permissions, a slow stop; and messages that are not compressed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+from background import until
+
+import pyjows
+from pyjows import PerMessageDeflate
+
+
+@pytest.fixture
+def connected(ioloop, run_until):
+    """``connected(server, number)``: open clients, which note when and how they were closed."""
+
+    def connected(server: Any, number: int) -> list[Any]:
+        ends: list[Any] = []
+        clients = [pyjows.connect(server.urls[0], ioloop=ioloop, simultaneous=True) for _ in range(number)]
+        for ws in clients:
+            ws.on('finish', lambda ws, code, reason: ends.append((time.monotonic(), code, reason)))
+        run_until(ioloop, lambda: all(ws.established for ws in clients))
+        return ends
+
+    return connected
+
+
+# A stop that takes its time
+
+
+def test_a_graceful_stop_spreads_the_closes_over_its_time(ioloop, run_until, assert_idle, connected):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    ends = connected(server, 20)
+    finished: list[Any] = []
+    server.on('finish', lambda server: finished.append(time.monotonic()))
+    began = time.monotonic()
+    server.stop(reason='new version', graceful=0.6)
+    with socket.socket() as probe:
+        assert probe.connect_ex(('127.0.0.1', int(server.urls[0].rpartition(':')[2]))) != 0
+    run_until(ioloop, lambda: finished and len(ends) == 20)
+    assert {(code, reason) for _, code, reason in ends} == {(1001, 'new version')}
+    assert finished[0] - began >= 0.5
+    assert len([at for at, *_ in ends if at - began < 0.3]) < 18
+    assert_idle(ioloop)
+
+
+def test_a_second_stop_closes_the_rest_at_once(ioloop, run_until, assert_idle, connected):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    ends = connected(server, 5)
+    server.stop(graceful=3600)
+    server.stop()
+    run_until(ioloop, lambda: len(ends) == 5 and not ioloop.connections)
+    assert_idle(ioloop)
+
+
+def test_a_graceful_stop_ends_early_when_the_clients_go_by_themselves(ioloop, run_until, assert_idle):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: server.connections and ws.established)
+    finished: list[Any] = []
+    server.on('finish', finished.append)
+    server.stop(graceful=3600)
+    ws.finish(1000)
+    run_until(ioloop, lambda: finished and not ioloop.connections)
+    assert_idle(ioloop)
+
+
+def test_a_loop_that_stops_hurries_a_graceful_stop(ioloop, connected):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    ends = connected(server, 3)
+    server.stop(graceful=3600)
+    ioloop.next_tick(lambda loop: loop.stop_gracefully())
+    ioloop.start()
+    assert [code for _, code, _ in ends] == [1001] * 3
+
+
+@pytest.mark.parametrize(('graceful', 'kind'), [(-1, ValueError), ('1', TypeError), (float('nan'), ValueError)])
+def test_wrong_seconds_are_refused(server, graceful, kind):
+    with pytest.raises(kind, match='graceful'):
+        server.stop(graceful=graceful)
+    assert server.ports
+
+
+# Sockets
+
+
+def test_the_mode_of_a_unix_socket_is_as_asked(ioloop, run_until, assert_idle, socket_folder):
+    path = f'{socket_folder}/s'
+    for mode in (0o600, 0o666):
+        server = pyjows.serve(f'ws+unix://{path}', ioloop=ioloop, unix_mode=mode)
+        assert stat.S_IMODE(os.stat(path).st_mode) == mode
+        server.stop()
+        assert not os.path.exists(path)
+    # The file of a server that was killed is replaced.
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    server = pyjows.serve(f'ws+unix://{path}', ioloop=ioloop)
+    server.stop()
+    assert_idle(ioloop)
+
+
+@pytest.mark.parametrize('as_number', [False, True], ids=['socket', 'fd'])
+def test_a_server_listens_on_a_given_socket(ioloop, run_until, assert_idle, as_number):
+    listening = socket.create_server(('127.0.0.1', 0))
+    port = listening.getsockname()[1]
+    server = pyjows.serve(ioloop=ioloop, sockets=[listening.detach() if as_number else listening])
+    assert (server.ports, server.urls) == ([port], [f'ws://127.0.0.1:{port}'])
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: ws.established)
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert_idle(ioloop)
+
+
+def test_the_path_of_a_given_unix_socket_stays(ioloop, socket_folder):
+    path = f'{socket_folder}/s'
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    server = pyjows.serve(ioloop=ioloop, sockets=[listening])
+    assert server.urls == [f'ws+unix://{path}']
+    server.stop()
+    assert os.path.exists(path)
+
+
+@pytest.mark.parametrize(
+    ('options', 'kind', 'says'),
+    [
+        ({'sockets': 3}, TypeError, 'sockets takes a list'),
+        ({'sockets': ['x']}, TypeError, "sockets has 'x'"),
+        ({'sockets': [-1]}, TypeError, 'sockets has -1'),
+        ({'sockets': []}, ValueError, 'at least one URL'),
+        ({'unix_mode': 'rw'}, TypeError, 'unix_mode takes a whole number'),
+        ({'unix_mode': -1}, ValueError, 'unix_mode=-1'),
+        ({'unix_mode': 0o7777}, ValueError, 'unix_mode=4095'),
+    ],
+)
+def test_wrong_sockets_are_refused(ioloop, assert_idle, options, kind, says):
+    urls = ('ws://127.0.0.1:0',) if 'unix_mode' in options else ()
+    with pytest.raises(kind, match=says):
+        pyjows.serve(*urls, ioloop=ioloop, **options)
+    assert_idle(ioloop)
+
+
+ACTIVATED = """
+import os, pyjows
+server = pyjows.serve(sockets=pyjows.systemd_sockets())
+server.on('websocket', lambda server, ws: ws.on('text', lambda ws, text: ws.send(text=text.upper())))
+assert pyjows.systemd_sockets() == [] and 'LISTEN_FDS' not in os.environ
+print(*server.urls, flush=True)
+pyjows.run()
+"""
+
+
+# Descriptor 3 is the socket, and LISTEN_PID the program's own.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')
+os.execv(sys.executable, [sys.executable, '-c', sys.argv[2]])
+"""
+
+
+@pytest.mark.slow
+def test_a_program_is_activated_by_its_sockets(tmp_path):
+    """As systemd does it: connections wait in the socket until the program is there."""
+    from websockets.sync.client import connect
+
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        port = listening.getsockname()[1]
+        answers: list[Any] = []
+
+        def client() -> None:
+            with connect(f'ws://127.0.0.1:{port}', open_timeout=30) as ws:
+                ws.send('early')
+                answers.append(ws.recv(timeout=30))
+
+        thread = threading.Thread(target=client)
+        thread.start()
+        process = subprocess.Popen(
+            [sys.executable, '-c', ACTIVATE, str(listening.fileno()), ACTIVATED],
+            pass_fds=[listening.fileno()],
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        try:
+            assert process.stdout.readline().split() == [f'ws://127.0.0.1:{port}']
+            until(lambda: answers == ['EARLY'], 'the answer')
+            thread.join()
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+            process.stdout.close()
+
+
+def test_without_systemd_there_are_no_sockets(monkeypatch):
+    assert pyjows.systemd_sockets() == []
+    monkeypatch.setenv('LISTEN_FDS', '1')
+    monkeypatch.setenv('LISTEN_PID', str(os.getpid() + 1))
+    assert pyjows.systemd_sockets() == []
+    monkeypatch.setenv('LISTEN_PID', 'x')
+    with pytest.raises(ValueError, match='have to be numbers'):
+        pyjows.systemd_sockets()
+
+
+# Compression of single messages
+
+
+@pytest.mark.parametrize(
+    'message',
+    [{'text': 'again ' * 100}, {'binary': b'again ' * 100}, {'json': ['again'] * 100}],
+)
+def test_a_message_may_be_sent_without_compression(ioloop, run_until, message):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, compression=PerMessageDeflate())
+    sent, got, sizes = [], [], []
+
+    def later(ws):
+        until(lambda: ws.established, 'the connection')
+        ws.send(**message, compress=False)
+
+    @server.on
+    def websocket(server, ws):
+        ws.send(**message, compress=False)  # before it is open
+        ws.on('open', lambda ws: ws.send(lambda ws: sent.append(ws), **message, compress=False).send(**message))
+        threading.Thread(target=later, args=(ws,)).start()
+
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop, compression=True)
+    ws.on('frame', lambda ws, frame: sizes.append((frame.rsv1, len(frame.payload))))
+    ws.on('message', lambda ws, message: got.append(message))
+    run_until(ioloop, lambda: len(got) == 4)
+    assert len(set(got)) == 1
+    assert sorted(rsv1 for rsv1, _ in sizes) == [False, False, False, True]
+    assert all(size >= 600 for rsv1, size in sizes if not rsv1)
+    assert len(sent) == 1
+    assert server.statistics().messages_sent >= 3
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
+
+
+def test_compress_false_takes_exactly_one_message():
+    ws = pyjows.WebSocket(established=True)
+    for wrong in ({}, {'text': 'a', 'binary': b'b'}):
+        with pytest.raises(TypeError, match='exactly one'):
+            ws.send(**wrong, compress=False)
+    with pytest.raises(TypeError, match='exactly one'):
+        ws.send('a', text='b', binary=b'c', compress=False)
+    assert ws.send(text='hi', compress=False).server_write() == b'\x81\x02hi'

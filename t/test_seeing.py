@@ -1,0 +1,89 @@
+"""Seeing inside: Prometheus metrics and the access log, on every reactor."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from wire import TEXT, asked, close, frame
+
+import pyjows
+from pyjows import metrics
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_are_the_statistics_as_prometheus_text(ioloop, server, ask, run_until):
+    server.on('request', lambda server, req: metrics.response(server))
+
+    @server.on
+    def websocket(server, ws):
+        if ws.req.path == '/no':
+            ws.reject(403)
+        ws.on('text', lambda ws, text: ws.send(text=text * 2))
+
+    ask(server, asked() + frame(TEXT, b'abc') + close(1000))
+    ask(server, asked('GET /no HTTP/1.1'))
+    run_until(ioloop, lambda: not server.connections)
+    answer = ask(server, b'GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n').decode()
+    head, _, text = answer.partition('\r\n\r\n')
+    assert re.search(r'\r\nContent-Type: text/plain; version=\S+; charset=utf-8', head)
+    found = samples(text)
+    assert found['pyjows_connections',] == 0
+    assert found['pyjows_opened_total',] == 1
+    assert found['pyjows_messages_received_total',] == found['pyjows_messages_sent_total',] == 1
+    assert (found['pyjows_bytes_received_total',], found['pyjows_bytes_sent_total',]) == (3, 6)
+    assert found['pyjows_refused_total', '403'] == 1
+    assert found['pyjows_closed_total', '1000'] == 1
+    assert found['pyjows_pending',] == 1
+
+
+def test_a_registry_of_the_program_may_have_them_too(server):
+    registry = CollectorRegistry()
+    registry.register(metrics.Collector(server, 'chat'))
+    assert registry.get_sample_value('chat_connections') == 0
+
+
+@pytest.fixture
+def lines(caplog):
+    """The lines of the access log."""
+    caplog.set_level(logging.INFO, 'pyjows.access')
+    return lambda: [record.getMessage() for record in caplog.records if record.name == 'pyjows.access']
+
+
+def test_the_access_log_has_a_line_for_the_answer_and_one_for_the_close(ioloop, server, ask, lines, run_until):
+    server.on('websocket', lambda server, ws: setattr(ws, 'user', 'ann'))
+    ask(server, asked(Origin='https://chat.example', User_Agent='curl "8"') + close(1000, 'bye\n'))
+    run_until(ioloop, lambda: len(lines()) == 2)
+    opened, closed = lines()
+    assert opened == """127.0.0.1 'ann' "GET /chat" 101 'https://chat.example' 'curl "8"'"""
+    assert re.fullmatch(r"127\.0\.0\.1 'ann' \"GET /chat\" closed 1000 'bye\\n' \d+\.\d{3} s", closed)
+
+
+def test_the_access_log_tells_of_refusals(ioloop, ask, lines, run_until):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, origins=['https://chat.example'])
+    ask(server, asked(Origin='https://evil.example'))
+    run_until(ioloop, lambda: lines())
+    assert lines() == ["""127.0.0.1 - "GET /chat" 403 'https://evil.example' -"""]
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
+
+
+def test_without_the_logger_nobody_is_watched(server, ioloop, ask):
+    seen = []
+    server.on('websocket', lambda server, ws: seen.append((ws.has_subscribers('open'), ws.has_subscribers('finish'))))
+    logging.getLogger('pyjows.access').setLevel(logging.WARNING)
+    try:
+        ask(server, asked() + close(1000))
+    finally:
+        logging.getLogger('pyjows.access').setLevel(logging.NOTSET)
+    assert seen == [(False, False)]
