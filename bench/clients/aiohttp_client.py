@@ -14,7 +14,9 @@ TLS = tls_context(OPTIONS) or True
 
 async def talk(session: ClientSession) -> None:
     async with session.ws_connect(url(OPTIONS), ssl=TLS, max_msg_size=MAX_SIZE) as ws:
-        TALLY.opened()
+        begin = asyncio.Event()
+        TALLY.opened(begin.set)
+        await begin.wait()
         await ws.send_bytes(bytes(OPTIONS.size))
         async for message in ws:
             TALLY.count += 1

@@ -14,8 +14,7 @@ TALLY = Tally(OPTIONS)
 
 class Client(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
-        TALLY.opened()
-        transport.send(WSMsgType.BINARY, bytes(OPTIONS.size))
+        TALLY.opened(lambda: transport.send(WSMsgType.BINARY, bytes(OPTIONS.size)))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.BINARY:

@@ -22,8 +22,7 @@ def talk() -> pyjows.WebSocket:
 
     @ws.on
     def open(ws: pyjows.WebSocket) -> None:
-        TALLY.opened()
-        ws.send(binary=bytes(OPTIONS.size))
+        TALLY.opened(lambda: ws.send(binary=bytes(OPTIONS.size)))
 
     @ws.on
     def binary(ws: pyjows.WebSocket, data: bytes) -> None:

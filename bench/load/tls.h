@@ -5,6 +5,7 @@
 #define BENCH_TLS_H
 
 #include <dlfcn.h>
+#include <signal.h>
 
 enum { MODE = 33, PARTIAL_WRITE = 1, MOVING_BUFFER = 2, RELEASE_BUFFERS = 16, AS_PEM = 1, WANT_READ = 2, WANT_WRITE = 3 };
 enum { DESCRIPTORS = 1 << 20 };
@@ -39,6 +40,7 @@ static inline void use_tls(char **argv, bool serves) {
     FIND(SSL_CTX_use_PrivateKey_file); FIND(SSL_set_accept_state); FIND(SSL_set_connect_state); FIND(SSL_set_read_ahead);
     FIND(SSL_set_fd); FIND(SSL_read); FIND(SSL_write); FIND(SSL_get_error); FIND(SSL_has_pending);
 #undef FIND
+    signal(SIGPIPE, SIG_IGN);  /* OpenSSL does not say MSG_NOSIGNAL */
     tls_of = calloc(DESCRIPTORS, sizeof *tls_of);
     tls_context = SSL_CTX_new(serves ? TLS_server_method() : TLS_client_method());
     SSL_CTX_ctrl(tls_context, MODE, PARTIAL_WRITE | MOVING_BUFFER | RELEASE_BUFFERS, NULL);
