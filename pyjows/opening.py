@@ -93,6 +93,8 @@ class Opening(Receiver):
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
         if self.ws is not None:
+            if exc is not None and isinstance(self.ws.handshake, ClientHandshake):
+                self.ws.handshake.cause = exc
             self.ws.closed()
         self.protocol.stream = None
 

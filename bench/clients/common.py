@@ -57,8 +57,8 @@ class Tally:
         self._begin.append(begin)
         self._missing -= 1
         if not self._missing:
-            for begin in self._begin:
-                begin()
+            for each in self._begin:
+                each()
             signal.signal(signal.SIGALRM, self._look)
             signal.setitimer(signal.ITIMER_REAL, self._options.warmup)
 

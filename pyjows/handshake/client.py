@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import h11
 
-from .._text import checked_token, cut, shown
+from .._text import cause_of, checked_token, cut, shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
@@ -76,6 +76,7 @@ class ClientHandshake:
         agreed_extensions: the `Extension` objects of this connection that come of them; none where `extensions` was
             given as a header value.
         trailing_data: what came after the 101: the first frames.
+        cause: why the connection broke before the answer, if whoever drives it knows; it becomes a part of the error.
 
     Raises:
         ValueError: an argument is malformed, or a header is one that the handshake sets.
@@ -94,6 +95,7 @@ class ClientHandshake:
         '_offered',
         '_unread',
         'agreed_extensions',
+        'cause',
         'extensions',
         'request',
         'response',
@@ -107,6 +109,7 @@ class ClientHandshake:
     extensions: ExtensionList
     agreed_extensions: list[Extension]
     trailing_data: bytes
+    cause: BaseException | None
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class ClientHandshake:
         max_header_size: int = 16384,
         max_body_size: int = 262144,
     ) -> None:
+        self.cause = None
         authorization = None
         if isinstance(url, tuple):
             host, target = url
@@ -230,7 +234,11 @@ class ClientHandshake:
         message = 'the connection was closed before the server answered the handshake'
         if not self._first and not self._is_secure:
             message += '; a server that expects TLS does that, then wss:// is right instead of ws://'
-        return InvalidMessage(message)
+        if self.cause is not None:
+            message += f': {cause_of(self.cause)}'
+        error = InvalidMessage(message)
+        error.__cause__ = self.cause
+        return error
 
     def _read(self, http: h11.Connection) -> Response | None:
         try:
