@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, overload
 
 from . import _json
 from .errors import Close, CloseCode, ConnectionClosed, UnexpectedMessage
+from .handshake import ClientHandshake
 from .inbox import Inbox
 
 __all__ = ['Coroutines']
@@ -141,17 +142,17 @@ class Coroutines:
         if ws._can_spawn():
             _inbox_of(ws, 'await ws.accept()')
 
-    def _handlers_returned(self) -> None:
-        """The coroutine handlers of a server have returned: what waits is for the handlers of messages.
+    def _handlers_returned(self, code: int) -> None:
+        """The coroutine handlers of a server have ended: what waits is for the handlers of messages.
 
-        Where there are none, the connection closes with 1000 if the coroutines have received messages.
+        Where there are none, the connection closes with this code if the coroutines have received messages.
         """
         ws: Any = self
         inbox: Inbox | None = ws._inbox
         if inbox is None or inbox.is_awaited:
             return
         if inbox.is_claimed and not any(map(ws.has_subscribers, ('message', 'text', 'binary', 'json'))):
-            ws.finish(CloseCode.NORMAL_CLOSURE)
+            ws.finish(code)
         inbox.is_claimed = False
         for message in inbox.discard():
             ws._deliver(message)
@@ -201,7 +202,8 @@ async def _wait_until_open(ws: Any, inbox: Inbox) -> Any:
                 await inbox.change()
         finally:
             ws.unsubscribe('error', _raised_by_await)
-    if not ws.established:
+    # A client whose server's extensions are wrong closes with 1010, as an open one would, but it never was open.
+    if not ws.established or (isinstance(ws.handshake, ClientHandshake) and ws.res is None):
         raise ws.protocol.parser_exc or ConnectionClosed()
     return ws
 

@@ -18,7 +18,7 @@ from typing import Any
 from ._text import shown
 from .buffers import Receiver, WriteBuffer
 from .driver import TransactionProtocol
-from .errors import ConnectionClosed, HandshakeError, InvalidState
+from .errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
 from .extensions import as_factories
 from .frames import write_frame
 from .handshake import ClientHandshake, ServerHandshake, negotiation_close, select_subprotocol
@@ -238,6 +238,7 @@ class Opening(Receiver):
                 await coroutine
         except Exception as exc:
             self._handler_failed(ws, exc)
+            ws._handlers_returned(CloseCode.INTERNAL_ERROR)
         except BaseException:  # the task was cancelled
             if self.awaits_answer():
                 self.refuse(Response(500))
@@ -245,7 +246,7 @@ class Opening(Receiver):
         else:
             if self.awaits_answer():
                 self._accept_or_refuse(ws)
-            ws._handlers_returned()
+            ws._handlers_returned(CloseCode.NORMAL_CLOSURE)
         finally:
             _close_all(coroutines)
             ws._emit_resume()

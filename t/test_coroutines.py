@@ -13,7 +13,15 @@ import pytest
 from byhand import TEXT, close, frame, log, opened
 
 import pyjows
-from pyjows import Close, ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, HandshakeError, UnexpectedMessage
+from pyjows import (
+    Close,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeError,
+    UnexpectedMessage,
+)
+from pyjows.handshake import ServerHandshake
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -134,6 +142,29 @@ def test_await_raises_what_error_tells_and_nothing_is_logged(ioloop, run, serve,
     with caplog.at_level(logging.WARNING, 'pyjows'):
         run(main())
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_server_with_wrong_extensions_was_never_open(ioloop, run):
+    @ioloop.server(port=0)
+    def accepted(loop: Any, stream: Any, connection: str) -> None:
+        handshake = ServerHandshake()
+        answered: list[bool] = []
+
+        @stream.on
+        def read(stream: Any, data: bytes) -> None:
+            if not answered and handshake.receive(data) is not None:
+                answered.append(True)
+                answer = handshake.accept()
+                stream.write(answer.replace(b'\r\n\r\n', b'\r\nSec-WebSocket-Extensions: x-unheard-of\r\n\r\n'))
+
+    async def main() -> None:
+        ws = pyjows.connect(f'ws://127.0.0.1:{ioloop.acceptor(accepted).port}', ioloop=ioloop, close_timeout=0.1)
+        for _ in range(2):
+            with pytest.raises(HandshakeError, match='x-unheard-of'):
+                await ws
+        assert (await ws.wait_closed()).code == 1010
+
+    run(main())
 
 
 def test_what_another_handler_raises_meanwhile_is_still_logged(ioloop, run, serve, caplog):
@@ -614,6 +645,29 @@ def test_a_handler_that_has_received_and_returns_closes_with_1000(ioloop, run, s
                     assert await ws.wait_closed() == Close(1000, '')
 
     run(main())
+
+
+@pytest.mark.parametrize('listens', [True, False])
+def test_a_handler_that_raises_while_messages_wait_closes_at_once(ioloop, run, serve, listens):
+    errors: list[Any] = []
+
+    async def websocket(server: Any, ws: Any) -> None:
+        if listens:
+            ws.on('error', lambda ws, exc: errors.append(exc))
+        await ws.receive()
+        while not ws.is_paused:
+            await asyncio.sleep(0)
+        raise LookupError
+
+    async def main() -> None:
+        async with asyncio.timeout(5):  # and not after `close_timeout`
+            ws = await pyjows.connect(serve(websocket), ioloop=ioloop)
+            for _ in range(10_000):
+                ws.send(text='more than may wait')
+            assert (await ws.wait_closed()).code == 1011
+
+    run(main())
+    assert len(errors) == listens
 
 
 def test_a_handler_that_raises_closes_with_1011(ioloop, run, serve, caplog):

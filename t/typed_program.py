@@ -48,3 +48,23 @@ pyjows.connect('ws://127.0.0.1', max_backlog='3')  # type: ignore
 pyjows.reconnect('ws://127.0.0.1', stable_after=3, timeout=3, tls=True)
 pyjows.reconnect('ws://127.0.0.1', timout=3)  # type: ignore
 pyjows.WebSocket(establishd=True)  # type: ignore
+
+
+async def coroutine() -> None:
+    async with pyjows.connect('ws://127.0.0.1') as ws:
+        async for message in ws:
+            print(message.swapcase())
+            message.encode()  # type: ignore
+        print((await ws.receive(text=True)).upper(), (await ws.receive(binary=True)).hex())
+        (await ws.receive(text=True)).decode()  # type: ignore
+        await ws.receive(text='yes')  # type: ignore
+        await ws.drain()
+        print((await ws.wait_closed()).code + 1)
+    (await pyjows.connect('ws://127.0.0.1')).finish()
+    async for ws in pyjows.reconnect(url_later, headers=lambda: {'a': 'b'}):
+        ws.send(text='hello')
+    pyjows.reconnect(lambda: 3)  # type: ignore
+
+
+async def url_later() -> str:
+    return 'ws://127.0.0.1'
