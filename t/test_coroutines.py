@@ -286,7 +286,9 @@ def test_an_unexpected_message_that_nobody_catches_closes_with_its_code(ioloop, 
         ws.on('finish', lambda ws, code, reason: closes.append(code))
 
     run(main())
-    assert [record.levelname for record in caplog.records if '1007' in record.message] == ['INFO']
+    assert [record.levelname for record in caplog.records if 'failing the connection with 1007' in record.message] == [
+        'INFO'
+    ]
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
