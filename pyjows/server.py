@@ -376,11 +376,18 @@ class Server(LoopEmitter):
         return self._route(rule, methods, False)
 
     def _route(self, rule: str, methods: Iterable[str] | None, websocket: bool) -> Callable[[_Handler], _Handler]:
+        function = 'websocket()' if websocket else 'route()'
+        if not isinstance(rule, str):
+            event = 'websocket' if websocket else 'request'
+            raise TypeError(
+                f"{function}: a rule is a str, such as '/chat', not {rule!r}; "
+                f'for all paths: @server.on, with a function whose name is {event}'
+            )
         routes = self._routes = self._routes or Routes()
 
         def decorator(handler: _Handler) -> _Handler:
             if not callable(handler):
-                raise TypeError(f'a handler must be callable, not {handler!r}')
+                raise TypeError(f'{function}: a handler must be callable, not {handler!r}')
             if inspect.iscoroutinefunction(handler) and not self._can_spawn():
                 raise RuntimeError(f'the coroutine function of {rule!r} needs a loop that runs coroutines')
             routes.add(rule, handler, methods=methods, websocket=websocket)
@@ -488,7 +495,7 @@ class Server(LoopEmitter):
             return self._tls_of_urls[-1]
         if tls is None:
             raise ValueError(
-                f'{url!r} needs TLS: pass serve() your certificate, as tls=TLS(cert, key) or an ssl.SSLContext'
+                f'serve(): {redact(url)} needs TLS: pass your certificate, as tls=TLS(cert, key) or an ssl.SSLContext'
             )
         if self._tls is None:
             self._tls = ServerTLS(tls)
@@ -499,7 +506,7 @@ class Server(LoopEmitter):
         if parsed.path != '/':
             raise ValueError(
                 f'serve(): {redact(url)} has a path, but a server listens on a host and a port, for all paths; '
-                'a handler of websocket finds the path that was asked for as ws.req.path'
+                "ws.req.path is the one that was asked for, and @server.websocket('/chat') handles one alone"
             )
         context = self._tls_for(url, parsed, tls)
         where: dict[str, Any]

@@ -140,6 +140,22 @@ def test_a_path_in_serve_is_refused_with_the_place_where_it_is_found(ioloop, ass
     assert_idle(ioloop)
 
 
+@pytest.mark.parametrize('name', ['websocket', 'route'])
+def test_a_decorator_of_a_route_without_its_rule_is_refused(server, name):
+    event = 'websocket' if name == 'websocket' else 'request'
+    for wrong in (print, None, 3):
+        with pytest.raises(TypeError, match=rf"^{name}\(\): a rule is a str, such as '/chat', .*@server.on.* {event}$"):
+            getattr(server, name)(wrong)
+    with pytest.raises(TypeError, match=rf'^{name}\(\): a handler must be callable, not None'):
+        getattr(server, name)('/chat')(None)
+
+
+def test_wss_without_a_certificate_is_refused_with_what_to_pass(ioloop):
+    with pytest.raises(ValueError, match=r'^serve\(\): .*needs TLS: pass your certificate, as tls=TLS') as caught:
+        pyjows.serve('wss://ann:secret@127.0.0.1:0', ioloop=ioloop)
+    assert 'secret' not in str(caught.value)
+
+
 # Servers that speak something else
 
 
@@ -240,7 +256,9 @@ def test_tls_that_fails_comes_with_the_way_out(ioloop, run_until, certificate, a
 
     told = failure(ioloop, run_until, f'wss://localhost:{port}')
     assert 'CERTIFICATE_VERIFY_FAILED' in told
-    assert "pass tls=ssl.create_default_context(cafile='ca.pem')" in told
+    assert "pass tls=TLS(ca='ca.pem')" in told
+    ws = pyjows.connect(f'wss://localhost:{port}', ioloop=ioloop, tls=pyjows.TLS(ca=str(certificate / 'cert.pem')))
+    run_until(ioloop, lambda: ws.established)  # that is indeed the way out
 
     known = ssl.create_default_context(cafile=str(certificate / 'cert.pem'))
     told = failure(ioloop, run_until, f'wss://127.0.0.1:{port}', tls=known)

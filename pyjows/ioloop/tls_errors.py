@@ -19,8 +19,8 @@ def explained(exc: OSError) -> str:
         if 'match' in exc.verify_message and 'certificate is not valid for' in exc.verify_message:
             return f'{cause}. Connect by a name that the certificate has, or pass that name as server_hostname='
         return (
-            f"{cause}. For a certificate of your own, pass tls=ssl.create_default_context(cafile='ca.pem') with the "
-            'file of its issuer; if the issuer is a public one, the certificates of this system are missing or old'
+            f"{cause}. For a certificate of your own, pass tls=TLS(ca='ca.pem') with the file of its issuer; if the "
+            'issuer is a public one, the certificates of this system are missing or old'
         )
     if isinstance(exc, ssl.SSLError) and exc.reason in ('WRONG_VERSION_NUMBER', 'RECORD_LAYER_FAILURE'):
         return f'{cause}: the server does not speak TLS there; use ws:// if it is meant to be without'
