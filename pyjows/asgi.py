@@ -108,6 +108,8 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes were received."""
+        if self._lost:
+            return
         self._has_received = True
         protocol = self.protocol
         protocol.receive_data(data)
@@ -352,8 +354,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if subprotocol is not None and subprotocol not in self.scope['subprotocols']:
             raise RuntimeError(f"The client did not offer the subprotocol '{subprotocol}' (RFC 6455 4.2.2).")
         added = _headers([*self.server_state.default_headers, *headers])
-        if 'date' in added:
-            del response.headers['Date']
+        del response.headers['Date']  # the server's own is among its default headers, unless it is to have none
         response.headers.update(added)
         if subprotocol is not None:
             response.headers['Sec-WebSocket-Protocol'] = subprotocol

@@ -25,6 +25,8 @@ from websockets.frames import Close
 from websockets.sync.client import connect, unix_connect
 from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, read
 
+from pyjows.asgi import WebSocketProtocol
+
 SEEN = []
 
 
@@ -435,6 +437,16 @@ def test_the_application_is_told_the_clients_code(server, code, reason, told):
     assert last_seen() == {'type': 'websocket.disconnect', 'code': told, 'reason': reason}
 
 
+def test_what_comes_after_the_end_is_ignored(server):
+    with server.connect('echo') as ws:
+        ws.send('hello')
+        assert ws.recv() == 'hello'
+        connections = server.server.server_state.connections
+        [connection] = [one for one in connections if isinstance(one, WebSocketProtocol)]
+    until(lambda: connection not in connections, 'the end of the connection')
+    connection.data_received(frame(PONG, masked=True))
+
+
 def test_a_client_that_vanishes_is_1006(server):
     sock = server.raw('echo')
     sock.close()
@@ -640,6 +652,12 @@ def test_the_limit_of_a_message_is_the_servers():
                 ws.recv()
             assert ws.protocol.close_rcvd.code == 1009
         assert last_seen()['code'] == 1009
+
+
+@pytest.mark.parametrize(('date', 'count'), [(True, 1), (False, 0)])
+def test_the_answer_has_a_date_where_the_server_is_to_send_one(date, count):
+    with serving(date_header=date) as server, server.connect('echo') as ws:
+        assert len(ws.response.headers.get_all('Date')) == count
 
 
 def test_compression_can_be_switched_off():
