@@ -7,6 +7,7 @@ option does. The rules of a function's options are a table beside it, with which
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
@@ -29,6 +30,7 @@ __all__ = [
     'function',
     'headers',
     'instance',
+    'ip_address',
     'number',
     'optional_function',
     'subprotocols',
@@ -155,6 +157,19 @@ def compression(caller: str, name: str, value: Any) -> Any:
         as_factories(value)
     except TypeError as exc:
         raise TypeError(f'{caller}: {exc}') from None
+    return value
+
+
+def ip_address(caller: str, name: str, value: Any) -> str | None:
+    """An IP address, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f'{caller}: {name} takes an IP address as str, not {value!r}')
+    try:
+        ipaddress.ip_address(value)
+    except ValueError as exc:
+        raise ValueError(f'{caller}: {name}: {exc}') from None
     return value
 
 

@@ -18,13 +18,25 @@ from functools import partial
 from time import monotonic
 from typing import Any, Unpack
 
-from ._options import CONNECTION, LIMIT_RULES, LimitOptions, Rule, check_options, flag, instance, number, text
+from ._options import (
+    CONNECTION,
+    LIMIT_RULES,
+    LimitOptions,
+    Rule,
+    check_options,
+    flag,
+    instance,
+    ip_address,
+    number,
+    text,
+)
 from .errors import HandshakeError
 from .heartbeat import Heartbeat
 from .http11 import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
 from .limits import LIMITS, Limits
-from .proxy import Tunnel, choose_proxy
+from .proxy import Tunnel, choose_proxy, open_tunnel
+from .socks import SocksTunnel
 from .tls import TLS
 from .transaction import WebSocket, new_websocket
 from .url import URL, checked_url, redirected_url
@@ -49,6 +61,7 @@ _RULES: dict[str, Rule] = {
     ),
     'server_hostname': text,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
+    'local_address': ip_address,
     'max_redirects': number(0, 'redirects to follow, 0 for none', whole=True),
     'simultaneous': flag,
     'timeout': number(0, 'seconds', above=True),
@@ -71,6 +84,7 @@ class DialOptions(MoreOptions, total=False):
     tls: TLS | ssl.SSLContext | bool | None
     server_hostname: str | None
     proxy: str | bool | None
+    local_address: str | None
     max_redirects: int
     simultaneous: bool
     timeout: float
@@ -92,6 +106,7 @@ def connect(
     tls: TLS | ssl.SSLContext | bool | None = True,
     server_hostname: str | None = None,
     proxy: str | bool | None = True,
+    local_address: str | None = None,
     max_redirects: int = 10,
     simultaneous: bool = False,
     timeout: float = 10.0,
@@ -124,9 +139,11 @@ def connect(
         tls: for ``wss://``, a `TLS` or an `ssl.SSLContext`; True for the default one, which verifies the server's
             certificate and is made once for the process (`ssl.create_default_context`). Without effect on ``ws://``.
         server_hostname: the name that the server's certificate is checked for, if it is not the URL's host.
-        proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``; True (the default) for the one in the
+        proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``, or a SOCKS5 proxy, ``'socks5://…'``
+            (extra ``socks``), which both resolve the names of hosts; True (the default) for the one in the
             environment (``HTTPS_PROXY`` and so on), except for ``localhost`` and loopback addresses; None for a direct
             connection.
+        local_address: the IP address to connect from; by default the system chooses.
         max_redirects: how many redirects (301, 302, 303, 307, 308) are followed, one after the other (10); 0 for
             none. ``Authorization`` and ``Cookie`` are not sent on where the scheme, host or port changes, and a
             redirect from ``wss://`` to ``ws://`` is an error.
@@ -152,6 +169,7 @@ def connect(
         'tls': tls,
         'server_hostname': server_hostname,
         'proxy': proxy,
+        'local_address': local_address,
         'max_redirects': max_redirects,
         'simultaneous': simultaneous,
         'timeout': timeout,
@@ -170,6 +188,7 @@ def connect(
         tls=tls,
         server_hostname=server_hostname,
         proxy=proxy,
+        local_address=local_address,
         max_redirects=max_redirects,
         simultaneous=simultaneous,
         timeout=timeout,
@@ -192,6 +211,7 @@ class _Connector:
         tls: TLS | ssl.SSLContext | bool | None,
         server_hostname: str | None,
         proxy: str | bool | None,
+        local_address: str | None,
         max_redirects: int,
         simultaneous: bool,
         timeout: float,
@@ -204,6 +224,7 @@ class _Connector:
         self.tls = tls
         self.server_hostname = server_hostname
         self.proxy = proxy
+        self.local_address = local_address
         self.max_redirects = max_redirects
         self.simultaneous = simultaneous
         self.timeout = timeout
@@ -211,7 +232,7 @@ class _Connector:
         self.visited = [str(url)]
         self.connection: str | None = None
         self.slot: Any = None
-        self.tunnel: Tunnel | None = None
+        self.tunnel: Tunnel | SocksTunnel | None = None
         self.timer: Any = None
         self.deadline = monotonic() + timeout
         self.is_cancelled = False
@@ -231,12 +252,12 @@ class _Connector:
         tls = self._tls()
         via = choose_proxy(self.proxy, url)
         if via is not None:
-            self.tunnel = Tunnel(via, url)
+            self.tunnel = open_tunnel(via, url)
             self._acquire_slot({url.host: 1, 'proxied connections': _PROXIED}, partial(self._dial_proxy, via))
         else:
             where: dict[str, Any] = {'path': url.unix_path}
             if url.unix_path is None:
-                where = {'address': url.host, 'port': url.port}
+                where = {'address': url.host, 'port': url.port, 'local_address': self.local_address}
             if not self.simultaneous:
                 where['admit'] = self._admit
             self.connection = self.ioloop.client(self._connected, timeout=self._time_left(), **where, **tls)
@@ -278,7 +299,11 @@ class _Connector:
 
     def _dial_proxy(self, via: URL) -> None:
         self.connection = self.ioloop.client(
-            self._proxy_connected, address=via.host, port=via.port, timeout=self._time_left()
+            self._proxy_connected,
+            address=via.host,
+            port=via.port,
+            timeout=self._time_left(),
+            local_address=self.local_address,
         )
 
     def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
@@ -297,6 +322,8 @@ class _Connector:
         assert self.tunnel is not None
         try:
             if not self.tunnel.receive(data):
+                if more := self.tunnel.send():
+                    stream.write(more)
                 return
         except HandshakeError as exc:
             self.ws.protocol.connect_failed(exc)

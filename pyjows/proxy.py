@@ -7,29 +7,36 @@ for HTTP. Must not know sockets, nor what goes through the tunnel.
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import NoReturn
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import h11
 
 from .errors import HandshakeError
 from .http11 import USER_AGENT, Headers, Response
+from .socks import SocksTunnel
 from .url import URL, format_authority, parse_url, redact
 
-__all__ = ['Tunnel', 'choose_proxy', 'parse_proxy']
+__all__ = ['Tunnel', 'choose_proxy', 'open_tunnel', 'parse_proxy']
+
+# The proxies that can be used. The names of hosts are always left to them.
+_SCHEMES = {'http': 'http', 'socks5': 'socks5', 'socks5h': 'socks5', 'socks': 'socks5'}
 
 # The environment variables of proxies, WSS_PROXY and so on. RFC 6455 4.1 prefers the one for https to the one for http,
 # because it is expected to support CONNECT.
-_FROM_ENVIRONMENT = {True: ('wss', 'https', 'all'), False: ('ws', 'https', 'http', 'all')}
+_FROM_ENVIRONMENT = {True: ('wss', 'https', 'socks', 'all'), False: ('ws', 'https', 'http', 'socks', 'all')}
 
 
 def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
     """The proxy for a URL, None for a direct connection.
 
     Args:
-        proxy: ``'http://user:password@host:port'``; True for the one in the environment (``WSS_PROXY``,
-            ``HTTPS_PROXY``, ``ALL_PROXY``; for ``ws://`` also ``WS_PROXY`` and ``HTTP_PROXY``; not for hosts in
-            ``NO_PROXY``; on macOS and Windows the system's settings); None or False for a direct connection.
+        proxy: ``'http://user:password@host:port'`` or ``'socks5://…'``; True for the one in the environment
+            (``WSS_PROXY``, ``HTTPS_PROXY``, ``SOCKS_PROXY``, ``ALL_PROXY``; for ``ws://`` also ``WS_PROXY`` and
+            ``HTTP_PROXY``; not for hosts in ``NO_PROXY``; on macOS and Windows the system's settings); None or False
+            for a direct connection.
             ``localhost`` and loopback addresses never go through a proxy of the environment.
         url: the destination. A Unix socket has no proxy.
 
@@ -57,7 +64,9 @@ def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
 
 
 def parse_proxy(proxy: str) -> URL:
-    """A proxy's URL, ``http://user:password@host:port``; without a scheme it is http, without a port it is 80.
+    """A proxy's URL, ``http://user:password@host:port`` or ``socks5://…``; without a scheme it is http.
+
+    The port is 80 by default, 1080 for SOCKS.
 
     Raises:
         ValueError: another scheme, or it is malformed.
@@ -65,10 +74,11 @@ def parse_proxy(proxy: str) -> URL:
     scheme, separator, rest = proxy.partition('://')
     if not separator:
         scheme, rest = 'http', proxy
-    if scheme.lower() != 'http':
+    scheme = _SCHEMES.get(scheme.lower(), '')
+    if not scheme:
         raise ValueError(
-            f'the proxy {redact(proxy)} is not supported: it has to be an HTTP proxy with CONNECT, '
-            'http://host:port (neither SOCKS nor TLS to the proxy itself)'
+            f'the proxy {redact(proxy)} is not supported: it has to be an HTTP proxy with CONNECT, http://host:port, '
+            'or a SOCKS5 proxy, socks5://host:port (neither SOCKS4 nor TLS to the proxy itself)'
         )
     try:
         found = parse_url(f'http://{rest}')
@@ -76,9 +86,21 @@ def parse_proxy(proxy: str) -> URL:
             raise ValueError(f'nothing may follow host and port: {found.target!r}')
         if not found.port:
             raise ValueError('0 is not a valid port to connect to')
-        return found
+        if scheme != 'socks5':
+            return found
+        has_port = urlsplit(f'//{rest}').port is not None
+        return replace(found, scheme=scheme, port=found.port if has_port else 1080)
     except ValueError as exc:
-        raise ValueError(f'the proxy {redact(proxy)} is malformed, it has to be http://host:port: {exc}') from None
+        raise ValueError(f'the proxy {redact(proxy)} is malformed, it has to be {scheme}://host:port: {exc}') from None
+
+
+def open_tunnel(proxy: URL, url: URL) -> Tunnel | SocksTunnel:
+    """The tunnel through a proxy to a URL.
+
+    Raises:
+        ImportError: SOCKS needs python-socks, which is not installed.
+    """
+    return SocksTunnel(proxy, url) if proxy.scheme == 'socks5' else Tunnel(proxy, url)
 
 
 class Tunnel:
@@ -104,9 +126,13 @@ class Tunnel:
         self._http = h11.Connection(h11.CLIENT, max_header_size)
         self._max_header_size = max_header_size
         self._size = 0
+        self._is_sent = False
 
     def send(self) -> bytes:
-        """The request as bytes."""
+        """The request as bytes, once; then b''."""
+        if self._is_sent:
+            return b''
+        self._is_sent = True
         headers = [('Host', self._target), ('User-Agent', USER_AGENT)]
         if self._authorization is not None:
             headers.append(('Proxy-Authorization', self._authorization))

@@ -59,6 +59,8 @@ CONNECT = [
     ({'origin': 5}, TypeError, 'origin takes a str'),
     ({'tls': 'ca.pem'}, TypeError, 'tls takes an ssl.SSLContext'),
     ({'proxy': 3128}, TypeError, 'proxy takes the URL'),
+    ({'local_address': 5}, TypeError, 'local_address takes an IP address'),
+    ({'local_address': 'localhost'}, ValueError, 'local_address: .localhost. does not appear'),
     ({'ioloop': 5}, TypeError, 'ioloop takes an IOLoop'),
     ({'timout': 3}, TypeError, "no option 'timout'; did you mean 'timeout'"),
 ]
