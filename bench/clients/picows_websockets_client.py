@@ -14,7 +14,9 @@ TLS = tls_context(OPTIONS)
 
 async def talk() -> None:
     async with connect(url(OPTIONS), ssl=TLS, compression=None, max_size=MAX_SIZE, proxy=None) as ws:
-        TALLY.opened()
+        begin = asyncio.Event()
+        TALLY.opened(begin.set)
+        await begin.wait()
         await ws.send(bytes(OPTIONS.size))
         async for message in ws:
             TALLY.count += 1

@@ -17,7 +17,9 @@ TLS = tls_context(OPTIONS) or True
 
 async def talk() -> None:
     async with pyjows.connect(url(OPTIONS), tls=TLS, max_websocket_size=MAX_SIZE) as ws:
-        TALLY.opened()
+        begin = asyncio.Event()
+        TALLY.opened(begin.set)
+        await begin.wait()
         ws.send(binary=bytes(OPTIONS.size))
         async for message in ws:
             TALLY.count += 1
