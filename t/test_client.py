@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -690,6 +691,19 @@ def test_no_redirect_leads_from_tls_to_no_tls_but_one_may_lead_to_it(ioloop, ser
     assert 'TLS' in str(exc)
     assert len(requests) == 1
     secure.stop()
+
+
+def test_a_unix_socket_is_connected_to_as_mojolicious_writes_it(ioloop, run_until, socket_folder):
+    path = str(socket_folder / 'a b.sock')
+    server = pyjows.serve(f'ws+unix://{quote(path, safe="")}', ioloop=ioloop)
+    asked, opened = [], []
+    server.on('websocket', lambda server, ws: asked.append(ws.req.target))
+    for target in ('/echo?to=a:b', '', '?x'):
+        ws = pyjows.connect(f'ws+unix://{quote(path, safe="")}{target}', ioloop=ioloop)
+        ws.on('open', lambda ws: opened.append(ws.finish()))
+    run_until(ioloop, lambda: len(opened) == 3)
+    assert sorted(asked) == ['/', '/?x', '/echo?to=a:b']
+    server.stop()
 
 
 def test_a_redirect_of_a_unix_socket_stays_there(ioloop, run_until, socket_folder):

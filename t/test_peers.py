@@ -821,3 +821,25 @@ def test_our_client_gets_its_pings_answered(call: Any) -> None:
         caller.ws.send(frame=(1, 0, 0, 0, 9, data))
     caller.until(lambda: len(pongs) == 2, 'two pongs')
     assert pongs == [b'', b'x' * 125]
+
+
+def test_our_client_agrees_with_a_server_that_insists_on_a_window(reactor_name: str, node_modules: str) -> None:
+    """Node's ws with `clientMaxWindowBits` refuses an offer of less with 400; it takes the second one."""
+    node = subprocess.Popen(
+        ['node', str(WS_CLIENT.with_name('echo_server.js'))],
+        env={**os.environ, 'NODE_PATH': node_modules, 'DEFLATE': '{"clientMaxWindowBits": 12}'},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert node.stdout is not None
+    try:
+        compression = pyjows.PerMessageDeflate(client_max_window_bits=10, threshold=0)
+        caller = Caller(reactor_name, node.stdout.readline().strip(), compression=compression)
+        assert caller.ws.res.headers['sec-websocket-extensions'] == 'permessage-deflate; client_max_window_bits=12'
+        caller.ws.send(text=text_of(65_536))
+        assert caller.receive() == text_of(65_536)
+        caller.release()
+    finally:
+        node.kill()
+        node.wait()
+        node.stdout.close()

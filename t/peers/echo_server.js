@@ -1,6 +1,8 @@
 // An echo server of Node's ws, which closes as it is told.
 //
 //     node echo_server.js [CERTIFICATE KEY]        NODE_PATH says where ws is; prints its URL
+//
+// DEFLATE has more options of permessage-deflate, as JSON.
 'use strict';
 
 const fs = require('node:fs');
@@ -13,7 +15,7 @@ const tls = cert && { cert: fs.readFileSync(cert), key: fs.readFileSync(key) };
 const server = tls ? https.createServer(tls) : http.createServer();
 const sockets = new WebSocket.Server({
   server,
-  perMessageDeflate: { threshold: 0 },
+  perMessageDeflate: { threshold: 0, ...JSON.parse(process.env.DEFLATE || '{}') },
   handleProtocols: (offered) => [...offered].find((name) => ['chat', 'superchat'].includes(name)) || false,
 });
 sockets.on('connection', (ws) => {
