@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
@@ -26,8 +27,10 @@ __all__ = [
     'Rule',
     'WebSocketOptions',
     'check_options',
+    'cookies',
     'flag',
     'function',
+    'header_names',
     'headers',
     'instance',
     'ip_address',
@@ -36,6 +39,8 @@ __all__ = [
     'subprotocols',
     'text',
 ]
+
+_is_cookie_value = re.compile(r'[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*').fullmatch
 
 Rule = Callable[[str, str, Any], Any]
 """``rule(caller, name, value)`` is the value to use; it raises TypeError or ValueError for one that is not valid."""
@@ -171,6 +176,34 @@ def ip_address(caller: str, name: str, value: Any) -> str | None:
     except ValueError as exc:
         raise ValueError(f'{caller}: {name}: {exc}') from None
     return value
+
+
+def cookies(caller: str, name: str, value: Any) -> str:
+    """Cookies by name, as the value of a ``Cookie`` header (RFC 6265 4.2.1); empty for none."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{caller}: {name} takes a mapping, such as {{'session': 'abc'}}, not {type(value).__name__}")
+    pairs = []
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f'{caller}: {name} has names and values of type str only')
+        if not is_token(key) or not _is_cookie_value(text):
+            raise ValueError(
+                f'{caller}: {name}: the cookie {key!r} has characters that are not allowed in it: quote them, '
+                'as urllib.parse.quote does (RFC 6265 4.1.1)'
+            )
+        pairs.append(f'{key}={text}')
+    return '; '.join(pairs)
+
+
+def header_names(caller: str, name: str, value: Any) -> frozenset[bytes]:
+    """Names of headers, in lower case."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{caller}: {name} takes a list of names, such as ['X-Api-Key'], not {value!r}")
+    names = list(value)
+    for one in names:
+        if not isinstance(one, str) or not is_token(one):
+            raise ValueError(f'{caller}: {name} has {one!r}, which is not a valid header name (RFC 9110 5.6.2)')
+    return frozenset(one.lower().encode() for one in names)
 
 
 flag = instance(bool, 'True or False')

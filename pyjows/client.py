@@ -12,10 +12,12 @@ stream drives the transaction, which calls back: `answered` (it is open), `refus
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Unpack
 
 from ._options import (
@@ -24,7 +26,9 @@ from ._options import (
     LimitOptions,
     Rule,
     check_options,
+    cookies,
     flag,
+    header_names,
     instance,
     ip_address,
     number,
@@ -62,6 +66,9 @@ _RULES: dict[str, Rule] = {
     'server_hostname': text,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
     'local_address': ip_address,
+    'sock': instance(socket.socket, 'a connected socket or None', optional=True),
+    'cookies': cookies,
+    'private_headers': header_names,
     'max_redirects': number(0, 'redirects to follow, 0 for none', whole=True),
     'simultaneous': flag,
     'timeout': number(0, 'seconds', above=True),
@@ -85,6 +92,8 @@ class DialOptions(MoreOptions, total=False):
     server_hostname: str | None
     proxy: str | bool | None
     local_address: str | None
+    cookies: Mapping[str, str]
+    private_headers: Iterable[str]
     max_redirects: int
     simultaneous: bool
     timeout: float
@@ -94,6 +103,7 @@ class ConnectOptions(DialOptions, total=False):
     """All that `connect` takes beside the URL and the loop."""
 
     headers: HeadersLike
+    sock: socket.socket | None
 
 
 def connect(
@@ -107,6 +117,9 @@ def connect(
     server_hostname: str | None = None,
     proxy: str | bool | None = True,
     local_address: str | None = None,
+    sock: socket.socket | None = None,
+    cookies: Mapping[str, str] = MappingProxyType({}),
+    private_headers: Iterable[str] = (),
     max_redirects: int = 10,
     simultaneous: bool = False,
     timeout: float = 10.0,
@@ -144,9 +157,14 @@ def connect(
             environment (``HTTPS_PROXY`` and so on), except for ``localhost`` and loopback addresses; None for a direct
             connection.
         local_address: the IP address to connect from; by default the system chooses.
+        sock: a connected stream socket, in place of connecting: no proxy is used, and no redirect is followed. It is
+            closed with the connection.
+        cookies: names and values for a ``Cookie`` header.
+        private_headers: names of those in `headers` that are credentials for this server, such as ``'X-Api-Key'``: as
+            ``Authorization`` and ``Cookie``, they are not sent to another that it redirects to.
         max_redirects: how many redirects (301, 302, 303, 307, 308) are followed, one after the other (10); 0 for
-            none. ``Authorization`` and ``Cookie`` are not sent on where the scheme, host or port changes, and a
-            redirect from ``wss://`` to ``ws://`` is an error.
+            none. ``Authorization``, ``Cookie`` and `private_headers` are not sent on where the scheme, host or port
+            changes, and a redirect from ``wss://`` to ``ws://`` is an error.
         simultaneous: do not wait for a slot. For load generators, and for gateways: where a server answers an upgrade
             only after it has itself connected to the host that the upgrade came from, on the same loop, each of the two
             would wait for the other until the timeout. And where several servers share an address: one that does not
@@ -170,12 +188,21 @@ def connect(
         'server_hostname': server_hostname,
         'proxy': proxy,
         'local_address': local_address,
+        'sock': sock,
+        'cookies': cookies,
+        'private_headers': private_headers,
         'max_redirects': max_redirects,
         'simultaneous': simultaneous,
         'timeout': timeout,
     }
     checked = check_options('connect()', {**given, **options}, _RULES)
+    if checked['cookies']:
+        if 'cookie' in checked['headers']:
+            raise ValueError('connect(): cookies= and a Cookie header in headers= say the same: give one of them')
+        checked['headers'] = Headers([*checked['headers'].raw, (b'Cookie', checked['cookies'].encode())])
     parsed = checked_url('connect()', url)
+    if sock is not None and local_address is not None:
+        raise ValueError('connect(): sock= is connected already: local_address= has no effect on it')
     limits = Limits('connect()', **{name: value for name, value in checked.items() if name in LIMITS})
     ws = new_websocket({'limits': limits, **{name: checked[name] for name in CONNECTION if name in checked}})
     ws.client_handshake(parsed, origin=origin)
@@ -189,7 +216,9 @@ def connect(
         server_hostname=server_hostname,
         proxy=proxy,
         local_address=local_address,
-        max_redirects=max_redirects,
+        sock=sock,
+        private=_PRIVATE | checked['private_headers'],
+        max_redirects=max_redirects if sock is None else 0,
         simultaneous=simultaneous,
         timeout=timeout,
     )
@@ -212,6 +241,8 @@ class _Connector:
         server_hostname: str | None,
         proxy: str | bool | None,
         local_address: str | None,
+        sock: socket.socket | None,
+        private: frozenset[bytes],
         max_redirects: int,
         simultaneous: bool,
         timeout: float,
@@ -225,6 +256,8 @@ class _Connector:
         self.server_hostname = server_hostname
         self.proxy = proxy
         self.local_address = local_address
+        self.sock = sock
+        self.private = private
         self.max_redirects = max_redirects
         self.simultaneous = simultaneous
         self.timeout = timeout
@@ -250,8 +283,10 @@ class _Connector:
         """Connect to `url`; raises ValueError for a bad proxy, and calls nothing back before it returns."""
         url = self.url
         tls = self._tls()
-        via = choose_proxy(self.proxy, url)
-        if via is not None:
+        via = choose_proxy(self.proxy, url) if self.sock is None else None
+        if self.sock is not None:
+            self.connection = self.ioloop.client(self._connected, socket=self.sock, timeout=self._time_left(), **tls)
+        elif via is not None:
             self.tunnel = open_tunnel(via, url)
             self._acquire_slot({url.host: 1, 'proxied connections': _PROXIED}, partial(self._dial_proxy, via))
         else:
@@ -393,7 +428,7 @@ class _Connector:
         if url.host != self.url.host:
             self.server_hostname = None  # it was for the other host
         if url.origin != self.url.origin:
-            self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in _PRIVATE])
+            self.headers = Headers([pair for pair in self.headers.raw if pair[0].lower() not in self.private])
         self.url = url
         self.ws.protocol.restart().close()
         self._release_slot()

@@ -227,6 +227,8 @@ class Reconnector(LoopEmitter):
         super().__init__()
         given = {'url': url, 'ioloop': ioloop, 'delays': delays, 'retry': retry, 'stable_after': stable_after}
         check_options('reconnect()', given, _RULES)
+        if 'sock' in options:
+            raise TypeError('reconnect() has no option sock: a socket is connected once')
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self.ws: WebSocket | None = None
         self.is_finished = False

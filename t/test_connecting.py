@@ -1,4 +1,4 @@
-"""`connect()` through SOCKS5 proxies, the real microsocks among them, and from a chosen address; on every reactor."""
+"""How `connect()` gets there: SOCKS5 proxies (microsocks), addresses, sockets, cookies; on every reactor."""
 
 from __future__ import annotations
 
@@ -181,3 +181,74 @@ def test_without_python_socks_the_error_names_the_extra(monkeypatch):
 def test_a_connection_comes_from_the_local_address(ioloop, run_until, echo):
     assert outcome(ioloop, run_until, echo.urls[0], local_address='127.0.0.2') == 'hihi'
     assert echo.seen == ['127.0.0.2']
+
+
+# Given sockets, cookies, credentials
+
+
+def test_a_connected_socket_is_used(ioloop, run_until, echo):
+    sock = socket.create_connection(('127.0.0.1', echo.ports[0]))
+    assert outcome(ioloop, run_until, 'ws://host.invalid/', sock=sock, proxy='http://127.0.0.1:1') == 'hihi'
+    run_until(ioloop, lambda: sock.fileno() == -1)
+    ours, peers = socket.socketpair()
+    peers.close()
+    assert isinstance(outcome(ioloop, run_until, 'ws://host.invalid/', sock=ours), (OSError, HandshakeError))
+
+
+def test_a_wrong_socket_is_refused(ioloop):
+    for options, kind in (
+        ({'sock': 3}, TypeError),
+        ({'sock': socket.socket(), 'local_address': '127.0.0.1'}, ValueError),
+    ):
+        with pytest.raises(kind, match=r'connect\(\): sock'):
+            pyjows.connect('ws://127.0.0.1:1', ioloop=ioloop, **options)
+        if kind is ValueError:
+            options['sock'].close()
+    with pytest.raises(TypeError, match='no option sock'):
+        pyjows.reconnect('ws://127.0.0.1:1', ioloop=ioloop, sock=None)
+
+
+def test_cookies_are_sent(ioloop, run_until, server):
+    seen = []
+    server.on(
+        'websocket', lambda server, ws: (seen.append(ws.req.cookies), ws.on('text', lambda ws, text: ws.send(text)))
+    )
+    assert outcome(ioloop, run_until, server.urls[0], cookies={'session': 'abc', 'a': 'b%20c'}) == 'hi'
+    assert seen == [{'session': 'abc', 'a': 'b%20c'}]
+
+
+@pytest.mark.parametrize('elsewhere', [True, False], ids=['another origin', 'the same origin'])
+def test_credentials_stay_behind_on_a_redirect_to_another_origin(ioloop, run_until, server, elsewhere):
+    other = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    seen = []
+    for one in (server, other):
+
+        @one.on
+        def websocket(server, ws):
+            if ws.req.path == '/':
+                ws.reject(307, headers={'Location': f'{(other if elsewhere else server).urls[0]}/there'})
+            else:
+                seen.append({name: ws.req.headers.get(name) for name in ('x-api-key', 'cookie', 'x-other')})
+                ws.on('text', lambda ws, text: ws.send(text))
+
+    options = {
+        'headers': {'X-Api-Key': 'secret', 'X-Other': 'o'},
+        'private_headers': ['x-API-key'],
+        'cookies': {'a': 'b'},
+    }
+    assert outcome(ioloop, run_until, server.urls[0], **options) == 'hi'
+    kept = {'x-api-key': 'secret', 'cookie': 'a=b', 'x-other': 'o'}
+    assert seen == [{**kept, 'x-api-key': None, 'cookie': None} if elsewhere else kept]
+    other.stop()
+    run_until(ioloop, lambda: not other.connections)
+
+
+def test_a_client_gives_up_after_as_many_attempts_as_there_are_delays(ioloop, run_until):
+    with socket.create_server(('127.0.0.1', 0)) as probe:
+        port = probe.getsockname()[1]
+    failures, ends = [], []
+    client = pyjows.reconnect(f'ws://127.0.0.1:{port}', ioloop=ioloop, delays=lambda: iter([0.01] * 3))
+    client.on('websocket', lambda client, ws: ws.on('error', lambda ws, exc: failures.append(exc)))
+    client.on('finish', lambda client, *_: ends.append(client))
+    run_until(ioloop, lambda: ends)
+    assert len(failures) == 4
