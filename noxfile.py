@@ -59,6 +59,12 @@ def docs(session: nox.Session) -> None:
     here(session, 'pytest', '-q', 't/test_readme.py', 't/test_docs.py', 't/test_conformance.py')
 
 
+@task('site')
+def site(session: nox.Session) -> None:
+    """The documentation as a site, in site/ (needs the extra `docs`); a link that leads nowhere is an error."""
+    here(session, 'mkdocs', 'build', '-q', NO_MKDOCS_2_WARNING='1')
+
+
 @task('bench-quick')
 def bench_quick(session: nox.Session) -> None:
     """One short run of each scenario: does it work, not how fast is it (needs the extra `bench`)."""

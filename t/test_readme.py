@@ -1,4 +1,4 @@
-"""Every Python snippet of the README, and of some pages of the docs, runs and prints what it says.
+"""Every Python snippet of the README, and of the pages of the docs named below, runs and prints what it says.
 
 The snippets of a section (`## …`) belong together and run as programs of their own. One that serves port 3000 and calls
 `pyjows.run()` is a server: it starts first, and is asked to stop when the others have ended by themselves. `#> …` is a
@@ -19,10 +19,12 @@ from program import ROOT, Program
 pytestmark = pytest.mark.slow
 
 README = ROOT / 'README.md'
+PAGES = ('back-pressure', 'deployment', 'index', 'testing', 'threads', 'tls', 'tutorial')
+DOCUMENTS = [README, *(ROOT / 'docs' / f'{page}.md' for page in PAGES)]
 
 
 def sections():
-    for document in (README, ROOT / 'docs' / 'tls.md'):
+    for document in DOCUMENTS:
         text = document.read_text('utf-8')
         for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', text, re.M | re.S):
             if snippets := re.findall(r'^```python\n(.*?)^```', body, re.M | re.S):
