@@ -233,7 +233,7 @@ PYTHON_METHODS = {
     'Opening': {'_answer_after', '_timed_out'},
     'ServerProtocol': {'_refusal', '_verified'},
     'StreamCore': {'_handler_failed', '_spawner', '_timed_out'},
-    'TLSStreamCore': {'_read_again', '_send_close_notify'},
+    'TLSStreamCore': {'_read_again'},
     'TransactionCore': {
         '_callbacks_due',
         '_handler_failed',

@@ -321,3 +321,23 @@ def test_openssl_changes_its_keys_amid_a_connection(
         say(b'Q\n')
         run_until(ioloop, lambda: not ioloop.connections)
     assert got == b'before\nafter\n'
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork(2)')
+def test_a_forked_child_says_no_goodbye_for_its_parent(
+    ioloop: IOLoop, run_until: Until, through: str, pair: tuple[Stream, Stream], reactor_name: str
+) -> None:
+    if reactor_name in ('asyncio', 'uvloop'):
+        pair[0].close()
+        return  # asyncio loops are not for children
+    child = os.fork()
+    if child == 0:
+        try:
+            ioloop.reset()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    got = collect(pair[1])
+    pair[0].write(b'undisturbed')
+    run_until(ioloop, lambda: got == b'undisturbed' or pair[1].is_closed)
+    assert got == b'undisturbed'

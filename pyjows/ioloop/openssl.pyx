@@ -265,6 +265,20 @@ cdef class OpenSSLStreamCore(TLSStreamCore):
             self.loop_data.reactor.next_tick(self._read_again)
         return total if total != 0 else -1
 
+    cdef object dispatch(self, bint readable, bint writable):
+        """The socket is ready; beside the write buffer, an answer of OpenSSL itself may have waited for that."""
+        if writable and self.out is None and self.unsent is not None and not self._closed:
+            writable = False
+            try:
+                self._send_rest()
+            except OSError as exc:
+                self._connection_broke(exc)
+                return
+            if self.unsent is None:
+                self._write_blocked = False
+                self._update_watch()
+        TLSStreamCore.dispatch(self, readable, writable)
+
     cdef object _answer(self):
         """Send what OpenSSL itself has to say: an alert, the answer to a change of keys."""
         cdef Channel channel = self.channel
@@ -365,7 +379,7 @@ cdef class OpenSSLStreamCore(TLSStreamCore):
     cdef object _send_close_notify(self):
         """Say that no more will come; not amid a record that the kernel has taken a part of."""
         cdef Channel channel = self.channel
-        if self.ssl is NULL or self.unsent is not None:
+        if self.ssl is NULL or self.unsent is not None or self._owner != os.getpid():
             return
         channel.exchange.left = 0
         channel.exchange.encrypted = channel.encrypted

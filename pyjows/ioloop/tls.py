@@ -140,6 +140,7 @@ class TLSStreamCore(StreamCore):
         self._write_waits_for_reading = False
         self._deferred_error: OSError | None = None
         self._eof_received = False
+        self._owner = os.getpid()
 
     def dispatch(self, readable: bool, writable: bool) -> None:
         """The socket is ready; a read may have waited for it to be writable, or a write for it to be readable."""
@@ -215,6 +216,8 @@ class TLSStreamCore(StreamCore):
         self.socket.close()
 
     def _send_close_notify(self) -> None:
+        if self._owner != os.getpid():
+            return  # a forked child closes its copy; the connection is the parent's
         try:
             self.socket.unwrap()
             self._eof_received = True  # both sent it: what may still come is not encrypted, and is discarded
