@@ -243,7 +243,7 @@ def switch(raw: Raw, *headers: str, accept: str | None = None) -> None:
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """A peer's fault is none of the server's: nothing above `info` may be logged."""
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
     yield
     loud = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
     assert not loud, loud
