@@ -99,6 +99,7 @@ _RULES: dict[str, Rule] = {
     'backlog': number(1, 'connections', whole=True),
     'reuse_port': flag,
     'unix_mode': _unix_mode,
+    'access_log': flag,
     'sockets': _sockets,
     **CONNECTION,
     **LIMIT_RULES,
@@ -122,6 +123,7 @@ class ServeOptions(ConnectionOptions, total=False):
     backlog: int
     reuse_port: bool
     unix_mode: int | None
+    access_log: bool
     sockets: Iterable[socket.socket | int]
 
 
@@ -199,6 +201,7 @@ class Server(LoopEmitter):
         backlog: connections that the system queues before they are accepted (1024).
         reuse_port: let several processes listen on one port.
         unix_mode: permissions of the sockets of ``ws+unix://`` URLs, such as ``0o660``; by default, the umask decides.
+        access_log: log a line for each answered upgrade and each close, at INFO (logger ``pyjows.access``).
         sockets: listening sockets, or their descriptors, beside the URLs or in place of them: those of
             `systemd_sockets`, or of a parent process. They speak TLS if `tls` is given. The server closes them.
         **options: those of every `WebSocket`: ``compression``, ``subprotocols``, ``headers``, and the limits of a
@@ -236,6 +239,7 @@ class Server(LoopEmitter):
         backlog: int = 1024,
         reuse_port: bool = False,
         unix_mode: int | None = None,
+        access_log: bool = False,
         sockets: Iterable[socket.socket | int] = (),
         **options: Unpack[ConnectionOptions],
     ) -> None:
@@ -255,6 +259,7 @@ class Server(LoopEmitter):
             'backlog': backlog,
             'reuse_port': reuse_port,
             'unix_mode': unix_mode,
+            'access_log': access_log,
             'sockets': sockets,
         }
         checked = check_options('serve()', {**given, **options}, _RULES)
@@ -293,6 +298,7 @@ class Server(LoopEmitter):
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
         self._tally = Tally()
         self._unix_mode: int | None = unix_mode
+        self._logs_access = access_log
         self._urls: list[str] = []
         self._ports: list[int] = []
         self._acceptors: list[str] = []
@@ -595,7 +601,8 @@ class Server(LoopEmitter):
         ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
     def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
-        watch(ws)
+        if self._logs_access:
+            watch(ws)
         if self._proxies is not None and not self._is_client_counted(ws, self._proxies):
             return
         if self._admission is None:

@@ -43,6 +43,7 @@ SERVE = [
     ({'max_connections': 0}, ValueError, 'max_connections=0'),
     ({'max_connections_per_address': -1}, ValueError, 'max_connections_per_address=-1'),
     ({'backlog': 0}, ValueError, 'backlog=0, but it takes a whole number of 1 or more'),
+    ({'access_log': 1}, TypeError, 'access_log takes True or False'),
     ({'reuse_port': 1}, TypeError, 'reuse_port takes True or False, not 1'),
     ({'tls': 'cert.pem'}, TypeError, 'tls takes an ssl.SSLContext'),
     ({'ioloop': 'epoll'}, TypeError, 'ioloop takes an IOLoop'),

@@ -60,17 +60,20 @@ def lines(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.name == 'pyjows.access']
 
 
-def test_the_access_log_has_a_line_for_the_answer_and_one_for_the_close(ioloop, server, ask, lines, run_until):
+def test_the_access_log_has_a_line_for_the_answer_and_one_for_the_close(ioloop, ask, lines, run_until):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, access_log=True)
     server.on('websocket', lambda server, ws: setattr(ws, 'user', 'ann'))
     ask(server, asked(Origin='https://chat.example', User_Agent='curl "8"') + close(1000, 'bye\n'))
     run_until(ioloop, lambda: len(lines()) == 2)
     opened, closed = lines()
     assert opened == """127.0.0.1 'ann' "GET /chat" 101 'https://chat.example' 'curl "8"'"""
     assert re.fullmatch(r"127\.0\.0\.1 'ann' \"GET /chat\" closed 1000 'bye\\n' \d+\.\d{3} s", closed)
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
 
 
 def test_the_access_log_tells_of_refusals(ioloop, ask, lines, run_until):
-    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, origins=['https://chat.example'])
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, origins=['https://chat.example'], access_log=True)
     ask(server, asked(Origin='https://evil.example'))
     run_until(ioloop, lambda: lines())
     assert lines() == ["""127.0.0.1 - "GET /chat" 403 'https://evil.example' -"""]
@@ -78,12 +81,15 @@ def test_the_access_log_tells_of_refusals(ioloop, ask, lines, run_until):
     run_until(ioloop, lambda: not ioloop.connections)
 
 
-def test_without_the_logger_nobody_is_watched(server, ioloop, ask):
+def test_without_the_option_or_the_level_nobody_is_watched(ioloop, server, ask, lines, run_until):
     seen = []
-    server.on('websocket', lambda server, ws: seen.append((ws.has_subscribers('open'), ws.has_subscribers('finish'))))
+    quiet = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, access_log=True)
+    for one in (server, quiet):
+        one.on('websocket', lambda server, ws: seen.append((ws.has_subscribers('open'), ws.has_subscribers('finish'))))
+    ask(server, asked() + close(1000))
     logging.getLogger('pyjows.access').setLevel(logging.WARNING)
-    try:
-        ask(server, asked() + close(1000))
-    finally:
-        logging.getLogger('pyjows.access').setLevel(logging.NOTSET)
-    assert seen == [(False, False)]
+    ask(quiet, asked() + close(1000))
+    assert seen == [(False, False)] * 2
+    assert lines() == []
+    quiet.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
