@@ -210,7 +210,8 @@ class Server(LoopEmitter):
     Attributes:
         connections, ports, urls, ioloop.
 
-    Methods: `websocket`, `route`, `static`, `broadcast`, `statistics`, `reload_tls`, `stop`, and those of `EventEmitter`.
+    Methods: `websocket`, `route`, `static`, `broadcast`, `statistics`, `reload_tls`, `stop`, and those of
+    `EventEmitter`.
     """
 
     if TYPE_CHECKING:
