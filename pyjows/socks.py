@@ -33,7 +33,9 @@ class SocksTunnel:
         try:
             from python_socks._protocols import errors, socks5
         except ImportError as exc:
-            raise ImportError('SOCKS proxies need python-socks: pip install pyjows[socks]') from exc
+            raise ImportError(
+                'SOCKS proxies need python-socks: pip install pyjows[socks]; proxy=None connects directly'
+            ) from exc
         self._socks5: Any = socks5
         self._error = errors.ReplyError
         self._proxy = format_authority(proxy.host, proxy.port)
