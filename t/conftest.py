@@ -23,6 +23,8 @@ from pyjows.reactor import Reactor
 
 REACTORS = reactors.available()
 
+EVERYTHING = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The option that a quick look needs."""
@@ -31,18 +33,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """What `-n auto` means: two processes more than there are processors, as many tests wait for something."""
+    return None if 'PYTEST_XDIST_AUTO_NUM_WORKERS' in os.environ else (os.cpu_count() or 1) + 2
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests for other reactors than `--reactor`, and, without `PYJOWS_TEST_ALL`, those marked `wide`."""
     only = config.getoption('--reactor')
     only = REACTORS[0] if only == 'first' else only
-    everything = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
 
     def is_wanted(item: pytest.Item) -> bool:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, 'callspec') else {}
         reactor = next((value for value in params.values() if value in REACTORS), None)
         if only and reactor not in (None, only):
             return False
-        return everything or not any(_is_wide(marker, params, reactor) for marker in item.iter_markers('wide'))
+        return EVERYTHING or not any(_is_wide(marker, params, reactor) for marker in item.iter_markers('wide'))
 
     wanted = [item for item in items if is_wanted(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(wanted)])
@@ -65,7 +72,9 @@ def pytest_report_header() -> str:
 
 
 # A busy machine is slow at making up examples, and that says nothing about what they are for.
-settings.register_profile('patient', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    'patient', deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100 if EVERYTHING else 40
+)
 settings.load_profile('patient')
 
 if 'uvloop' in REACTORS:

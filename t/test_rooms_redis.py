@@ -378,6 +378,7 @@ def test_a_password_is_not_shown():
     assert 'secret' not in repr(pyjows.rooms('redis://me:secret@127.0.0.1/1', ioloop=pyjows.IOLoop('poll')))
 
 
+@pytest.mark.wide
 def test_5000_members_in_two_processes_hear_everything(gather):
     a, b = (gather(timeout=30, presence_ttl=60) for _ in range(2))  # a loop this busy answers late
     guests = []
