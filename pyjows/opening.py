@@ -315,7 +315,8 @@ class Opening(Receiver):
         answer = ws.handshake.respond(response, close=True)
         self.is_answered = True
         self._forget_timer()
-        protocol.logger.debug('%s refused with %d', protocol._log_id(), response.status)
+        if protocol.logger.isEnabledFor(logging.DEBUG):
+            protocol.logger.debug('%s refused with %d', protocol._log_id(), response.status)
         ws.res = response
         self.outgoing().put(answer)
         protocol._send_eof()
@@ -395,7 +396,8 @@ class Opening(Receiver):
         """There is no connection, or the server's answer is not a valid one."""
         ws, protocol = self.ws, self.protocol
         protocol.parser_exc = exc
-        protocol.logger.debug('%s failed: %s', protocol._log_id(), exc)
+        if protocol.logger.isEnabledFor(logging.DEBUG):
+            protocol.logger.debug('%s failed: %s', protocol._log_id(), exc)
         ws._emit_error(exc)
         close = negotiation_close(exc, ws.req)
         if close is not None and not protocol.is_finished:

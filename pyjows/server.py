@@ -591,15 +591,15 @@ class Server(LoopEmitter):
     def _upgrade(self, incoming: HTTPConnection, request: Request) -> None:
         """An HTTP connection asks for a WebSocket."""
         self._incoming.discard(incoming)
-        stream = incoming.stream
         ws = new_websocket(self._options)
-        ws.protocol.kept_alive = incoming.kept_alive
-        ws.protocol.owner = self
-        ws.protocol.traffic = self._tally.traffic
+        protocol = ws.protocol
+        protocol.kept_alive = incoming.kept_alive
+        protocol.owner = self
+        protocol.traffic = self._tally.traffic
         self._websockets[ws] = None
-        self._heartbeat.add(ws.protocol)
-        ws.protocol.drive(stream, self.ioloop, incoming.connection)
-        ws.protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
+        self._heartbeat.add(protocol)
+        protocol.drive(incoming.stream, self.ioloop, incoming.connection)
+        protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
 
     def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
         if self._logs_access:
