@@ -253,7 +253,7 @@ class EmitterCore:
         """Call every handler of an event, and collect the coroutines that they return; what one raises leaves."""
         for handler in self._events.get(event, ()):
             result = handler(self, *args)
-            if isinstance(result, Coroutine):
+            if result is not None and isinstance(result, Coroutine):
                 coroutines.append(result)
 
     def _emit_error(self, exc: BaseException) -> bool:
