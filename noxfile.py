@@ -50,7 +50,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """mypy --strict: the package and the examples, as pyproject.toml says; pyright: what a user's program is told."""
     here(session, 'mypy')
-    here(session, 'pyright', 't/typed_program.py')
+    here(session, 'pyright', '--pythonpath', sys.executable, 't/typed_program.py')
 
 
 @task('docs')
