@@ -29,7 +29,7 @@ def task(name: str):
 
 @task('test-fast')
 def test_fast(session: nox.Session) -> None:
-    """One reactor, no browser and no builds: under a minute."""
+    """One reactor; no browser, no builds, no other programs: a minute."""
     here(session, 'pytest', '-q', '-n', 'auto', '--reactor=first', '-m', 'not slow and not wide')
 
 

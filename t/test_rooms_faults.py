@@ -21,7 +21,7 @@ import pyjows
 from pyjows.rooms import QueueFull
 
 pytest.importorskip('redis')
-pytestmark = [needs_redis, pytest.mark.wide(later=True)]
+pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
 QUICK = {'timeout': 0.5, 'presence_ttl': 1.5, 'delays': lambda: iter([0.05] * 1000)}
 

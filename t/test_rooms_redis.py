@@ -16,7 +16,7 @@ from gathering import Gathering
 import pyjows
 
 pytest.importorskip('redis')
-pytestmark = [needs_redis, pytest.mark.wide(later=True)]
+pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
 #: Soon enough for a test.
 QUICK = {'timeout': 1.0, 'presence_ttl': 1.5}

@@ -18,6 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from wire import CLOSE, PING, asked, close, read
 
+pytestmark = pytest.mark.slow
+
 HOSTS = {
     'werkzeug': 'flask',
     'gunicorn-gthread': 'gunicorn',

@@ -18,6 +18,8 @@ from test_proxy import Proxy
 
 from pyjows.simple import AioClient, Client, ConnectionClosed, ConnectionError
 
+pytestmark = pytest.mark.slow
+
 PEERS = Path(__file__).parent / 'peers'
 
 

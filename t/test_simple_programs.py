@@ -20,6 +20,8 @@ from test_readme import accepts, free_port
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = Path(__file__).parent / 'programs'
 
 
