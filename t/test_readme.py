@@ -2,7 +2,7 @@
 
 The snippets of a section (`## …`) belong together and run as programs of their own. One that serves port 3000 and calls
 `pyjows.run()` is a server: it starts first, and is asked to stop when the others have ended by themselves. `#> …` is a
-line that a snippet prints. Port 3000 is replaced by a free one.
+line that a snippet prints. Port 3000 is replaced by a free one, and /tmp by a folder of the test's own.
 """
 
 import random
@@ -66,12 +66,13 @@ def accepts(port: int) -> bool:
 
 
 @pytest.mark.parametrize('snippets', list(sections()))
-def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_path):
+def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_path, socket_folder):
     port = free_port()
 
     def program(snippet: str) -> Program:
         path = Path(tmp_path, f'snippet{snippets.index(snippet)}.py')
-        text = with_certificates(re.sub(r'\b3000\b', str(port), snippet), tmp_path)
+        text = re.sub(r'\b3000\b', str(port), snippet.replace('/tmp/', f'{socket_folder}/'))
+        text = with_certificates(text, tmp_path)
         path.write_text(text, 'utf-8')
         return Program(path)
 
