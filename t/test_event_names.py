@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import socket
 import warnings
@@ -83,8 +84,9 @@ def test_every_event_that_a_docstring_lists_is_known(emitters, ioloop):
     stream = Stream(ours, ioloop.loop_data)
     asyncio_reactor = AsyncioReactor()
     for emitter in [*emitters.values(), stream, asyncio_reactor]:
-        doc = (type(emitter).__doc__ or '') + (pyjows.Reactor.__doc__ if isinstance(emitter, pyjows.Reactor) else '')
-        listed = re.findall(r'^        .*?``([a-z]+)`` ``\(', doc, re.M)
+        docs = [type(emitter).__doc__, pyjows.Reactor.__doc__ if isinstance(emitter, pyjows.Reactor) else None]
+        doc = '\n'.join(inspect.cleandoc(doc or '') for doc in docs)  # Python 3.13 strips the indentation itself
+        listed = re.findall(r'^    .*?``([a-z]+)`` ``\(', doc, re.M)
         assert listed, emitter
         for event in listed:
             # With its second letter doubled it resembles the event, which has to be known for that.
