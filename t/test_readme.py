@@ -65,6 +65,18 @@ def accepts(port: int) -> bool:
         return sock.connect_ex(('127.0.0.1', port)) == 0
 
 
+def turns(port: int) -> bool:
+    """Whether a server's loop turns: it listens earlier, but then SIGTERM would not stop it gracefully yet."""
+    with socket.socket() as sock:
+        if sock.connect_ex(('127.0.0.1', port)) != 0:
+            return False
+        sock.settimeout(30)
+        sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        with suppress(ConnectionError):
+            sock.recv(1)  # over TLS, an alert or the end
+        return True
+
+
 @pytest.mark.parametrize('snippets', list(sections()))
 def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_path, socket_folder):
     port = free_port()
@@ -81,7 +93,7 @@ def test_the_snippets_of_a_section_run_and_print_what_they_say(snippets, tmp_pat
     assert len(servers) <= 1, 'two servers in one section'
     for server in servers:
         with program(server) as serving:
-            until(lambda: accepts(port) or serving.process.poll() is not None, f'the server: {serving}')
+            until(lambda: turns(port) or serving.process.poll() is not None, f'the server: {serving}')
             run(others, program)
             assert serving.stop() == 0, serving
             assert set(printed(server)) <= set(serving.lines), serving
