@@ -14,6 +14,7 @@ nox.needs_version = '>=2025.5.1'
 nox.options.sessions = ['lint', 'types', 'docs', 'test-fast']
 nox.options.error_on_missing_interpreters = True
 
+QUICK = 'not slow and not wide'
 PYTHONS = ['3.11', '3.12', '3.13']
 
 
@@ -30,7 +31,7 @@ def task(name: str):
 @task('test-fast')
 def test_fast(session: nox.Session) -> None:
     """One reactor; no browser, no builds, no other programs: a minute."""
-    here(session, 'pytest', '-q', '-n', 'auto', '--reactor=first', '-m', 'not slow and not wide')
+    here(session, 'pytest', '-q', '-n', 'auto', '--reactor=first', '--hypothesis-profile=quick', '-m', QUICK)
 
 
 @task('test')

@@ -75,6 +75,7 @@ def pytest_report_header() -> str:
 settings.register_profile(
     'patient', deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100 if EVERYTHING else 40
 )
+settings.register_profile('quick', settings.get_profile('patient'), max_examples=10)
 settings.load_profile('patient')
 
 if 'uvloop' in REACTORS:

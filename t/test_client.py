@@ -495,6 +495,7 @@ def test_many_connections_fail_in_a_row(ioloop, nobody, run_until, assert_idle):
     assert_idle(ioloop)
 
 
+@pytest.mark.slow
 @pytest.mark.wide(later=True)
 def test_the_next_one_is_made_though_an_open_handler_raises(ioloop, server, run_until):
     first, second = (pyjows.connect(server.urls[0], ioloop=ioloop, timeout=1.5) for _ in range(2))

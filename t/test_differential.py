@@ -180,6 +180,7 @@ def scripts(draw: Any) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
     return {'options': options, 'handlers': handlers}, steps
 
 
+@pytest.mark.slow
 @settings(
     deadline=None,
     max_examples=int(os.environ.get('PYJOWS_TEST_EXAMPLES', '300')),

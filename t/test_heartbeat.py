@@ -116,6 +116,7 @@ def test_one_message_may_be_larger_than_the_backlog(ioloop, run_until):
     assert not ends
 
 
+@pytest.mark.slow
 @pytest.mark.wide(later=True)
 def test_a_slow_reader_that_makes_progress_lives(ioloop, run_until):
     server, connections, ends = served(ioloop, ping_interval=0.1, ping_timeout=0.4, backlog_timeout=0.5)

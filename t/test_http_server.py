@@ -152,6 +152,7 @@ def test_the_last_of_many_pipelined_requests_may_upgrade(ioloop, serve, run_unti
 # Slow clients
 
 
+@pytest.mark.slow
 @pytest.mark.wide(later=True)
 @pytest.mark.parametrize('close', [True, False], ids=['close', 'keep-alive'])
 def test_an_answer_that_is_taken_slowly_is_not_cut(ioloop, serve, run_until, close):

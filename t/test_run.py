@@ -159,6 +159,7 @@ def test_a_second_signal_ends_a_handler_that_does_not_return(program, client_loo
     run_until(client_loop, lambda: ws.is_finished)
 
 
+@pytest.mark.slow
 @pytest.mark.wide(later=True)
 def test_a_stop_that_waits_says_for_what_and_how_long(program, client_loop, run_until):
     process, url = program(close_timeout=1000, timeout=1.5)

@@ -188,6 +188,7 @@ def test_a_large_message_is_written_whole_to_a_slow_reader(peer):
     sender.join()
 
 
+@pytest.mark.slow
 def test_two_programs_that_both_send_before_they_receive_do_not_block_each_other():
     message = os.urandom(1 << 20)
 
@@ -205,6 +206,7 @@ def test_two_programs_that_both_send_before_they_receive_do_not_block_each_other
     assert not server.failures
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_receive_stops_the_reading(peer):
     ws = served(peer)
     peer.sock.settimeout(2)  # it is read in the background until there is enough

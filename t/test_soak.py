@@ -12,6 +12,7 @@ SOAK = [sys.executable, '-m', 't.soak']
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_random_handlers_end_each_connection_once():
     done = subprocess.run(
         [*SOAK, 'handlers', '--seconds', '1', '--connections', '500'],
