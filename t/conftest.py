@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import ssl
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, settings
 from installed import prefer_installed
 
@@ -208,3 +211,56 @@ def pytest_collection_finish() -> None:
     """Take the suite itself out of what each `gc.collect()` of a test looks through: that took half of the time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def run(ioloop: Any, run_until: Any) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """``run(coroutine)`` runs a coroutine on the loop, and returns what it returns."""
+    if not ioloop.reactor.can_spawn:
+        pytest.skip('this reactor runs no coroutines')
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        async def bounded() -> Any:
+            async with asyncio.timeout(15):
+                return await coroutine
+
+        task = ioloop.reactor.loop.create_task(bounded())
+        run_until(ioloop, task.done)
+        return task.result()
+
+    return run
+
+
+@pytest.fixture
+def servers(ioloop: Any, run_until: Any, assert_idle: Any) -> Iterator[list[Any]]:
+    """A list for a test's servers on its loop: they are stopped afterwards, and may leave nothing on it."""
+    servers: list[Any] = []
+    yield servers
+    finished: list[Any] = []
+    for server in servers:
+        server.on('finish', finished.append)
+        server.stop()
+    run_until(ioloop, lambda: len(finished) == len(servers) and not ioloop.connections)
+    assert_idle(ioloop)
+
+
+@pytest.fixture(scope='session')
+def authority() -> trustme.CA:
+    """Who signs the certificates of the tests."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope='session')
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context: a certificate for localhost and 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('localhost', '127.0.0.1').configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A client's context: it trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context

@@ -24,9 +24,8 @@ CHAT = 'https://chat.example'
 
 
 @pytest.fixture
-def serve(ioloop, run_until, assert_idle):
+def serve(ioloop, servers):
     """``serve(**options)``: a server that greets its users, and is stopped after the test."""
-    servers = []
 
     def serve(**options: Any) -> Any:
         server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, **options)
@@ -40,13 +39,7 @@ def serve(ioloop, run_until, assert_idle):
 
         return server
 
-    yield serve
-    finished: list[Any] = []
-    for server in servers:
-        server.on('finish', finished.append)
-        server.stop()
-    run_until(ioloop, lambda: len(finished) == len(servers) and not ioloop.connections)
-    assert_idle(ioloop)
+    return serve
 
 
 @pytest.fixture

@@ -40,21 +40,14 @@ def received(sock: socket.socket, most: int = 1 << 20) -> bytes | None:
 
 
 @pytest.fixture
-def serve(ioloop, run_until, assert_idle):
+def serve(ioloop, servers):
     """``serve(**options)``: a server that is stopped after the test, and may leave nothing on the loop."""
-    servers = []
 
     def serve(**options: Any) -> Any:
         servers.append(pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, **options))
         return servers[-1]
 
-    yield serve
-    finished: list[Any] = []
-    for server in servers:
-        server.on('finish', finished.append)
-        server.stop()
-    run_until(ioloop, lambda: len(finished) == len(servers) and not ioloop.connections)
-    assert_idle(ioloop)
+    return serve
 
 
 @pytest.fixture

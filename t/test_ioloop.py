@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from pyjows.buffers import Receiver
 from pyjows.ioloop import IOLoop, Stream, TLSStream
@@ -971,28 +970,6 @@ def test_a_graceful_stop_logs_what_it_waits_for(
 
 
 # TLS
-
-
-@pytest.fixture(scope='session')
-def authority() -> trustme.CA:
-    """Who signs the certificates of the tests."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope='session')
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """The server's side: a certificate for localhost and 127.0.0.1."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert('localhost', '127.0.0.1').configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope='session')
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """The client's side: it trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 def test_talks_tls(

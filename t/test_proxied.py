@@ -47,9 +47,8 @@ def ssl_parameter(uses_tls: bool) -> bytes:
 
 
 @pytest.fixture
-def serve(ioloop, run_until, assert_idle):
+def serve(ioloop, servers):
     """``serve(**options)``: a server that notes where its clients are, and closes them; stopped after the test."""
-    servers = []
 
     def serve(url: str = 'ws://127.0.0.1:0', **options: Any) -> Any:
         server = pyjows.serve(url, ioloop=ioloop, **options)
@@ -64,13 +63,7 @@ def serve(ioloop, run_until, assert_idle):
 
         return server
 
-    yield serve
-    finished: list[Any] = []
-    for server in servers:
-        server.on('finish', finished.append)
-        server.stop()
-    run_until(ioloop, lambda: len(finished) == len(servers) and not ioloop.connections)
-    assert_idle(ioloop)
+    return serve
 
 
 @pytest.fixture

@@ -18,24 +18,6 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture
-def run(ioloop: Any, run_until: Any) -> Run:
-    """``run(coroutine)`` runs a coroutine on the loop, and returns what it returns."""
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
-
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        async def bounded() -> Any:
-            async with asyncio.timeout(15):
-                return await coroutine
-
-        task = ioloop.reactor.loop.create_task(bounded())
-        run_until(ioloop, task.done)
-        return task.result()
-
-    return run
-
-
-@pytest.fixture
 def again(ioloop: Any, server: Any, run_until: Any) -> Iterator[Callable[..., pyjows.Reconnector]]:
     """``again(url, **options)`` reconnects without waiting long; after the test each client has to be finished."""
     clients: list[pyjows.Reconnector] = []

@@ -58,11 +58,6 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield connect
 
 
-@pytest.fixture(scope='module')
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture(scope='module', params=['websockets', 'aiohttp', 'pyjows', 'node'])
 def library(request: pytest.FixtureRequest) -> str:
     return str(request.param)

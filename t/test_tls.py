@@ -10,33 +10,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-import trustme
 
 from pyjows.ioloop import IOLoop, Stream
 
 Until = Callable[..., None]
-
-
-@pytest.fixture(scope='module')
-def authority() -> trustme.CA:
-    """Who signs the certificates of the tests."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope='module')
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's context: a certificate for localhost and 127.0.0.1."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert('localhost', '127.0.0.1').configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A client's context: it trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 @pytest.fixture(params=['OpenSSL', 'ssl'])
