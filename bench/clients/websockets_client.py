@@ -1,8 +1,7 @@
-"""websockets' asyncio client on uvloop."""
+"""websockets' asyncio client on uvloop, or another library's that has its interface (`run(connect)`)."""
 
 import asyncio
-
-from websockets.asyncio.client import connect
+from typing import Any
 
 from bench.clients.common import MAX_SIZE, Tally, options, tls_context, url
 from bench.servers.common import run_uvloop
@@ -12,7 +11,7 @@ TALLY = Tally(OPTIONS)
 TLS = tls_context(OPTIONS)
 
 
-async def talk() -> None:
+async def talk(connect: Any) -> None:
     async with connect(url(OPTIONS), ssl=TLS, compression=None, max_size=MAX_SIZE, proxy=None) as ws:
         begin = asyncio.Event()
         TALLY.opened(begin.set)
@@ -23,9 +22,16 @@ async def talk() -> None:
             await ws.send(message)
 
 
-async def main() -> None:
-    await asyncio.gather(*(talk() for _ in range(OPTIONS.connections)))
+def run(connect: Any) -> None:
+    """Make the connections with this `connect`, and echo on them for ever."""
+
+    async def main() -> None:
+        await asyncio.gather(*(talk(connect) for _ in range(OPTIONS.connections)))
+
+    run_uvloop(main)
 
 
 if __name__ == '__main__':
-    run_uvloop(main)
+    from websockets.asyncio.client import connect
+
+    run(connect)
