@@ -1,17 +1,20 @@
 """Tokens, and how a peer's text and the system's errors are shown in a message.
 
-Owns the rules that messages share: what a token is (RFC 9110 section 5.6.2), how much of what a peer sent is repeated
-in an error, and what the system's error is called. Must not know any header.
+Owns the rules that messages share: what a token is (RFC 9110 section 5.6.2), what a host is, how much of what a peer
+sent is repeated in an error, and what the system's error is called. Must not know any header.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ['TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'shown']
+__all__ = ['HOST', 'TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'shown']
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """The pattern of a token, as part of larger ones. It is possessive: no input makes it try twice."""
+
+HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)"
+"""The pattern of a host, an IPv6 address in brackets (RFC 3986 section 3.2.2), as part of larger ones."""
 
 is_token = re.compile(TOKEN).fullmatch
 

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._text import shown
+from ._text import HOST, TOKEN, shown
 
 __all__ = ['ClientAddress', 'ProxyHeaderError', 'TrustedProxies', 'forwarded', 'proxy_header', 'x_forwarded']
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 V1 = b'PROXY '
@@ -29,8 +30,8 @@ MAX_V1, MAX_V2 = 107, 16 + 4096
 
 _V1_LINE = re.compile(rb'PROXY (?:UNKNOWN(?: [\x20-\x7e]*)?|(TCP4|TCP6) (\S+) (\S+) (\d{1,5}) (\d{1,5}))\r\n').fullmatch
 _QUOTED = r'"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t\x20-\x7e\x80-\xff])*"'
-_PAIR = re.compile(rf"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!#$%&'*+.^_`|~0-9A-Za-z-]+|{_QUOTED})\s*").fullmatch
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]{1,5})?").fullmatch
+_PAIR = re.compile(rf'\s*({TOKEN})=({TOKEN}|{_QUOTED})\s*').fullmatch
+_HOST = re.compile(rf'{HOST}(?::[0-9]{{1,5}})?').fullmatch
 
 _SCHEMES = {'http': 'ws', 'ws': 'ws', 'https': 'wss', 'wss': 'wss'}
 
@@ -190,12 +191,16 @@ def _split(text: str, separator: str) -> list[str]:
     return [*parts, text[:end]][::-1]
 
 
-def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip_address(text: str) -> _Address | None:
     try:
-        found = ipaddress.ip_address(text.partition('%')[0])
+        return _unmapped(ipaddress.ip_address(text.partition('%')[0]))
     except ValueError:
         return None
-    return getattr(found, 'ipv4_mapped', None) or found
+
+
+def _unmapped(address: _Address) -> _Address:
+    """The IPv4 address that stands in an IPv6 one (``::ffff:192.0.2.1``), or the address itself."""
+    return getattr(address, 'ipv4_mapped', None) or address
 
 
 # The PROXY protocol
@@ -246,7 +251,7 @@ def _version_1(line: bytes) -> ClientAddress | None:
     ports = int(match[4]), int(match[5])
     if max(ports) > 65535:
         raise ProxyHeaderError(f'malformed PROXY header: {shown(line)} has a port above 65535')
-    return ClientAddress(_plain(address), ports[0])
+    return ClientAddress(str(_unmapped(address)), ports[0])
 
 
 def _version_2(data: bytes) -> ClientAddress | None:
@@ -268,7 +273,7 @@ def _version_2(data: bytes) -> ClientAddress | None:
         return ClientAddress(body[:108].partition(b'\0')[0].decode('utf-8', 'replace'), None, scheme)
     width = 4 if kind == 1 else 16
     address = ipaddress.ip_address(body[:width])
-    return ClientAddress(_plain(address), int.from_bytes(body[2 * width : 2 * width + 2], 'big'), scheme)
+    return ClientAddress(str(_unmapped(address)), int.from_bytes(body[2 * width : 2 * width + 2], 'big'), scheme)
 
 
 def _scheme_of_parameters(body: bytes) -> str | None:
@@ -282,7 +287,3 @@ def _scheme_of_parameters(body: bytes) -> str | None:
             scheme = 'wss' if body[3] & 1 else 'ws'
         body = body[3 + size :]
     return scheme
-
-
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    return str(getattr(address, 'ipv4_mapped', None) or address)

@@ -37,7 +37,7 @@ from .heartbeat import Heartbeat
 from .http11 import Request, Response
 from .http_connection import HTTPConnection
 from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
-from .ioloop.listener import listen
+from .ioloop.listener import Listener, listen
 from .limits import LIMITS, Limits, checked_number
 from .messages import check_close
 from .origins import Origins, checked_origins
@@ -48,7 +48,7 @@ from .static import StaticFiles
 from .statistics import ADDRESS_REFUSED, Statistics, Tally
 from .tls import TLS, ServerTLS
 from .transaction import WebSocket, new_websocket
-from .url import URL, checked_url, format_authority, parse_url, redact
+from .url import URL, checked_url, format_authority, redact
 
 if TYPE_CHECKING:
     from ._typing import ServerSubscribe
@@ -504,7 +504,11 @@ class Server(LoopEmitter):
             raise ValueError(
                 f'serve(): {redact(url)} needs TLS: pass your certificate, as tls=TLS(cert, key) or an ssl.SSLContext'
             )
-        if self._tls is None:
+        return self._tls_of_option(tls)
+
+    def _tls_of_option(self, tls: TLS | ssl.SSLContext | None) -> ServerTLS | None:
+        """What the option ``tls`` says, the same for all that is served with it."""
+        if self._tls is None and tls is not None:
             self._tls = ServerTLS(tls)
         return self._tls
 
@@ -522,36 +526,34 @@ class Server(LoopEmitter):
             where = {'socket': listen(path=parsed.unix_path, mode=self._unix_mode, backlog=backlog)}
         else:
             where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
-        if self._proxies is not None:
-            where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
-        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
-        self._acceptors.append(acceptor)
-        if parsed.unix_path is not None:
+        port = self._accept_from(where, context, backlog).port
+        if port is None:
             self._urls.append(url.partition('?')[0])
-            return
-        listener = self.ioloop.acceptor(acceptor)
-        assert listener is not None and listener.port is not None
-        port = listener.port
-        self._ports.append(port)
-        self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, port)}')
+        else:
+            self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, port)}')
 
     def _listen_on(self, given: socket.socket | int, tls: TLS | ssl.SSLContext | None, backlog: int) -> None:
         """Listen on a socket that another has opened; its path stays when it is closed."""
-        where: dict[str, Any] = {'fd': given} if isinstance(given, int) else {'socket': given}
-        if self._proxies is not None:
-            where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
-        context = None if tls is None else self._tls_for('wss://', parse_url('wss://localhost'), tls)
-        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
-        self._acceptors.append(acceptor)
-        listener = self.ioloop.acceptor(acceptor)
-        assert listener is not None
+        context = self._tls_of_option(tls)
+        listener = self._accept_from({'fd': given} if isinstance(given, int) else {'socket': given}, context, backlog)
         listener.keep_path()
         scheme = 'ws' if context is None else 'wss'
         if listener.port is not None:
-            self._ports.append(listener.port)
             self._urls.append(f'{scheme}://{format_authority(listener.address or "", listener.port)}')
         else:
             self._urls.append(f'{scheme}+unix://{listener.path}')
+
+    def _accept_from(self, where: dict[str, Any], context: ServerTLS | None, backlog: int) -> Listener:
+        """Accept connections there: an address, a path or a socket, as `IOLoop.server` takes them."""
+        if self._proxies is not None:
+            where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
+        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
+        self._acceptors.append(acceptor)
+        listener: Listener | None = self.ioloop.acceptor(acceptor)
+        assert listener is not None
+        if listener.port is not None:
+            self._ports.append(listener.port)
+        return listener
 
     def _unlisten(self) -> None:
         acceptors, self._acceptors = self._acceptors, []

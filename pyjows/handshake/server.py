@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import h11
 
-from .._text import TOKEN, cut, shown
+from .._text import HOST, TOKEN, cut, shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
@@ -60,7 +60,7 @@ from .fields import accept_value, extra_headers, is_key, read_headers
 
 __all__ = ['ServerHandshake', 'refusal_for', 'switching_protocols']
 
-_is_authority = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]*)?").fullmatch
+_is_authority = re.compile(rf'{HOST}(?::[0-9]*)?').fullmatch
 _upgrade_request = re.compile(
     rb'GET ([\x21-\x7e]++) HTTP/1\.1\r\n((?:%b:[^\x00\n\r\x0b\x0c]*+\r\n)++)\r\n' % TOKEN.encode()
 ).match
