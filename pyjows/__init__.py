@@ -36,8 +36,7 @@ from .reconnect import Reconnector, backoff, reconnect
 from .rooms import Room, Rooms, rooms
 from .run import run, stop
 from .sansio import ClientProtocol, ServerProtocol
-from .server import Server, serve
-from .systemd import systemd_sockets
+from .server import Server, serve, systemd_sockets
 from .tls import TLS
 from .transaction import WebSocket
 

@@ -1,7 +1,7 @@
 """`broadcast`: one message to many transactions.
 
 Owns what is done once for all receivers, encoding, framing and compressing, and which of them are skipped. Must not
-know who the receivers are (`server.py` knows its own) nor how a connection writes (`transaction.py`,
+know who the receivers are (`server/` knows its own) nor how a connection writes (`transaction.py`,
 `ioloop/stream.py`).
 """
 

@@ -17,7 +17,7 @@ from wire import asked, close
 
 import pyjows
 from pyjows import Request, Response
-from pyjows.static import StaticFiles
+from pyjows.server.static import StaticFiles
 
 
 def get(path: str = '/', method: str = 'GET', **headers: str) -> bytes:

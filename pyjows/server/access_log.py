@@ -9,7 +9,7 @@ import logging
 from time import monotonic
 from typing import Any
 
-from ._text import shown
+from .._text import shown
 
 __all__ = ['watch']
 

@@ -14,11 +14,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from .errors import HandshakeError
-from .handshake import refusal_for
-from .http11 import Request, Response
-from .origins import Origins, acceptable_origin
-from .statistics import ORIGIN_REFUSED
+from ..errors import HandshakeError
+from ..handshake import refusal_for
+from ..http11 import Request, Response
+from ..origins import Origins, acceptable_origin
+from ..statistics import ORIGIN_REFUSED
 
 __all__ = ['Admission', 'Announce', 'Authenticate']
 

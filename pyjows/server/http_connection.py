@@ -11,12 +11,12 @@ import inspect
 import logging
 from typing import Any
 
-from .buffers import Receiver
-from .errors import HandshakeError
-from .handshake import ServerHandshake
-from .http11 import Request, Response
-from .ioloop import Stream
-from .ioloop.syscalls import unsent
+from ..buffers import Receiver
+from ..errors import HandshakeError
+from ..handshake import ServerHandshake
+from ..http11 import Request, Response
+from ..ioloop import Stream
+from ..ioloop.syscalls import unsent
 from .static import FileResponse
 
 __all__ = ['HTTPConnection']

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote
 
-from .http11 import Headers, Request, Response
+from ..http11 import Headers, Request, Response
 
 __all__ = ['FileResponse', 'StaticFiles']
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from .http11 import Request, Response
+from ..http11 import Request, Response
 
 __all__ = ['Routes']
 

@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from ._options import (
+from .._options import (
     CONNECTION,
     LIMIT_RULES,
     ConnectionOptions,
@@ -29,29 +29,29 @@ from ._options import (
     number,
     optional_function,
 )
+from ..broadcasting import Broadcast, broadcast
+from ..handshake import ServerHandshake
+from ..heartbeat import Heartbeat
+from ..http11 import Request, Response
+from ..ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
+from ..ioloop.listener import Listener, listen
+from ..limits import LIMITS, Limits, checked_number
+from ..messages import check_close
+from ..origins import Origins, checked_origins
+from ..statistics import ADDRESS_REFUSED, Statistics, Tally
+from ..tls import TLS, ServerTLS
+from ..transaction import WebSocket, new_websocket
+from ..url import URL, checked_url, format_authority, redact
 from .access_log import watch
 from .admission import Admission, Authenticate
-from .broadcasting import Broadcast, broadcast
-from .handshake import ServerHandshake
-from .heartbeat import Heartbeat
-from .http11 import Request, Response
 from .http_connection import HTTPConnection
-from .ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
-from .ioloop.listener import Listener, listen
-from .limits import LIMITS, Limits, checked_number
-from .messages import check_close
-from .origins import Origins, checked_origins
 from .proxies import Proxies, checked_forwarding, checked_proxies
 from .routes import Routes
 from .slow_close import SlowClose
 from .static import StaticFiles
-from .statistics import ADDRESS_REFUSED, Statistics, Tally
-from .tls import TLS, ServerTLS
-from .transaction import WebSocket, new_websocket
-from .url import URL, checked_url, format_authority, redact
 
 if TYPE_CHECKING:
-    from ._typing import ServerSubscribe
+    from .._typing import ServerSubscribe
 
 __all__ = ['Server', 'serve']
 

@@ -11,9 +11,9 @@ import socket as _socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .client_address import ClientAddress, TrustedProxies, forwarded, x_forwarded
-from .http11 import Request
-from .ioloop import ProxyProtocol, Stream
+from ..client_address import ClientAddress, TrustedProxies, forwarded, x_forwarded
+from ..http11 import Request
+from ..ioloop import ProxyProtocol, Stream
 
 __all__ = ['FORWARDING', 'Proxies', 'checked_forwarding', 'checked_proxies']
 
