@@ -25,6 +25,7 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 import pyee
 
 from ._signature import ConstructorSignature
+from .errors import ConnectionClosed
 from .event_names import warn_of_unknown_event
 
 __all__ = ['EmitterCore', 'EventEmitter', 'set_default_spawner']
@@ -269,7 +270,10 @@ class EmitterCore:
                 if result is not None:
                     self._spawn_if_coroutine(result)
             except BaseException as another:
-                self._log_error(another)
+                if isinstance(another, ConnectionClosed):
+                    self._log_late_use(another)
+                else:
+                    self._log_error(another)
                 handled = False
                 if not isinstance(another, Exception):
                     self._raise_later(another)
@@ -281,6 +285,19 @@ class EmitterCore:
 
     def _log_error(self, exc: BaseException) -> None:
         _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
+
+    def _excuses(self, exc: BaseException) -> bool:
+        """Whether it is no error that a handler raised this: it used a connection whose close had begun.
+
+        The handler could not know. A handler of ``error`` is told all the same.
+        """
+        if isinstance(exc, ConnectionClosed) and 'error' not in self._events:
+            self._log_late_use(exc)
+            return True
+        return False
+
+    def _log_late_use(self, exc: BaseException) -> None:
+        _log.debug('%r: a handler used a closed connection: %s', self, exc)
 
     # Coroutines
 

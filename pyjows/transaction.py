@@ -409,8 +409,8 @@ class TransactionCore(TransactionInfo):
         A handler that sends into a close that has begun, of this or of another connection, did not know: without a
         handler of ``error`` that is no fault to be logged.
         """
-        if isinstance(exc, ConnectionClosed) and self._protocol.opening is None and 'error' not in self._events:
-            _log.debug('%r: a handler used a closed connection: %s', self, exc)
+        opening = self._protocol.opening
+        if (opening is None or not opening.awaits_answer()) and self._excuses(exc):
             return
         if isinstance(exc, UnexpectedMessage) and 'error' not in self._events:
             _log.info('%r: failing the connection with %d: %s', self, exc.code, exc)
@@ -421,7 +421,6 @@ class TransactionCore(TransactionInfo):
             self._raise_later(exc)
         if self._emit_error(exc):
             return
-        opening = self._protocol.opening
         if self._protocol.state == State.OPEN:
             self._protocol.fail(CloseCode.INTERNAL_ERROR, 'internal error')
             self._emit_resume()

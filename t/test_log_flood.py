@@ -253,3 +253,93 @@ def test_a_graceful_stop_with_many_clients_logs_no_traceback(reactor_name, level
     assert len(talking) > 300
     assert set(levels()) <= {'INFO'}  # what the stop waits for
     assert levels()['INFO'] <= 1
+
+
+def _recurring(loop, send):
+    timer = loop.recurring(0.001, lambda loop: (loop.remove(timer), send()))
+
+
+def _coroutine(loop, send):
+    async def later(loop):
+        send()
+
+    loop.timer(0, later)
+
+
+def _stream(loop, send):
+    def accepted(loop, stream, id):
+        loop.remove(listener)
+        stream.on('read', send)
+        stream.on('close', send)
+
+    listener = loop.server(accepted, address='127.0.0.1')
+    with socket.create_connection(('127.0.0.1', loop.acceptor(listener).port)) as sock:
+        sock.sendall(b'x')
+
+
+def _room(event):
+    def subscribe(loop, send):
+        rooms = pyjows.rooms(ioloop=loop)
+        rooms['lobby'].on(event, send)
+        rooms['lobby'].publish(text='hello')
+        loop.timer(0.05, lambda loop: rooms.close())
+
+    return subscribe
+
+
+def _error_handler(loop, send):
+    ws = pyjows.connect('ws://127.0.0.1:1', ioloop=loop)
+    ws.on('error', send)
+    ws.on('finish', send)
+
+
+def _failed_connection(loop, send):
+    ws = pyjows.connect('ws://127.0.0.1:1', ioloop=loop)
+    ws.on('error', lambda ws, exc: None)
+    ws.once('finish', lambda ws, code, reason: loop.timer(0, lambda loop: ws.send('too late')))
+    ws.once('finish', lambda ws, code, reason: loop.timer(0, send))
+
+
+def _server_finish(loop, send):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=loop)
+    server.on('finish', send)
+    server.stop()
+
+
+# Where a program may send, with no connection at hand whose handler it is.
+PLACES = {
+    'a timer': lambda loop, send: loop.timer(0, send),
+    'a recurring timer': _recurring,
+    'a next tick': lambda loop, send: loop.next_tick(send),
+    'a call from a thread': lambda loop, send: threading.Thread(target=loop.call_threadsafe, args=(send,)).start(),
+    'a timer of the reactor': lambda loop, send: loop.reactor.timer(send, 0),
+    'a coroutine of a timer': _coroutine,
+    'a stream': _stream,
+    'a message of a room': _room('message'),
+    'an error handler, and a finish handler, of a connection that failed': _error_handler,
+    'a timer after a failed connection': _failed_connection,
+    'a finish handler of a server': _server_finish,
+}
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_sending_into_a_close_is_not_logged_wherever_it_happens(ioloop, run_until, levels, place, reactor_name):
+    if 'coroutine' in place and reactor_name not in ('asyncio', 'uvloop'):
+        pytest.skip('this reactor runs no coroutines')
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    gone = pyjows.connect(server.urls[0], ioloop=ioloop)
+    gone.on('open', lambda ws: ws.finish())
+    run_until(ioloop, lambda: gone.is_finished)
+    tried = []
+
+    def send(*args):
+        tried.append(args)
+        gone.send('too late')
+
+    PLACES[place](ioloop, send)
+    run_until(ioloop, lambda: tried)
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections and not ioloop.acceptors)
+    ioloop.timer(0.02, tried.append)  # what a task raised is known when its callback was called
+    run_until(ioloop, lambda: ioloop in tried)
+    assert levels() == {}

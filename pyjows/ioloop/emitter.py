@@ -27,6 +27,8 @@ class LoopEmitter(EventEmitter):
         return self.ioloop.reactor
 
     def _handler_failed(self, exc: BaseException) -> None:
+        if self._excuses(exc):
+            return
         self._emit_error(exc)
         if not isinstance(exc, Exception):
             self._raise_later(exc)

@@ -39,6 +39,7 @@ from time import monotonic
 from typing import Any, ClassVar, NoReturn, Self
 
 from ..emitter import EmitterCore, EventEmitter
+from ..errors import ConnectionClosed
 from ..loop_thread import LoopThread
 from .timers import Timer, Timers
 
@@ -490,10 +491,14 @@ class Reactor(EventEmitter):
         """A callback raised: emit ``error``, or log it."""
         if isinstance(exc, _ENDING):
             raise exc
+        if self._excuses(exc):
+            return
         if self.has_subscribers('error'):
             try:
                 self.emit('error', exc)
                 return
+            except ConnectionClosed as another:
+                self._log_late_use(another)
             except Exception as another:
                 _log.error("an 'error' handler of the %s reactor raised", self.name, exc_info=another)
         _log.error('a callback of the %s reactor raised %s', self.name, type(exc).__name__, exc_info=exc)

@@ -141,7 +141,10 @@ class HTTPConnection(Receiver):
             self._serve(self._next_request())
 
     def _failed(self, exc: BaseException) -> bool:
-        self.server._handler_failed(exc)
+        if self.server._excuses(exc):
+            _log.error('500: a request handler used a closed connection: %s', exc)
+        else:
+            self.server._handler_failed(exc)
         return self._answer(_internal_error())
 
     def _refuse(self, exc: HandshakeError) -> None:
