@@ -38,6 +38,7 @@ __all__ = [
     'optional_function',
     'subprotocols',
     'text',
+    'unix_mode',
 ]
 
 _is_cookie_value = re.compile(r'[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*').fullmatch
@@ -204,6 +205,16 @@ def header_names(caller: str, name: str, value: Any) -> frozenset[bytes]:
         if not isinstance(one, str) or not is_token(one):
             raise ValueError(f'{caller}: {name} has {one!r}, which is not a valid header name (RFC 9110 5.6.2)')
     return frozenset(one.lower().encode() for one in names)
+
+
+def unix_mode(caller: str, name: str, value: Any) -> int | None:
+    """Permissions of a Unix socket, or None."""
+    if value is None:
+        return None
+    mode = int(checked_number(caller, name, value, 0, 'permission bits, such as 0o660', whole=True))
+    if mode > 0o777:
+        raise ValueError(f'{caller}: {name}={value!r}, but permissions are 0o777 at most')
+    return mode
 
 
 flag = instance(bool, 'True or False')

@@ -13,7 +13,7 @@ from .ioloop import IOLoop
 __all__ = ['run', 'stop']
 
 
-def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
+def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0, graceful: float = 0.0) -> None:
     """Run a loop until nothing is left to do, until `stop`, or until SIGINT or SIGTERM.
 
     A signal stops it gracefully: no new connections, 1001 to the open ones, which have at most `timeout` seconds to
@@ -23,6 +23,7 @@ def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
     Args:
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
         timeout: seconds.
+        graceful: seconds over which servers close their connections, one after the other, before the `timeout` begins.
 
     Raises:
         KeyboardInterrupt, SystemExit: a second signal came.
@@ -38,7 +39,7 @@ def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0) -> None:
         nonlocal is_first
         if is_first:
             is_first = False
-            ioloop.call_threadsafe(lambda ioloop: ioloop.stop_gracefully(timeout))
+            ioloop.call_threadsafe(lambda ioloop: ioloop.stop_gracefully(graceful + timeout, graceful=graceful))
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import time
 from typing import Any
 
 import pytest
+import trustme
+import wire
 from background import until
 
 import pyjows
@@ -89,6 +93,129 @@ def test_wrong_seconds_are_refused(server, graceful, kind):
     assert server.ports
 
 
+# Requests that are on their way when the server stops
+
+
+def dialed(server: Any) -> socket.socket:
+    """A connection over which nothing was sent yet."""
+    sock = socket.create_connection(('127.0.0.1', server.ports[0]))
+    sock.setblocking(False)
+    return sock
+
+
+def answer_of(run_until: Any, ioloop: Any, sock: socket.socket) -> bytes:
+    """All that comes until the server hangs up."""
+    got = bytearray()
+
+    def ended() -> bool:
+        try:
+            data = sock.recv(65536)
+        except BlockingIOError:
+            return False
+        got.extend(data)
+        return not data
+
+    run_until(ioloop, ended)
+    return bytes(got)
+
+
+UPGRADE = wire.asked()
+
+
+@pytest.mark.parametrize('first', [0, 20], ids=['nothing of it', 'the first bytes of it'])
+def test_a_websocket_whose_request_comes_after_the_stop_is_opened_and_closed_with_1001(
+    ioloop, run_until, assert_idle, first
+):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, handshake_timeout=1000)
+    heard, finished = [], []
+    server.on('finish', finished.append)
+
+    @server.on
+    def websocket(server, ws):
+        ws.on('text', lambda ws, text: heard.append(text))
+        ws.on('finish', lambda ws, code, reason: heard.append((code, reason)))
+
+    with dialed(server) as sock:
+        sock.send(UPGRADE[:first])
+        run_until(ioloop, lambda: server.statistics().pending == 1)
+        turns: list[None] = []
+        run_until(ioloop, lambda: turns.append(None) or len(turns) > 5)
+        server.stop(1012, 'new version')
+        assert not finished
+        sock.send(UPGRADE[first:] + wire.frame(wire.TEXT, b'early'))
+        run_until(ioloop, lambda: heard)
+        sock.send(wire.close(1012, 'bye'))
+        head, _, frames = answer_of(run_until, ioloop, sock).partition(b'\r\n\r\n')
+    run_until(ioloop, lambda: finished and not ioloop.connections)
+    assert head.startswith(b'HTTP/1.1 101 ')
+    assert frames == wire.close(1012, 'new version', masked=False)
+    assert heard == ['early', (1012, 'bye')]
+    assert len(finished) == 1
+    assert_idle(ioloop)
+
+
+def test_an_http_request_that_comes_after_the_stop_is_answered(ioloop, run_until, assert_idle):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, handshake_timeout=1000)
+    server.on('request', lambda server, req: pyjows.Response.text('here'))
+    with dialed(server) as sock:
+        run_until(ioloop, lambda: server.statistics().pending == 1)
+        server.stop()
+        sock.send(b'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+        answer = answer_of(run_until, ioloop, sock)
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert answer.startswith(b'HTTP/1.1 200 ') and answer.endswith(b'\r\n\r\nhere')
+    assert b'\r\nConnection: close\r\n' in answer
+    assert_idle(ioloop)
+
+
+def test_a_tls_handshake_that_is_under_way_when_the_server_stops_is_completed(ioloop, run_until, assert_idle, tmp_path):
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('127.0.0.1').configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    server = pyjows.serve('wss://127.0.0.1:0', ioloop=ioloop, tls=context)
+    sock = socket.create_connection(('127.0.0.1', server.ports[0]))
+    run_until(ioloop, lambda: ioloop.statistics()['tls_handshakes'] == 1)
+    server.stop()
+    ended: list[Any] = []
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop, sock=sock, tls=trusting)
+    ws.on('open', lambda ws: ended.append('open'))
+    ws.on('finish', lambda ws, code, reason: ended.append(code))
+    run_until(ioloop, lambda: len(ended) == 2 and not ioloop.connections)
+    assert ended == ['open', 1001]
+    assert_idle(ioloop)
+
+
+def test_a_server_that_stops_does_not_wait_for_http_connections_that_are_idle(ioloop, run_until, assert_idle):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, handshake_timeout=1000)
+    server.on('request', lambda server, req: pyjows.Response.text('here'))
+    with dialed(server) as sock:
+        sock.send(b'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+        run_until(ioloop, lambda: select.select([sock], [], [], 0)[0])
+        server.stop(graceful=1000)
+        assert answer_of(run_until, ioloop, sock).endswith(b'\r\n\r\nhere')
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert_idle(ioloop)
+
+
+@pytest.mark.parametrize(
+    ('handshake_timeout', 'graceful'), [(1000, 0), (0.05, 1000)], ids=['a second', 'handshake_timeout']
+)
+def test_a_server_that_stops_does_not_wait_long_for_a_request_that_does_not_come(
+    ioloop, run_until, assert_idle, handshake_timeout, graceful
+):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, handshake_timeout=handshake_timeout)
+    finished: list[Any] = []
+    server.on('finish', finished.append)
+    with dialed(server) as sock:
+        run_until(ioloop, lambda: server.statistics().pending == 1)
+        server.stop(graceful=graceful)
+        assert answer_of(run_until, ioloop, sock) == b''
+    run_until(ioloop, lambda: finished and not ioloop.connections)
+    assert_idle(ioloop)
+
+
 # Sockets
 
 
@@ -120,6 +247,36 @@ def test_a_server_listens_on_a_given_socket(ioloop, run_until, assert_idle, as_n
     assert_idle(ioloop)
 
 
+def test_the_url_of_a_given_socket_says_how_it_is_served(ioloop, run_until, assert_idle, socket_folder):
+    path = f'{socket_folder}/s'
+    plain, unix = socket.create_server(('127.0.0.1', 0)), socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    port = plain.getsockname()[1]
+    server = pyjows.serve(ioloop=ioloop, sockets={'ws://127.0.0.1:0': plain, f'ws+unix://{path}': unix.detach()})
+    assert (server.ports, server.urls) == ([port], [f'ws://127.0.0.1:{port}', f'ws+unix://{path}'])
+    clients = [pyjows.connect(url, ioloop=ioloop) for url in server.urls]
+    run_until(ioloop, lambda: all(ws.established for ws in clients))
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert os.path.exists(path)
+    assert_idle(ioloop)
+
+
+def test_the_url_of_a_given_socket_may_ask_for_tls(ioloop, run_until, tmp_path):
+    authority = trustme.CA()
+    issued = authority.issue_cert('127.0.0.1')
+    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / 'both.pem'))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    url = f'wss://127.0.0.1:0?cert={tmp_path}/both.pem'
+    server = pyjows.serve(ioloop=ioloop, sockets={url: socket.create_server(('127.0.0.1', 0))})
+    assert server.urls == [f'wss://127.0.0.1:{server.ports[0]}']
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop, tls=trusting)
+    run_until(ioloop, lambda: ws.established)
+    server.stop()
+    run_until(ioloop, lambda: not ioloop.connections)
+
+
 def test_the_path_of_a_given_unix_socket_stays(ioloop, socket_folder):
     path = f'{socket_folder}/s'
     listening = socket.socket(socket.AF_UNIX)
@@ -137,6 +294,8 @@ def test_the_path_of_a_given_unix_socket_stays(ioloop, socket_folder):
         ({'sockets': ['x']}, TypeError, "sockets has 'x'"),
         ({'sockets': [-1]}, TypeError, 'sockets has -1'),
         ({'sockets': []}, ValueError, 'at least one URL'),
+        ({'sockets': {}}, ValueError, 'at least one URL'),
+        ({'sockets': {'ws://127.0.0.1:0': 'x'}}, TypeError, "sockets has 'x'"),
         ({'unix_mode': 'rw'}, TypeError, 'unix_mode takes a whole number'),
         ({'unix_mode': -1}, ValueError, 'unix_mode=-1'),
         ({'unix_mode': 0o7777}, ValueError, 'unix_mode=4095'),

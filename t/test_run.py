@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def websocket(server, ws):
 def ready(loop):
     print('ready', server.ports[0], flush=True)
 
-pyjows.run(loop, timeout=float(sys.argv[3]))
+pyjows.run(loop, timeout=float(sys.argv[3]), graceful=float(os.environ.get('GRACEFUL', 0)))
 print('returned', loop.is_running, len(server.connections), flush=True)
 """
 
@@ -86,6 +87,21 @@ def test_a_signal_stops_it_gracefully(program, client_loop, run_until, number):
     assert seen == [[('finish', 1001, '')]] * 3
     assert process.lines[1:] == ['finish 1001'] * 3 + ['returned False 0']
     assert process.errors == []
+
+
+def test_the_closes_may_be_spread_over_some_time(program, client_loop, run_until, monkeypatch):
+    monkeypatch.setenv('GRACEFUL', '0.6')
+    process, url = program(timeout=20)
+    clients = [pyjows.connect(url, ioloop=client_loop, simultaneous=True) for _ in range(20)]
+    ends = []
+    for ws in clients:
+        ws.on('finish', lambda ws, code, reason: ends.append((time.monotonic(), code)))
+    run_until(client_loop, lambda: all(ws.established for ws in clients))
+    process.process.send_signal(signal.SIGTERM)
+    run_until(client_loop, lambda: len(ends) == 20)
+    assert {code for _, code in ends} == {1001}
+    assert ends[-1][0] - ends[0][0] >= 0.4
+    assert process.end() == 0
 
 
 def test_a_signal_stops_an_idle_server_at_once(program):

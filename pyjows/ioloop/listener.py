@@ -16,7 +16,8 @@ import os
 import socket as _socket
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from .._signature import ConstructorSignature
 from .._text import cause_of
@@ -24,7 +25,7 @@ from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
 from . import syscalls
 
-__all__ = ['Listener', 'listen']
+__all__ = ['Listener', 'listen', 'listening_sockets']
 
 _log = logging.getLogger('pyjows')
 
@@ -214,6 +215,19 @@ def listen(
         where = path if path is not None else f'{address} port {port}'
         raise OSError(exc.errno, f'cannot listen to {where}: {exc.strerror}') from exc
     return socket
+
+
+def listening_sockets(
+    caller: str, name: str, value: Any
+) -> list[_socket.socket | int] | dict[str, _socket.socket | int]:
+    """Listening sockets, or their descriptors; a dict with their URLs."""
+    found = [] if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) else list(value)
+    if (not found and value != ()) and not isinstance(value, (list, Mapping)):
+        raise TypeError(f'{caller}: {name} takes a list of listening sockets or their descriptors, not {value!r}')
+    for one in value.values() if isinstance(value, Mapping) else found:
+        if not isinstance(one, (_socket.socket, int)) or isinstance(one, bool) or (isinstance(one, int) and one < 0):
+            raise TypeError(f'{caller}: {name} has {one!r}, but it takes listening sockets or their descriptors')
+    return dict(value) if isinstance(value, Mapping) else found
 
 
 def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:

@@ -97,6 +97,7 @@ class IOLoop(Scheduling):
         max_connections: how many accepted connections there may be at a time (65536). At the limit accepting pauses:
             further ones wait in the kernel's backlog until one closes.
         multi_accept: how many connections are accepted in one turn of the loop from one socket (64).
+        stops_over: in handlers of ``finish``: the seconds over which connections should be closed.
         connections, acceptors, ports, is_running: see there.
 
     Methods: `server`, `client`, `stream`, `acceptor`, `timer`, `recurring`, `next_tick`, `call_threadsafe`, `remove`,
@@ -132,6 +133,7 @@ class IOLoop(Scheduling):
         self._ids: dict[Stream, str] = {}
         self._is_accepting_paused = False
         self._is_stopping = False
+        self.stops_over = 0.0
         self._stop_timer: Timer | None = None
         self._stop_deadline = math.inf
         self._stop_report: Timer | None = None
@@ -572,17 +574,19 @@ class IOLoop(Scheduling):
         """
         self.reactor.stop()
 
-    def stop_gracefully(self, timeout: float | None = None) -> None:
+    def stop_gracefully(self, timeout: float | None = None, *, graceful: float = 0.0) -> None:
         """Accept no new connections, emit ``finish``, and stop when all connections are closed.
 
         What the loop waits for is logged: as INFO at first, as WARNING after 1, 3, 7, 15 … seconds.
 
         Args:
             timeout: seconds after which open connections are closed; by default the loop waits for them.
+            graceful: seconds over which servers close their connections, one after the other (`Server.stop`).
         """
         self.reactor.check_thread('IOLoop.stop_gracefully()')
         if not self._is_stopping:
             self._is_stopping = True
+            self.stops_over = graceful
             for id in list(self._acceptors):
                 self.remove(id)
             if timeout is not None:

@@ -47,6 +47,7 @@ class HTTPConnection(Receiver):
         self.kept_alive = False
         self.handshake = ServerHandshake(max_header_size=server._max_header_size, max_body_size=server._max_body_size)
         self._ending = False
+        self._is_idle = False  # a request was answered, and nothing of the next one is here
         self._is_handled = False  # a handler works on an answer
         self._file: FileResponse | None = None  # the answer that is being sent piece by piece
         self._written = 0
@@ -60,6 +61,7 @@ class HTTPConnection(Receiver):
         """Bytes of a request came."""
         if self._ending:
             return  # read and discarded: unread bytes would make the close a reset, which can destroy the answer
+        self._is_idle = False
         try:
             request = self.handshake.receive(bytes(data[:n]))
         except HandshakeError as exc:
@@ -208,6 +210,7 @@ class HTTPConnection(Receiver):
             self._end()
             return False
         self.kept_alive = True
+        self._is_idle = not self.handshake.trailing_data
         return True
 
     def _write(self, data: bytes) -> None:
@@ -216,12 +219,19 @@ class HTTPConnection(Receiver):
 
     # The end
 
-    def stop(self) -> None:
-        """The server stops: end the connection, after the answer if a handler works on one."""
-        if self._timer is None:
-            self._set_timer()
-        if not self._is_handled:
+    def stop(self, seconds: float) -> None:
+        """The server stops: end the connection, after the answer if a handler works on one or a request is to come.
+
+        Args:
+            seconds: how long to wait for a request, if `handshake_timeout` is not shorter.
+        """
+        if self._is_handled:
+            if self._timer is None:
+                self._set_timer()
+        elif self._is_idle or self._ending:
             self._end()
+        elif seconds < self.server._handshake_timeout:
+            self._set_timer(seconds)
 
     def _end(self) -> None:
         """Half-close when all answers are written."""
@@ -242,9 +252,11 @@ class HTTPConnection(Receiver):
 
     # Time
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, seconds: float | None = None) -> None:
         self._forget_timer()
-        self._timer = self.server.ioloop.reactor.timer(self._timed_out, self.server._handshake_timeout)
+        if seconds is None:
+            seconds = self.server._handshake_timeout
+        self._timer = self.server.ioloop.reactor.timer(self._timed_out, seconds)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
@@ -265,7 +277,7 @@ class HTTPConnection(Receiver):
         elif self._file is not None:  # the next piece is about to be written
             self._set_timer()
             return
-        elif not self._is_handled and not self.kept_alive:
+        elif not self._is_handled and not self.kept_alive and not self.server._stopping:
             self.server._tally.refused['handshake timeout'] += 1
         stream.close()
 

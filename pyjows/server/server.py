@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from .._options import (
@@ -28,13 +28,14 @@ from .._options import (
     instance,
     number,
     optional_function,
+    unix_mode,
 )
 from ..broadcasting import Broadcast, broadcast
 from ..handshake import ServerHandshake
 from ..heartbeat import Heartbeat
 from ..http11 import Request, Response
 from ..ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
-from ..ioloop.listener import Listener, listen
+from ..ioloop.listener import Listener, listen, listening_sockets
 from ..limits import LIMITS, Limits, checked_number
 from ..messages import check_close
 from ..origins import Origins, checked_origins
@@ -62,26 +63,10 @@ _Handler = TypeVar('_Handler', bound=Callable[..., Any])
 # Seconds that a connection over the limit of its address has to read its refusal.
 _REFUSAL_TIMEOUT = 1.0
 
+# Seconds that a stopped server waits, at least, for the request of a connection that it has accepted.
+_REQUEST_GRACE = 1.0
+
 _TLS_TAKES = 'an ssl.SSLContext with your certificate, a TLS(cert, key), or None'
-
-
-def _unix_mode(caller: str, name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    mode = int(checked_number(caller, name, value, 0, 'permission bits, such as 0o660', whole=True))
-    if mode > 0o777:
-        raise ValueError(f'{caller}: {name}={value!r}, but permissions are 0o777 at most')
-    return mode
-
-
-def _sockets(caller: str, name: str, value: Any) -> list[socket.socket | int]:
-    found = [] if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) else list(value)
-    if (not found and value != ()) and not isinstance(value, list):
-        raise TypeError(f'{caller}: {name} takes a list of listening sockets or their descriptors, not {value!r}')
-    for one in found:
-        if not isinstance(one, (socket.socket, int)) or isinstance(one, bool) or (isinstance(one, int) and one < 0):
-            raise TypeError(f'{caller}: {name} has {one!r}, but it takes listening sockets or their descriptors')
-    return found
 
 
 _RULES: dict[str, Rule] = {
@@ -98,9 +83,9 @@ _RULES: dict[str, Rule] = {
     'max_connections_per_address': number(0, 'connections, 0 for no limit', whole=True),
     'backlog': number(1, 'connections', whole=True),
     'reuse_port': flag,
-    'unix_mode': _unix_mode,
+    'unix_mode': unix_mode,
     'access_log': flag,
-    'sockets': _sockets,
+    'sockets': listening_sockets,
     **CONNECTION,
     **LIMIT_RULES,
 }
@@ -124,7 +109,7 @@ class ServeOptions(ConnectionOptions, total=False):
     reuse_port: bool
     unix_mode: int | None
     access_log: bool
-    sockets: Iterable[socket.socket | int]
+    sockets: Iterable[socket.socket | int] | Mapping[str, socket.socket | int]
 
 
 def serve(*urls: str, **options: Unpack[ServeOptions]) -> Server:
@@ -203,7 +188,8 @@ class Server(LoopEmitter):
         unix_mode: permissions of the sockets of ``ws+unix://`` URLs, such as ``0o660``; by default, the umask decides.
         access_log: log a line for each answered upgrade and each close, at INFO (logger ``pyjows.access``).
         sockets: listening sockets, or their descriptors, beside the URLs or in place of them: those of
-            `systemd_sockets`, or of a parent process. They speak TLS if `tls` is given. The server closes them.
+            `systemd_sockets`, or of a parent process. They speak TLS if `tls` is given; a dict has a URL for each,
+            which says that. The server closes them.
         **options: those of every `WebSocket`: ``compression``, ``subprotocols``, ``headers``, and the limits of a
             connection, such as ``max_websocket_size``, ``max_backlog`` and ``ping_interval``.
 
@@ -241,7 +227,7 @@ class Server(LoopEmitter):
         reuse_port: bool = False,
         unix_mode: int | None = None,
         access_log: bool = False,
-        sockets: Iterable[socket.socket | int] = (),
+        sockets: Iterable[socket.socket | int] | Mapping[str, socket.socket | int] = (),
         **options: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
@@ -306,12 +292,18 @@ class Server(LoopEmitter):
         self._tls: ServerTLS | None = None  # of the option
         self._tls_of_urls: list[ServerTLS] = []
         self._stopping = False
+        self._is_finished = False
+        self._stop_close = (1001, '')
         self._slow_close: SlowClose | None = None
         try:
             for url in urls:
                 self._listen(url, tls, backlog, reuse_port)
-            for given_socket in checked['sockets']:
-                self._listen_on(given_socket, tls, backlog)
+            opened: Any = checked['sockets']
+            for one in opened:
+                if isinstance(opened, dict):
+                    self._listen(one, tls, backlog, reuse_port, opened[one])
+                else:
+                    self._listen_on(one, tls, backlog)
         except BaseException:
             self._unlisten()
             raise
@@ -434,8 +426,10 @@ class Server(LoopEmitter):
     def stop(self, code: int = 1001, reason: str = '', *, graceful: float = 0.0) -> Server:
         """Stop gracefully: no new connections, and a close frame to the open ones; ``finish`` when all are closed.
 
-        A connection whose peer does not answer is closed after `close_timeout`. Calling it again closes those that
-        still wait for their turn at once.
+        A connection whose peer does not answer is closed after `close_timeout`. One that was accepted, and whose
+        request is still to come, has `graceful` seconds for it (1 at least, `handshake_timeout` at most). The request
+        is answered; a WebSocket is opened and closed at once. Idle HTTP connections are closed. Calling it again closes
+        those that still wait for their turn at once.
 
         Args:
             code, reason: of the close frames.
@@ -452,9 +446,10 @@ class Server(LoopEmitter):
         check_close('stop()', code, reason)
         seconds = checked_number('stop()', 'graceful', graceful, 0, 'seconds')
         self._stopping = True
+        self._stop_close = (code, reason)
         self._unlisten()
         for incoming in list(self._incoming):
-            incoming.stop()
+            incoming.stop(max(seconds, _REQUEST_GRACE))
         for stream in list(self._refused):
             stream.close()
         if seconds:
@@ -512,7 +507,14 @@ class Server(LoopEmitter):
             self._tls = ServerTLS(tls)
         return self._tls
 
-    def _listen(self, url: str, tls: TLS | ssl.SSLContext | None, backlog: int, reuse_port: bool) -> None:
+    def _listen(
+        self,
+        url: str,
+        tls: TLS | ssl.SSLContext | None,
+        backlog: int,
+        reuse_port: bool,
+        given: socket.socket | int | None = None,
+    ) -> None:
         parsed = checked_url('serve()', url)
         if parsed.path != '/':
             raise ValueError(
@@ -521,16 +523,22 @@ class Server(LoopEmitter):
             )
         context = self._tls_for(url, parsed, tls)
         where: dict[str, Any]
-        if parsed.unix_path is not None:
+        if given is not None:
+            where = {'fd': given} if isinstance(given, int) else {'socket': given}
+        elif parsed.unix_path is not None:
             # The mode is set before the socket listens: nobody connects earlier.
             where = {'socket': listen(path=parsed.unix_path, mode=self._unix_mode, backlog=backlog)}
         else:
             where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
-        port = self._accept_from(where, context, backlog).port
-        if port is None:
+        listener = self._accept_from(where, context, backlog)
+        if given is not None:
+            listener.keep_path()
+        if (listener.port is None) is (parsed.unix_path is None):
+            raise ValueError(f'serve(): the socket that was given for {redact(url)} is one of another kind')
+        if listener.port is None:
             self._urls.append(url.partition('?')[0])
         else:
-            self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, port)}')
+            self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, listener.port)}')
 
     def _listen_on(self, given: socket.socket | int, tls: TLS | ssl.SSLContext | None, backlog: int) -> None:
         """Listen on a socket that another has opened; its path stays when it is closed."""
@@ -561,7 +569,7 @@ class Server(LoopEmitter):
             self.ioloop.remove(acceptor)
 
     def _loop_finishes(self, ioloop: IOLoop) -> None:
-        self.stop()
+        self.stop(graceful=ioloop.stops_over)
 
     # Connections
 
@@ -572,6 +580,8 @@ class Server(LoopEmitter):
         incoming.stream = stream
         stream.paces_reading = True
         stream.start()
+        if self._stopping:  # its TLS handshake took until now
+            incoming.stop(_REQUEST_GRACE)
 
     def _bad_proxy_header(self, exc: Exception) -> None:
         _log.info('a connection of a trusted proxy is closed: %s', exc)
@@ -602,6 +612,8 @@ class Server(LoopEmitter):
         self._heartbeat.add(protocol)
         protocol.drive(incoming.stream, self.ioloop, incoming.connection)
         protocol.request_received(incoming.handshake, request, self._announce, self._handshake_timeout)
+        if self._stopping:
+            ws.finish(*self._stop_close)
 
     def _announce(self, ws: WebSocket, coroutines: list[Any]) -> None:
         if self._logs_access:
@@ -676,7 +688,8 @@ class Server(LoopEmitter):
     def _check_finished(self) -> None:
         if self._websockets:
             return
-        if self._stopping and not self._incoming:
+        if self._stopping and not self._incoming and not self._is_finished:
+            self._is_finished = True
             self.ioloop.unsubscribe('finish', self._loop_finishes)
             if self._slow_close is not None:
                 self._slow_close.cancel()
