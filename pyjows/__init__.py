@@ -30,6 +30,7 @@ from .frame_log import log_to_stderr as _log_to_stderr
 from .frames import Close, CloseCode, Frame, Opcode
 from .http11 import Headers, Request, Response
 from .ioloop import IOLoop, Stream
+from .prefork import prefork
 from .protocol import Protocol, Side, State
 from .reactor import Reactor
 from .reconnect import Reconnector, backoff, reconnect
@@ -83,6 +84,7 @@ __all__ = [
     'broadcast',
     'connect',
     'metrics',
+    'prefork',
     'reconnect',
     'rooms',
     'run',

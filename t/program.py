@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -19,9 +20,12 @@ ROOT = Path(__file__).parent.parent
 
 
 class Program:
-    """`python *args`, from the moment it is made until its `with` block ends; what it prints is in `lines`."""
+    """`python *args`, from the moment it is made until its `with` block ends; what it prints is in `lines`.
 
-    def __init__(self, *args: str | Path) -> None:
+    It has the descriptors `inherits` of this process.
+    """
+
+    def __init__(self, *args: str | Path, inherits: Sequence[int] = ()) -> None:
         self.process = subprocess.Popen(
             [sys.executable, '-u', *map(str, args)],
             cwd=ROOT / 'examples',  # not the checkout: it would hide the installed, compiled package
@@ -30,6 +34,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding='utf-8',
+            pass_fds=inherits,
         )
         self.lines: list[str] = []
         self.errors: list[str] = []

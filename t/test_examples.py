@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import signal
 import socket
 import threading
 import urllib.error
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 from background import until
 from program import ROOT, Program
-from websockets.exceptions import ConnectionClosedError
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.slow
@@ -250,6 +251,33 @@ def test_http_and_ws_answers_both_on_one_port():
             assert b'<button>' in response.read()
         assert server.stop() == 0
         assert not server.errors
+
+
+def test_prefork_serves_with_workers_and_replaces_them():
+    with example('prefork.py', ANYWHERE, '2') as manager:
+        url = url_of(manager)
+
+        def worker():
+            with connect(url) as ws:
+                try:
+                    ws.send('hello')
+                    pid, _, text = ws.recv().partition(': ')
+                except ConnectionClosedOK as exc:
+                    assert exc.rcvd.code == 1001
+                    return None
+                assert text == 'hello'
+                return pid
+
+        def pids():
+            return [line.split()[1][:-1] for line in list(manager.lines)]
+
+        until(lambda: len(pids()) == 2, f'two workers: {manager}')
+        assert worker() in pids()
+        manager.process.send_signal(signal.SIGHUP)
+        until(lambda: len(pids()) == 4, f'two other workers: {manager}')
+        until(lambda: worker() in pids()[2:], f'an answer of a new worker: {manager}')
+        assert manager.stop() == 0
+        assert not manager.errors
 
 
 def test_every_example_is_tested():

@@ -1,8 +1,9 @@
 """Every Python snippet of the README, and of the pages of the docs named below, runs and prints what it says.
 
 The snippets of a section (`## …`) belong together and run as programs of their own. One that serves port 3000 and calls
-`pyjows.run()` is a server: it starts first, and is asked to stop when the others have ended by themselves. `#> …` is a
-line that a snippet prints. Port 3000 is replaced by a free one, and /tmp by a folder of the test's own.
+`pyjows.run()` or `pyjows.prefork()` is a server: it starts first, and is asked to stop when the others have ended by
+themselves. `#> …` is a line that a snippet prints. Port 3000 is replaced by a free one, and /tmp by a folder of the
+test's own.
 """
 
 import random
@@ -45,7 +46,7 @@ def with_certificates(snippet: str, folder: Path) -> str:
 
 
 def is_server(snippet: str) -> bool:
-    return 'pyjows.serve(' in snippet and 'pyjows.run()' in snippet
+    return 'pyjows.serve(' in snippet and ('pyjows.run()' in snippet or 'pyjows.prefork(' in snippet)
 
 
 def printed(snippet: str) -> list[str]:
