@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import time
 from typing import Any
 
 import pytest
-import trustme
 import wire
 from background import until
 
@@ -168,18 +166,15 @@ def test_an_http_request_that_comes_after_the_stop_is_answered(ioloop, run_until
     assert_idle(ioloop)
 
 
-def test_a_tls_handshake_that_is_under_way_when_the_server_stops_is_completed(ioloop, run_until, assert_idle, tmp_path):
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert('127.0.0.1').configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    server = pyjows.serve('wss://127.0.0.1:0', ioloop=ioloop, tls=context)
+def test_a_tls_handshake_that_is_under_way_when_the_server_stops_is_completed(
+    ioloop, run_until, assert_idle, server_tls, client_tls
+):
+    server = pyjows.serve('wss://127.0.0.1:0', ioloop=ioloop, tls=server_tls)
     sock = socket.create_connection(('127.0.0.1', server.ports[0]))
     run_until(ioloop, lambda: ioloop.statistics()['tls_handshakes'] == 1)
     server.stop()
     ended: list[Any] = []
-    ws = pyjows.connect(server.urls[0], ioloop=ioloop, sock=sock, tls=trusting)
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop, sock=sock, tls=client_tls)
     ws.on('open', lambda ws: ended.append('open'))
     ws.on('finish', lambda ws, code, reason: ended.append(code))
     run_until(ioloop, lambda: len(ended) == 2 and not ioloop.connections)
@@ -262,19 +257,30 @@ def test_the_url_of_a_given_socket_says_how_it_is_served(ioloop, run_until, asse
     assert_idle(ioloop)
 
 
-def test_the_url_of_a_given_socket_may_ask_for_tls(ioloop, run_until, tmp_path):
-    authority = trustme.CA()
+def test_the_url_of_a_given_socket_may_ask_for_tls(ioloop, run_until, authority, client_tls, tmp_path):
     issued = authority.issue_cert('127.0.0.1')
     issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / 'both.pem'))
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
     url = f'wss://127.0.0.1:0?cert={tmp_path}/both.pem'
     server = pyjows.serve(ioloop=ioloop, sockets={url: socket.create_server(('127.0.0.1', 0))})
     assert server.urls == [f'wss://127.0.0.1:{server.ports[0]}']
-    ws = pyjows.connect(server.urls[0], ioloop=ioloop, tls=trusting)
+    ws = pyjows.connect(server.urls[0], ioloop=ioloop, tls=client_tls)
     run_until(ioloop, lambda: ws.established)
     server.stop()
     run_until(ioloop, lambda: not ioloop.connections)
+
+
+@pytest.mark.parametrize('family', [socket.AF_INET, socket.AF_UNIX])
+def test_the_url_of_a_given_socket_has_to_fit_it(ioloop, assert_idle, family, socket_folder):
+    opened = socket.socket(family)
+    if family == socket.AF_INET:
+        opened.bind(('127.0.0.1', 0))
+        url = f'ws+unix://{socket_folder}/s'
+    else:
+        opened.bind(f'{socket_folder}/s')
+        url = 'ws://127.0.0.1:0'
+    with pytest.raises(ValueError, match='is of another kind'):
+        pyjows.serve(ioloop=ioloop, sockets={url: opened})
+    assert_idle(ioloop)
 
 
 def test_the_path_of_a_given_unix_socket_stays(ioloop, socket_folder):

@@ -217,17 +217,18 @@ def listen(
     return socket
 
 
-def listening_sockets(
-    caller: str, name: str, value: Any
-) -> list[_socket.socket | int] | dict[str, _socket.socket | int]:
-    """Listening sockets, or their descriptors; a dict with their URLs."""
-    found = [] if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) else list(value)
-    if (not found and value != ()) and not isinstance(value, (list, Mapping)):
+def listening_sockets(caller: str, name: str, value: Any) -> list[tuple[str | None, _socket.socket | int]]:
+    """Listening sockets, or their descriptors, each with its URL if that is given: of a list, or of a dict."""
+    if isinstance(value, Mapping):
+        found = list(value.items())
+    elif isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        found = [(None, one) for one in value]
+    else:
         raise TypeError(f'{caller}: {name} takes a list of listening sockets or their descriptors, not {value!r}')
-    for one in value.values() if isinstance(value, Mapping) else found:
+    for _, one in found:
         if not isinstance(one, (_socket.socket, int)) or isinstance(one, bool) or (isinstance(one, int) and one < 0):
             raise TypeError(f'{caller}: {name} has {one!r}, but it takes listening sockets or their descriptors')
-    return dict(value) if isinstance(value, Mapping) else found
+    return found
 
 
 def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:

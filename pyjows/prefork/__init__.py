@@ -51,7 +51,7 @@ def prefork(
     app: str | Callable[[Any], object],
     *urls: str,
     workers: int | None = None,
-    sockets: Iterable[socket.socket | int] = (),
+    sockets: Iterable[socket.socket | int] | Mapping[str, socket.socket | int] = (),
     backlog: int = 1024,
     reuse_port: bool = False,
     unix_mode: int | None = None,
@@ -96,7 +96,8 @@ def prefork(
             itself has imported stays as it is.
         *urls: where to listen, as for `serve`.
         workers: how many processes; by default as many as there are CPUs for this one.
-        sockets: listening sockets or their descriptors, in place of URLs: those of `systemd_sockets`.
+        sockets: listening sockets or their descriptors, in place of URLs: those of `systemd_sockets`; or a dict of them
+            by URL.
         backlog, reuse_port, unix_mode: as for `serve`.
         timeout: seconds that the connections of a worker that stops have to close.
         graceful: seconds over which a worker that stops closes its connections, before that.
@@ -149,8 +150,8 @@ def prefork(
     try:
         for url in urls:
             listening.open(url, backlog, reuse_port, unix_mode)
-        for one in given:
-            listening.sockets.append(one if isinstance(one, socket.socket) else socket.socket(fileno=one))
+        for given_url, one in given:
+            listening.add(given_url, one if isinstance(one, socket.socket) else socket.socket(fileno=one))
         Manager(
             app,
             listening.by_url or listening.sockets,
@@ -186,7 +187,11 @@ class _Listening:
             inode = _inode(path)
             if inode is not None:
                 self._paths[path] = inode
-        self.by_url[url] = opened
+        self.add(url, opened)
+
+    def add(self, url: str | None, opened: socket.socket) -> None:
+        if url is not None:
+            self.by_url[url] = opened
         self.sockets.append(opened)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions.
 
 Owns the connections of one server from their first byte to their last, and who is asked about each request. Must not
-know the content of an upgrade request (`handshake/`), the order of plain HTTP requests (`http_connection.py`), nor the
-WebSocket protocol (`transaction.py`).
+know where it listens (`listening.py`), the content of an upgrade request (`handshake/`), the order of plain HTTP
+requests (`http_connection.py`), nor the WebSocket protocol (`transaction.py`).
 
 A connection begins as `HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
 them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `HTTPConnection` is forgotten.
@@ -35,17 +35,17 @@ from ..handshake import ServerHandshake
 from ..heartbeat import Heartbeat
 from ..http11 import Request, Response
 from ..ioloop import ConnectionLimit, IOLoop, LoopEmitter, Stream
-from ..ioloop.listener import Listener, listen, listening_sockets
+from ..ioloop.listener import listening_sockets
 from ..limits import LIMITS, Limits, checked_number
 from ..messages import check_close
 from ..origins import Origins, checked_origins
 from ..statistics import ADDRESS_REFUSED, Statistics, Tally
-from ..tls import TLS, ServerTLS
+from ..tls import TLS
 from ..transaction import WebSocket, new_websocket
-from ..url import URL, checked_url, format_authority, redact
 from .access_log import watch
 from .admission import Admission, Authenticate
 from .http_connection import HTTPConnection
+from .listening import TLS_TAKES, Listening
 from .proxies import Proxies, checked_forwarding, checked_proxies
 from .routes import Routes
 from .slow_close import SlowClose
@@ -66,14 +66,11 @@ _REFUSAL_TIMEOUT = 1.0
 # Seconds that a stopped server waits, at least, for the request of a connection that it has accepted.
 _REQUEST_GRACE = 1.0
 
-_TLS_TAKES = 'an ssl.SSLContext with your certificate, a TLS(cert, key), or None'
-
-
 _RULES: dict[str, Rule] = {
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origins': checked_origins,
     'authenticate': optional_function,
-    'tls': instance((TLS, ssl.SSLContext), _TLS_TAKES, optional=True),
+    'tls': instance((TLS, ssl.SSLContext), TLS_TAKES, optional=True),
     'trusted_proxies': checked_proxies,
     'forwarding': checked_forwarding,
     'handshake_timeout': number(0, 'seconds', above=True),
@@ -284,33 +281,39 @@ class Server(LoopEmitter):
         self._files: list[StaticFiles] = []
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
         self._tally = Tally()
-        self._unix_mode: int | None = unix_mode
         self._logs_access = access_log
-        self._urls: list[str] = []
-        self._ports: list[int] = []
-        self._acceptors: list[str] = []
-        self._tls: ServerTLS | None = None  # of the option
-        self._tls_of_urls: list[ServerTLS] = []
         self._stopping = False
         self._is_finished = False
         self._stop_close = (1001, '')
         self._slow_close: SlowClose | None = None
+        proxy_protocol = None
+        if self._proxies is not None:
+            proxy_protocol = self._proxies.protocol(handshake_timeout, self._bad_proxy_header)
+        self._listening = Listening(
+            self.ioloop,
+            self._accepted,
+            tls=tls,
+            unix_mode=unix_mode,
+            reuse_port=reuse_port,
+            backlog=backlog,
+            limit=self._limit,
+            proxy_protocol=proxy_protocol,
+        )
         try:
             for url in urls:
-                self._listen(url, tls, backlog, reuse_port)
-            opened: Any = checked['sockets']
-            for one in opened:
-                if isinstance(opened, dict):
-                    self._listen(one, tls, backlog, reuse_port, opened[one])
+                self._listening.at(url)
+            for its_url, opened in checked['sockets']:
+                if its_url is None:
+                    self._listening.on(opened)
                 else:
-                    self._listen_on(one, tls, backlog)
+                    self._listening.at(its_url, opened)
         except BaseException:
-            self._unlisten()
+            self._listening.close()
             raise
         self.ioloop.on('finish', self._loop_finishes)
 
     def __repr__(self) -> str:
-        return f'<Server {" ".join(self._urls)} connections={len(self._websockets)}>'
+        return f'<Server {" ".join(self._listening.urls)} connections={len(self._websockets)}>'
 
     @property
     def connections(self) -> frozenset[WebSocket]:
@@ -320,12 +323,12 @@ class Server(LoopEmitter):
     @property
     def ports(self) -> list[int]:
         """The TCP ports listened on, in the order of the URLs."""
-        return list(self._ports)
+        return list(self._listening.ports)
 
     @property
     def urls(self) -> list[str]:
         """The URLs listened on, with their real ports."""
-        return list(self._urls)
+        return list(self._listening.urls)
 
     def broadcast(self, *, to: Iterable[WebSocket] | None = None, **message: Any) -> Broadcast:
         """Send one message, ``text=``, ``binary=`` or ``json=``, to all connections, or to those in `to`.
@@ -447,7 +450,7 @@ class Server(LoopEmitter):
         seconds = checked_number('stop()', 'graceful', graceful, 0, 'seconds')
         self._stopping = True
         self._stop_close = (code, reason)
-        self._unlisten()
+        self._listening.close()
         for incoming in list(self._incoming):
             incoming.stop(max(seconds, _REQUEST_GRACE))
         for stream in list(self._refused):
@@ -471,102 +474,8 @@ class Server(LoopEmitter):
             ValueError: the server has no TLS, there are no files to be read again, or one is not what it should be.
             OSError: a file cannot be read. In all cases, everything stays as it was.
         """
-        if not isinstance(tls, TLS | ssl.SSLContext | None):
-            raise TypeError(f'reload_tls() takes {_TLS_TAKES}, not {tls!r}')
-        if self._tls is None and (tls is not None or not self._tls_of_urls):
-            raise ValueError('reload_tls(): the server has no tls=')
-        changed = [] if self._tls is None else [(self._tls, tls)]
-        if tls is None:
-            changed += [(each, None) for each in self._tls_of_urls]
-        ready = [(each, each.prepare(given)) for each, given in changed]
-        for each, prepared in ready:
-            each.adopt(prepared)
+        self._listening.reload_tls(tls)
         return self
-
-    # Listening
-
-    def _tls_for(self, url: str, parsed: URL, tls: TLS | ssl.SSLContext | None) -> ServerTLS | None:
-        """What a URL is served with: the files that its query names, or the option."""
-        if parsed.query and (not parsed.secure or tls is not None):
-            why = 'tls= has the certificate already' if parsed.secure else 'only the certificate of wss:// goes there'
-            raise ValueError(f'serve(): {redact(url)} has a query: {why}')
-        if not parsed.secure:
-            return None
-        if parsed.query:
-            self._tls_of_urls.append(ServerTLS(TLS.of_query('serve()', url, parsed.query)))
-            return self._tls_of_urls[-1]
-        if tls is None:
-            raise ValueError(
-                f'serve(): {redact(url)} needs TLS: pass your certificate, as tls=TLS(cert, key) or an ssl.SSLContext'
-            )
-        return self._tls_of_option(tls)
-
-    def _tls_of_option(self, tls: TLS | ssl.SSLContext | None) -> ServerTLS | None:
-        """What the option ``tls`` says, the same for all that is served with it."""
-        if self._tls is None and tls is not None:
-            self._tls = ServerTLS(tls)
-        return self._tls
-
-    def _listen(
-        self,
-        url: str,
-        tls: TLS | ssl.SSLContext | None,
-        backlog: int,
-        reuse_port: bool,
-        given: socket.socket | int | None = None,
-    ) -> None:
-        parsed = checked_url('serve()', url)
-        if parsed.path != '/':
-            raise ValueError(
-                f'serve(): {redact(url)} has a path, but a server listens on a host and a port, for all paths; '
-                "ws.req.path is the one that was asked for, and @server.websocket('/chat') handles one alone"
-            )
-        context = self._tls_for(url, parsed, tls)
-        where: dict[str, Any]
-        if given is not None:
-            where = {'fd': given} if isinstance(given, int) else {'socket': given}
-        elif parsed.unix_path is not None:
-            # The mode is set before the socket listens: nobody connects earlier.
-            where = {'socket': listen(path=parsed.unix_path, mode=self._unix_mode, backlog=backlog)}
-        else:
-            where = {'address': parsed.host, 'port': parsed.port, 'reuse_port': reuse_port}
-        listener = self._accept_from(where, context, backlog)
-        if given is not None:
-            listener.keep_path()
-        if (listener.port is None) is (parsed.unix_path is None):
-            raise ValueError(f'serve(): the socket that was given for {redact(url)} is one of another kind')
-        if listener.port is None:
-            self._urls.append(url.partition('?')[0])
-        else:
-            self._urls.append(f'{"wss" if parsed.secure else "ws"}://{format_authority(parsed.host, listener.port)}')
-
-    def _listen_on(self, given: socket.socket | int, tls: TLS | ssl.SSLContext | None, backlog: int) -> None:
-        """Listen on a socket that another has opened; its path stays when it is closed."""
-        context = self._tls_of_option(tls)
-        listener = self._accept_from({'fd': given} if isinstance(given, int) else {'socket': given}, context, backlog)
-        listener.keep_path()
-        scheme = 'ws' if context is None else 'wss'
-        if listener.port is not None:
-            self._urls.append(f'{scheme}://{format_authority(listener.address or "", listener.port)}')
-        else:
-            self._urls.append(f'{scheme}+unix://{listener.path}')
-
-    def _accept_from(self, where: dict[str, Any], context: ServerTLS | None, backlog: int) -> Listener:
-        """Accept connections there: an address, a path or a socket, as `IOLoop.server` takes them."""
-        if self._proxies is not None:
-            where['proxy_protocol'] = self._proxies.protocol(self._handshake_timeout, self._bad_proxy_header)
-        acceptor = self.ioloop.server(self._accepted, backlog=backlog, tls=context, limit=self._limit, **where)
-        self._acceptors.append(acceptor)
-        listener: Listener | None = self.ioloop.acceptor(acceptor)
-        assert listener is not None
-        if listener.port is not None:
-            self._ports.append(listener.port)
-        return listener
-
-    def _unlisten(self) -> None:
-        acceptors, self._acceptors = self._acceptors, []
-        for acceptor in acceptors:
-            self.ioloop.remove(acceptor)
 
     def _loop_finishes(self, ioloop: IOLoop) -> None:
         self.stop(graceful=ioloop.stops_over)
