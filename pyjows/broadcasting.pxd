@@ -2,8 +2,8 @@ cimport cython
 
 from pyjows.buffers cimport WriteBuffer
 from pyjows.frames cimport frame_bytes
-from pyjows.driver cimport TransactionProtocol
-from pyjows.transaction cimport TransactionCore
+from pyjows.transaction.driver cimport TransactionProtocol
+from pyjows.transaction.transaction cimport TransactionCore
 
 cdef int _OPEN
 

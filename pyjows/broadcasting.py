@@ -1,7 +1,7 @@
 """`broadcast`: one message to many transactions.
 
 Owns what is done once for all receivers, encoding, framing and compressing, and which of them are skipped. Must not
-know who the receivers are (`server/` knows its own) nor how a connection writes (`transaction.py`,
+know who the receivers are (`server/` knows its own) nor how a connection writes (`transaction/`,
 `ioloop/stream.py`).
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .driver import TransactionProtocol
 from .frames import frame_bytes
 from .loop_thread import LoopThread
 from .messages import MISSING, encoded_message
 from .protocol import State
-from .transaction import TransactionCore
+from .transaction.driver import TransactionProtocol
+from .transaction.transaction import TransactionCore
 
 __all__ = ['Broadcast', 'broadcast']
 

@@ -2,7 +2,7 @@
 
 Owns all steps from a URL to an open connection: the slot in the dial queue, the proxy, TLS, redirects, and the timeout
 for all of them. Must not know the content of the handshake (`handshake/`, `proxy.py`) nor what comes after it
-(`transaction.py`).
+(`transaction/`).
 
 The steps of one connection are a chain of callbacks that reads straight down `_Connector`: `begin`, then either
 `_admit` and `_connected`, or `_dial_proxy`, `_proxy_connected`, `_proxy_read` and `_connected`. From there on the

@@ -1,7 +1,7 @@
 """`Heartbeat`: looks at the connections of one server or client again and again, spread over time.
 
 Owns when a connection is looked at. Must not know what is looked for, nor what happens to a peer that is silent, behind
-or idle: `TransactionProtocol.check` does (`driver.py`).
+or idle: `TransactionProtocol.check` does (`transaction/driver.py`).
 
 The connections are dealt out to a few slots, and each tick of one timer looks at those of one slot. So each is looked
 at once a round, at the cost of a few comparisons, and no tick has to ping all of them at once.
@@ -12,8 +12,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from .driver import TransactionProtocol
 from .limits import Limits
+from .transaction.driver import TransactionProtocol
 
 __all__ = ['Heartbeat']
 

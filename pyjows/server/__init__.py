@@ -4,6 +4,7 @@ Owns everything that only a server does, one file for each job. The opening hand
 connection does afterwards in the transaction, sockets in `ioloop/`.
 
 - `server.py`: `Server` and `serve()`, options, events and the life of a server.
+- `listening.py`: where it listens.
 - `http_connection.py`: one accepted connection until it is a WebSocket.
 - `admission.py`: who may come in (`origins`, `authenticate`).
 - `proxies.py`: where a request came from, when a trusted proxy says it.

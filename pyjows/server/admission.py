@@ -1,7 +1,7 @@
 """`Admission`: who may open a WebSocket on a server.
 
 Owns the order of the questions (origin, then identity) and what each answer means. Must not know what a user's
-`authenticate` looks at, nor how an upgrade is accepted or refused (`opening.py`).
+`authenticate` looks at, nor how an upgrade is accepted or refused (`transaction/opening.py`).
 
 Whatever goes wrong here refuses: an exception leaves for `Opening`, which answers 500, and what is neither an identity
 nor a refusal is an exception.

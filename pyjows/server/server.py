@@ -2,7 +2,7 @@
 
 Owns the connections of one server from their first byte to their last, and who is asked about each request. Must not
 know where it listens (`listening.py`), the content of an upgrade request (`handshake/`), the order of plain HTTP
-requests (`http_connection.py`), nor the WebSocket protocol (`transaction.py`).
+requests (`http_connection.py`), nor the WebSocket protocol (`transaction/`).
 
 A connection begins as `HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
 them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `HTTPConnection` is forgotten.

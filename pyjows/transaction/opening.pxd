@@ -1,7 +1,7 @@
 from pyjows.buffers cimport Receiver, WriteBuffer
-from pyjows.driver cimport TransactionProtocol
+from pyjows.transaction.driver cimport TransactionProtocol
 from pyjows.frames cimport write_frame
-from pyjows.transaction_info cimport TransactionInfo
+from pyjows.transaction.info cimport TransactionInfo
 
 cdef int _RAW, _CLOSE
 

@@ -2,7 +2,7 @@ cimport cython
 
 from pyjows.emitter cimport EmitterCore
 from pyjows.frame_decoder cimport decode_text
-from pyjows.inbox cimport Inbox
+from pyjows.transaction.inbox cimport Inbox
 
 cdef int _TEXT, _BINARY
 cdef tuple _BUILT_IN

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Generator
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
-from . import _json
-from .errors import Close, CloseCode, ConnectionClosed, UnexpectedMessage
-from .handshake import ClientHandshake
+from .. import _json
+from ..errors import Close, CloseCode, ConnectionClosed, UnexpectedMessage
+from ..handshake import ClientHandshake
 from .inbox import Inbox
 
 __all__ = ['Coroutines']

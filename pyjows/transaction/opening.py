@@ -15,16 +15,16 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._text import shown
-from .buffers import Receiver, WriteBuffer
+from .._text import shown
+from ..buffers import Receiver, WriteBuffer
+from ..errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
+from ..extensions import as_factories
+from ..frames import write_frame
+from ..handshake import ClientHandshake, ServerHandshake, negotiation_close, select_subprotocol
+from ..http11 import Headers, Request, Response
+from ..protocol import State
+from ..sansio.http import PendingResponse
 from .driver import TransactionProtocol
-from .errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
-from .extensions import as_factories
-from .frames import write_frame
-from .handshake import ClientHandshake, ServerHandshake, negotiation_close, select_subprotocol
-from .http11 import Headers, Request, Response
-from .protocol import State
-from .sansio.http import PendingResponse
 
 __all__ = ['Accepted', 'Opening']
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from types import CoroutineType
 from typing import Any
 
-from . import _json
-from .emitter import EmitterCore
-from .frame_decoder import decode_text
-from .frames import Frame, Opcode
+from .. import _json
+from ..emitter import EmitterCore
+from ..frame_decoder import decode_text
+from ..frames import Frame, Opcode
 from .handler_queue import HandlerQueue
 from .inbox import Inbox
 

@@ -1,6 +1,6 @@
 from pyjows.buffers cimport WriteBuffer
-from pyjows.driver cimport TransactionProtocol
-from pyjows.handlers cimport MessageHandlers
+from pyjows.transaction.driver cimport TransactionProtocol
+from pyjows.transaction.handlers cimport MessageHandlers
 
 
 cdef class TransactionInfo(MessageHandlers):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .protocol import State
+from ..protocol import State
 
 __all__ = ['call_if_late']
 

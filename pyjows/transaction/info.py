@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..extensions import as_factories
+from ..handshake import ClientHandshake, ServerHandshake
+from ..http11 import Request, Response
+from ..limits import Limits
+from ..protocol import State
+from ..sansio.http import PendingResponse
 from .driver import TransactionProtocol
-from .extensions import as_factories
 from .handlers import MessageHandlers
-from .handshake import ClientHandshake, ServerHandshake
-from .http11 import Request, Response
-from .limits import Limits
-from .protocol import State
-from .sansio.http import PendingResponse
 
 __all__ = ['TransactionInfo']
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from .errors import ConnectionClosedOK
+from ..errors import ConnectionClosedOK
 
 __all__ = ['PAUSED_BY_INBOX', 'Inbox', 'NextMessage']
 

@@ -18,14 +18,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from .buffers import Receiver, WriteBuffer
-from .errors import CloseCode, InvalidState, ProtocolError
-from .frames import Frame, Opcode, as_bytes, head_byte, make_frame
+from ..buffers import Receiver, WriteBuffer
+from ..errors import CloseCode, InvalidState, ProtocolError
+from ..frames import Frame, Opcode, as_bytes, head_byte, make_frame
+from ..limits import Limits
+from ..loop_thread import LoopThread
+from ..protocol import Protocol, Side, State
+from ..statistics import Traffic
 from .handlers import MessageHandlers
-from .limits import Limits
-from .loop_thread import LoopThread
-from .protocol import Protocol, Side, State
-from .statistics import Traffic
 
 __all__ = ['PAUSED_BY_PROGRAM', 'Connector', 'Owner', 'TransactionProtocol']
 

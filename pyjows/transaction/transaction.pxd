@@ -1,12 +1,12 @@
 cimport cython
 
 from pyjows.buffers cimport Receiver, WriteBuffer
-from pyjows.driver cimport TransactionProtocol
+from pyjows.transaction.driver cimport TransactionProtocol
 from pyjows.emitter cimport EmitterCore
 from pyjows.frames cimport as_bytes, frame_bytes, head_byte, write_frame
 from pyjows.limits cimport Limits
 from pyjows.messages cimport check_raw_frame, encode_text, encoded_message
-from pyjows.transaction_info cimport TransactionInfo
+from pyjows.transaction.info cimport TransactionInfo
 
 cdef int _OPEN, _TEXT, _BINARY, _RAW
 cdef object _MISSING

@@ -24,14 +24,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from . import _json
-from ._options import WEBSOCKET, WebSocketOptions, check_options
-from .buffers import WriteBuffer
-from .coroutines import Coroutines
-from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
-from .emitter import EmitterCore, EventEmitter
-from .errors import ConnectionClosed, InvalidState, ProtocolError, UnexpectedMessage
-from .frames import (
+from .. import _json
+from .._options import WEBSOCKET, WebSocketOptions, check_options
+from ..buffers import WriteBuffer
+from ..emitter import EmitterCore, EventEmitter
+from ..errors import ConnectionClosed, InvalidState, ProtocolError, UnexpectedMessage
+from ..frames import (
     Close,
     CloseCode,
     Frame,
@@ -43,18 +41,20 @@ from .frames import (
     parse_frame,
     write_frame,
 )
+from ..handshake import ClientHandshake, select_subprotocol
+from ..http11 import Response
+from ..limits import Limits
+from ..messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message, plain_frame
+from ..protocol import Side, State
+from .coroutines import Coroutines
+from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
 from .handlers import BUILT_IN, assemble
-from .handshake import ClientHandshake, select_subprotocol
-from .http11 import Response
+from .info import TransactionInfo
 from .late_handlers import call_if_late
-from .limits import Limits
-from .messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message, plain_frame
 from .opening import RAW, Accepted, Opening
-from .protocol import Side, State
-from .transaction_info import TransactionInfo
 
 if TYPE_CHECKING:
-    from ._typing import WebSocketSubscribe
+    from .._typing import WebSocketSubscribe
 
 __all__ = ['TransactionCore', 'WebSocket', 'new_websocket']
 
