@@ -11,18 +11,25 @@ from program import ROOT
 SOAK = [sys.executable, '-m', 't.soak']
 
 
-@pytest.mark.slow
-@pytest.mark.slow
+pytestmark = pytest.mark.slow
+
+
+def soak(*arguments: str) -> list[str]:
+    """The lines that a soak prints."""
+    done = subprocess.run([*SOAK, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.stdout, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_random_handlers_end_each_connection_once():
-    done = subprocess.run(
-        [*SOAK, 'handlers', '--seconds', '1', '--connections', '500'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert 'finish once for each' in done.stdout, done.stderr
-    assert 'no connection is left' in done.stdout
-    failed = [line for line in done.stdout.splitlines() if line.startswith('FAILED') and 'memory' not in line]
-    assert not failed, done.stdout
+    lines = soak('handlers', '--seconds', '1', '--connections', '500')
+    assert any('finish once for each' in line for line in lines), lines
+    assert any('no connection is left' in line for line in lines), lines
+    assert not [line for line in lines if line.startswith('FAILED') and 'memory' not in line], lines
+
+
+def test_nothing_is_lost_in_a_graceful_restart():
+    lines = soak('reload', '--connections', '300', '--messages', '20', '--seconds', '2')
+    assert 'ok     what one side has sent, the other has received' in lines, lines
+    assert 'ok     no connection was refused' in lines
+    assert not [line for line in lines if line.startswith('FAILED')], lines
