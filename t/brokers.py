@@ -70,7 +70,10 @@ class _Server:
 
 
 class RedisServer(_Server):
-    """`redis-server`; with ``data=True`` it keeps an append-only file and has its data after a kill."""
+    """`redis-server`; with ``data=True`` it keeps an append-only file and has its data after a kill.
+
+    Other options are Redis' own, with ``_`` for ``-``; `ask` knows ``requirepass``.
+    """
 
     scheme = 'redis'
 
@@ -85,7 +88,8 @@ class RedisServer(_Server):
         """Send a command, and return the answer as redis-py has it."""
         import redis
 
-        with redis.Redis(port=self.port, socket_timeout=TIMEOUT) as client:
+        password = self.options.get('requirepass')
+        with redis.Redis(port=self.port, password=password, socket_timeout=TIMEOUT) as client:
             return client.execute_command(*words)
 
     def answers(self) -> bool:

@@ -566,7 +566,8 @@ def test_a_stopped_loop_ends_the_rooms_on_it(reactor_name):
     guest = Guest(server.urls[0], loop)
     thread = threading.Thread(target=loop.start)
     thread.start()
-    until(lambda: len(rooms['lobby'].local_members) == 1, 'the guest')
+    # The server has a member before the 101 has reached the client.
+    until(lambda: guest.ws.established and rooms['lobby'].local_members, 'the guest')
     loop.call_threadsafe(lambda loop: loop.stop_gracefully(5))
     thread.join(20)
     assert not thread.is_alive()

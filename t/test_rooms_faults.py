@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from brokers import FaultyLink, RedisServer, needs_redis
+from brokers import FaultyLink, RedisServer, free_port, needs_redis
 from gathering import Gathering
 from program import Program
 from websockets.sync.client import connect
@@ -307,6 +307,21 @@ def test_scripts_that_redis_forgot_are_loaded_again(gather, redis):
     redis.ask('SCRIPT', 'FLUSH')
     a.rooms['lobby'].publish(json=2)
     a.until(lambda: ann.data == [1, 2])
+    assert ann.has_no_gap()
+
+
+def test_messages_wait_while_the_server_is_a_replica(gather, redis):
+    a = gather(redis.url)
+    ann = a.join(numbered=1)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data == [1])
+    redis.ask('REPLICAOF', '127.0.0.1', free_port())  # as in a failover: it refuses to write
+    a.rooms['lobby'].publish(json=2)
+    a.until(lambda: a.events == [('lost',)] or a.errors)
+    a.rooms['lobby'].publish(json=3)
+    redis.ask('REPLICAOF', 'NO', 'ONE')
+    a.until(lambda: ann.data == [1, 2, 3])
+    assert not a.errors
     assert ann.has_no_gap()
 
 

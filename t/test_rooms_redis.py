@@ -336,22 +336,122 @@ def test_keys_of_a_room_are_in_one_slot_of_a_cluster(tmp_path, ioloop, run_until
         server.kill()
 
 
-def test_a_sentinel_names_the_master(tmp_path, gather, redis, ioloop, run_until):
-    port = free_port()
-    conf = tmp_path / 'sentinel.conf'
-    conf.write_text(f'port {port}\nsentinel monitor main 127.0.0.1 {redis.port} 1\n')
-    sentinel = subprocess.Popen([REDIS, conf, '--sentinel'], cwd=tmp_path, stdout=subprocess.DEVNULL)
+def test_a_cluster_that_was_killed_is_a_gap_that_is_told(tmp_path, ioloop, run_until):
+    server = RedisServer(tmp_path, cluster_enabled='yes', cluster_port=free_port())
     try:
-        a = Gathering(ioloop, run_until, f'redis+sentinel://127.0.0.1:{port}/main/0', **QUICK)
-        b = gather()
-        ann, bob = a.join(), b.join()
-        a.rooms['lobby'].publish(text='hello')
-        b.rooms['lobby'].publish(text='you')
-        a.until(lambda: len(ann.heard) == len(bob.heard) == 2)
+        server.ask('CLUSTER', 'ADDSLOTSRANGE', 0, 16383)
+        until(lambda: b'cluster_state:ok' in server.ask('CLUSTER', 'INFO'), 'the cluster')
+        a = Gathering(ioloop, run_until, server.url.replace('redis://', 'redis+cluster://'), **QUICK)
+        ann = a.join(name='Ann', numbered=1)
+        a.rooms['lobby'].publish(json=1)
+        a.until(lambda: ann.data == [1])
+        server.kill()
+        a.until(lambda: a.events == [('lost',)])
+        a.rooms['lobby'].publish(json=2)
+        server.start()
+        a.until(lambda: ann.data == [1, 2])
+        assert ann.recovered == [None, False]
+        assert ann.has_no_gap() and not a.errors
+        a.until(lambda: a.names() == ['Ann'])
         a.close()
     finally:
-        sentinel.kill()
-        sentinel.wait()
+        server.kill()
+
+
+@pytest.fixture
+def sentinel(tmp_path):
+    """A master, a replica of it, and a sentinel that makes the replica the master within a second or two."""
+    secret = {'requirepass': 'secret', 'masterauth': 'secret', 'repl_diskless_sync_delay': 0}
+    master = RedisServer(tmp_path, **secret)
+    replica = RedisServer(tmp_path, replicaof=f'127.0.0.1 {master.port}', **secret)
+    port = free_port()
+    conf = tmp_path / 'sentinel.conf'
+    conf.write_text(f"""
+port {port}
+sentinel monitor main 127.0.0.1 {master.port} 1
+sentinel auth-pass main secret
+sentinel down-after-milliseconds main 500
+sentinel failover-timeout main 3000
+""")
+    watcher = subprocess.Popen([REDIS, conf, '--sentinel'], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    until(lambda: replica.ask('INFO', 'replication')['master_link_status'] == 'up', 'the replica')
+    until(lambda: _known_replicas(port) == 1, 'the sentinel to find the replica')
+    yield master, replica, f'redis+sentinel://:secret@127.0.0.1:{port}/main/0'
+    watcher.kill()
+    watcher.wait()
+    master.kill()
+    replica.kill()
+
+
+def _known_replicas(port):
+    import redis
+
+    try:
+        with redis.Redis(port=port, socket_timeout=20) as client:
+            return len(client.execute_command('SENTINEL', 'REPLICAS', 'main'))
+    except redis.RedisError:
+        return 0
+
+
+def test_a_sentinel_names_the_master_and_then_the_replica_that_took_its_place(sentinel, ioloop, run_until):
+    master, replica, url = sentinel
+    a, b = Gathering(ioloop, run_until, url, **QUICK), Gathering(ioloop, run_until, url, **QUICK)
+    guests = [a.join(name='Ann', numbered=1), b.join(name='Bob', numbered=1)]
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: all(guest.data == [1] for guest in guests))
+    assert master.ask('EXISTS', 'pyjows:{lobby}:log') == 1
+    master.kill()
+    a.until(lambda: a.events == b.events == [('lost',)])
+    a.rooms['lobby'].publish(json=2)
+    a.until(lambda: all(guest.data[-1] == 2 for guest in guests), 60)
+    assert all(guest.recovered == [None, False] and guest.has_no_gap() for guest in guests)
+    assert replica.ask('EXISTS', 'pyjows:{lobby}:log') == 1
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    assert not a.errors
+    assert 'secret' not in repr(a.rooms)
+    a.close()
+    b.close()
+
+
+@pytest.fixture
+def over_tls(tmp_path, authority):
+    """A Redis that speaks TLS, on the port of `tls_port`; its certificate is signed by a CA of its own, in ca.pem."""
+    certificate = authority.issue_cert('127.0.0.1')
+    authority.cert_pem.write_to_path(tmp_path / 'ca.pem')
+    certificate.private_key_pem.write_to_path(tmp_path / 'key.pem')
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / 'cert.pem')
+    files = {f'tls_{name}_file': tmp_path / f'{file}.pem' for name, file in (('cert', 'cert'), ('key', 'key'))}
+    options = {'tls_ca_cert_file': tmp_path / 'ca.pem', 'tls_auth_clients': 'no', **files}
+    server = RedisServer(tmp_path, tls_port=free_port(), **options)
+    yield server
+    server.kill()
+
+
+def test_over_tls_the_link_is_made_again_too(over_tls, tmp_path, ioloop, run_until):
+    url = f'rediss://127.0.0.1:{over_tls.options["tls_port"]}/0?ssl_ca_certs={tmp_path}/ca.pem'
+    a, b = Gathering(ioloop, run_until, url, **QUICK), Gathering(ioloop, run_until, url, **QUICK)
+    guests = [a.join(name='Ann', numbered=1), b.join(name='Bob', numbered=1)]
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: all(guest.data == [1] for guest in guests))
+    over_tls.ask('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    b.rooms['lobby'].publish(binary=bytes(100_000))
+    b.rooms['lobby'].publish(json=3)
+    a.until(lambda: all(len(guest.heard) == 4 for guest in guests))
+    assert all(guest.has_no_gap() for guest in guests)
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    a.close()
+    b.close()
+
+
+def test_over_tls_a_certificate_that_nobody_trusts_is_refused_and_told(over_tls, ioloop, run_until):
+    a = Gathering(ioloop, run_until, f'rediss://127.0.0.1:{over_tls.options["tls_port"]}', **QUICK)
+    told: list[BaseException] = []
+    a.rooms.on('lost', lambda rooms, exc: told.append(exc))
+    a.rooms['lobby'].publish(text='x')
+    a.until(lambda: told)
+    assert 'CERTIFICATE_VERIFY_FAILED' in str(told[0])
+    assert not over_tls.ask('KEYS', '*')
+    a.close()
 
 
 def test_messages_that_redis_refuses_are_told_and_later_ones_go_on(gather, redis):

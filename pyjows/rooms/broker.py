@@ -128,6 +128,7 @@ class Broker(Follower):
         self._is_up = False
         self._is_lost = False
         self._heard = 0.0
+        self._told: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     # What a subclass does
 
@@ -296,6 +297,23 @@ class Broker(Follower):
     def is_closed(self) -> bool:
         return self._closed
 
+    # Telling the rooms
+
+    def _tell(self, call: Callable[..., object], *args: Any) -> None:
+        """`Receiver.post`; from a thread all at once when it has read what there is, so that the loop wakes up once."""
+        if self._native:
+            self.receiver.post(call, *args)
+            return
+        self._told.append((call, args))
+        if len(self._told) == 1:
+            assert self._loop is not None
+            self._loop.call_soon(self._post_told)
+
+    def _post_told(self) -> None:
+        if self._told:
+            told, self._told = self._told, []
+            self.receiver.post_all(told)
+
     # Where it runs
 
     def _check_open(self) -> None:
@@ -345,6 +363,7 @@ class Broker(Follower):
         try:
             self._loop.run_until_complete(self._main())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._post_told()
         finally:
             self._loop.close()
             self._closed = True
@@ -384,7 +403,7 @@ class Broker(Follower):
                     break
                 if not self._is_lost:
                     self._is_lost = True
-                    self.receiver.post(self.receiver.lost, exc)
+                    self._tell(self.receiver.lost, exc)
                 if monotonic() - began > 10 * self.timeout:
                     delays = self._delays()
                 await self._pause(next(delays, 5.0))
@@ -454,7 +473,7 @@ class Broker(Follower):
                 return
             if self._is_lost and all(feed.subscribed and feed.aside is None for feed in self._feeds.values()):
                 self._is_lost = False
-                self.receiver.post(self.receiver.back)
+                self._tell(self.receiver.back)
             await self._wake.wait()
 
     async def _declare_all(self) -> None:
@@ -543,7 +562,7 @@ class Broker(Follower):
                         self._waiting_size -= len(command.message.payload)
         for refusal in refusals:
             if isinstance(refusal, Exception):
-                self.receiver.post(self.receiver.failed, refusal)
+                self._tell(self.receiver.failed, refusal)
 
     # What `listen` calls
 

@@ -69,6 +69,9 @@ class Receiver(Protocol):
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Call something on the loop's thread: at once if this is that thread, else soon, in order."""
 
+    def post_all(self, calls: Sequence[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+        """`post` for several calls, each a function and its arguments."""
+
     def hold(self, room: str) -> None:
         """Follow a room that nobody here is in: its history has no other place than the copy here."""
 

@@ -77,6 +77,10 @@ class Follower(Engine):
     def _wake_up(self) -> None:
         """There is something to do."""
 
+    @abstractmethod
+    def _tell(self, call: Callable[..., object], *args: Any) -> None:
+        """`Receiver.post`, for what happens on this engine's own loop."""
+
     async def load(self, feeds: Sequence[Feed]) -> Sequence[Snapshot]:
         """What the server has of rooms, after the positions of their feeds."""
         raise NotImplementedError
@@ -124,19 +128,19 @@ class Follower(Engine):
     def _filled(self, feed: Feed, snapshot: Snapshot) -> None:
         """Hand over what was missed."""
         epoch, offset, messages = snapshot
-        post, receiver = self.receiver.post, self.receiver
+        tell, receiver = self._tell, self.receiver
         messages = _suffix(messages, offset)
         if not feed.epoch:
-            post(receiver.synced, feed.room, epoch, offset, messages, False)
+            tell(receiver.synced, feed.room, epoch, offset, messages, False)
         else:
             if epoch == feed.epoch:
                 messages = [message for message in messages if message.offset > feed.offset]
             known = epoch == feed.epoch and feed.offset + len(messages) == offset
             if known:
                 for message in messages:
-                    post(receiver.received, message)
+                    tell(receiver.received, message)
             if feed.recheck or not known:
-                post(receiver.synced, feed.room, epoch, offset, () if known else messages, not known)
+                tell(receiver.synced, feed.room, epoch, offset, () if known else messages, not known)
         feed.recheck = False
         feed.epoch, feed.offset = epoch, offset
         self._loading.discard(feed.room)
@@ -146,7 +150,7 @@ class Follower(Engine):
         for process, members in roster.items():
             if process != self.process:
                 feed.processes.add(process)
-                self.receiver.post(self.receiver.roster, feed.room, process, members)
+                self._tell(self.receiver.roster, feed.room, process, members)
         self._check_gone(feed, set(roster))
 
     def _check_gone(self, feed: Feed, living: set[str]) -> None:
@@ -154,7 +158,7 @@ class Follower(Engine):
         if monotonic() > self._settled:
             for process in feed.processes - living:
                 feed.processes.discard(process)
-                self.receiver.post(self.receiver.roster, feed.room, process, {})
+                self._tell(self.receiver.roster, feed.room, process, {})
 
     @property
     def process(self) -> str:
@@ -180,7 +184,7 @@ class Follower(Engine):
             self._put_aside(feed, message)
         elif message.epoch == feed.epoch and message.offset == feed.offset + 1:
             feed.offset += 1
-            self.receiver.post(self.receiver.received, message)
+            self._tell(self.receiver.received, message)
         elif message.epoch != feed.epoch or message.offset > feed.offset:
             self._make_stale(feed)
 
@@ -193,7 +197,7 @@ class Follower(Engine):
             self._put_aside(feed, partial(self.entered, room, process, id, info))
         else:
             feed.processes.add(process)
-            self.receiver.post(self.receiver.entered, room, process, id, _json.loads(info))
+            self._tell(self.receiver.entered, room, process, id, _json.loads(info))
 
     def left(self, room: str, process: str, id: str) -> None:
         """Somebody left in another process."""
@@ -203,7 +207,7 @@ class Follower(Engine):
         if feed.aside is not None:
             self._put_aside(feed, partial(self.left, room, process, id))
         else:
-            self.receiver.post(self.receiver.departed, room, process, id)
+            self._tell(self.receiver.departed, room, process, id)
 
     def _put_aside(self, feed: Feed, what: Message | Callable[[], None]) -> None:
         """Keep something for when the history was read; not without end."""

@@ -265,7 +265,11 @@ class Rooms(LoopEmitter):
         if not self._thread.is_foreign():
             call(*args)
             return
-        self._calls.append((call, args))
+        self.post_all([(call, args)])
+
+    def post_all(self, calls: Sequence[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+        """Call functions, each with its arguments, on the loop's thread soon, in order; for other threads."""
+        self._calls.extend(calls)
         if not self._posted:
             self._posted = True
             self._thread.hand_over(self._run_posted)

@@ -14,9 +14,9 @@ For a room ``lobby`` there are, all in one slot of a cluster by the braces:
 ``pyjows:{lobby}:live``                   a sorted set of the processes that have one, by the time it expires
 ========================================  ==============================================================================
 
-A publication is one script: it counts, appends to the stream, trims it, and publishes. So the order of the stream is
-the order of the channel. A batch whose answer was lost is sent again; the number of the last publication tells the
-script which of it were done.
+Publishing is one script: it counts, appends to the stream, trims it, and publishes. So the order of the stream is the
+order of the channel. A batch whose answer was lost is sent again; the number of the last publication tells the script
+which of it were done.
 
 An epoch ends when the count may not go on where it was: the hash is gone; or a server that keeps no append-only file
 was started again, or another one took its place, and might have forgotten the last messages.
@@ -28,6 +28,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -48,40 +49,54 @@ except ImportError as exc:
 
 __all__ = ['RedisEngine']
 
-# How the count begins, goes on, or begins anew. ARGV: 1 a new epoch, 2 the server or '' to have the script look.
+# How the count of a room begins, goes on, or begins anew.
+# ARGV: 1 a new epoch, 2 the server or '' to have the script look.
 _COUNT = """
 local server = ARGV[2]
 if server == '' then server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '' end
-local found = redis.call('HMGET', KEYS[2], 'epoch', 'offset', 'server')
-local epoch, offset = found[1], tonumber(found[2])
-local function begin()
-  redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'offset', 0, 'server', server)
-  epoch, offset = ARGV[1], 0
+local function begin(log, meta)
+  redis.call('DEL', log)
+  redis.call('HSET', meta, 'epoch', ARGV[1], 'offset', 0, 'server', server)
+  return ARGV[1], 0
 end
-if not epoch or found[3] ~= server then begin() end
+local function count(log, meta)
+  local found = redis.call('HMGET', meta, 'epoch', 'offset', 'server')
+  if not found[1] or found[3] ~= server then return begin(log, meta) end
+  return found[1], tonumber(found[2])
+end
 """
 
-# KEYS: log, meta, from. ARGV: 3 size, 4 seconds, 5 number, 6 channel, 7 kind and payload.
+# Publishes messages, of several rooms where they are on one server. A refused one does not keep the next from being
+# published: the reply has an offset (0 for one that was published before) or an error for each.
+# KEYS, for each: log, meta, from. ARGV from 3 on, for each: size, seconds, number, kind and payload.
 _PUBLISH = (
-    """
-local last = redis.call('GET', KEYS[3])
-if last and tonumber(last) >= tonumber(ARGV[5]) then return 0 end
-"""
-    + _COUNT
+    _COUNT
     + """
-offset = redis.call('HINCRBY', KEYS[2], 'offset', 1)
 local clock = redis.call('TIME')
-local entry = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000)) .. ' ' .. ARGV[7]
-local size, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
-if size > 0 then
-  redis.call('XADD', KEYS[1], 'MAXLEN', size, string.format('%.0f-0', offset), 'm', entry)
-  redis.call('EXPIRE', KEYS[1], seconds)
+local now = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000)) .. ' '
+local function publish(log, meta, from, size, seconds, number, said)
+  local last = redis.call('GET', from)
+  if last and tonumber(last) >= tonumber(number) then return 0 end
+  local epoch = count(log, meta)
+  local offset = redis.call('HINCRBY', meta, 'offset', 1)
+  local place = string.format('%.0f', offset)
+  if tonumber(size) > 0 then
+    redis.call('XADD', log, 'MAXLEN', size, place .. '-0', 'm', now .. said)
+    redis.call('EXPIRE', log, seconds)
+  end
+  redis.call('EXPIRE', meta, seconds + 86400)
+  redis.call('SET', from, number, 'EX', 300)
+  redis.call('PUBLISH', string.sub(log, 1, -5), 'm' .. epoch .. ':' .. place .. ' ' .. now .. said)
+  return offset
 end
-redis.call('EXPIRE', KEYS[2], seconds + 86400)
-redis.call('SET', KEYS[3], ARGV[5], 'EX', 300)
-redis.call('PUBLISH', ARGV[6], 'm' .. epoch .. ':' .. string.format('%.0f', offset) .. ' ' .. entry)
-return offset
+local found = {}
+for i = 1, #KEYS / 3 do
+  local k, a = 3 * i, 4 * i - 1
+  local ok, result = pcall(publish, KEYS[k - 2], KEYS[k - 1], KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
+  if not ok and type(result) ~= 'table' then result = {err = result} end
+  found[i] = result
+end
+return found
 """
 )
 
@@ -89,7 +104,8 @@ return offset
 _LOAD = (
     _COUNT
     + """
-if epoch == ARGV[3] and offset < tonumber(ARGV[4]) then begin() end
+local epoch, offset = count(KEYS[1], KEYS[2])
+if epoch == ARGV[3] and offset < tonumber(ARGV[4]) then epoch, offset = begin(KEYS[1], KEYS[2]) end
 redis.call('EXPIRE', KEYS[2], tonumber(ARGV[6]) + 86400)
 local first = '-'
 if epoch == ARGV[3] then first = string.format('%.0f-0', tonumber(ARGV[4]) + 1) end
@@ -182,8 +198,18 @@ _SCRIPTS = {
 }
 _SHA = {name: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for name, script in _SCRIPTS.items()}
 
+# Messages of one script at most: Redis serves nobody else meanwhile (about 10 µs for each).
+_BATCH = 100
+
 # Errors that say: not now, or not from this server.
-_AWAY = ('READONLY', 'LOADING', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN', 'UNBLOCKED', 'NOREPLICAS')
+_AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+_AWAY_WORDS = ('UNBLOCKED', 'NOREPLICAS')  # for these redis-py has no class
 
 
 class RedisEngine(Broker):
@@ -209,7 +235,9 @@ class RedisEngine(Broker):
         self._client: Any = None
         self._sentinels: list[Any] = []
         self._subscriber: Any = None
+        # Connections of the subscriber, without a timeout: `listen` and `perform` have their own.
         self._connection: Any = None
+        self._publisher: Any = None  # None in a cluster
         self._make(None)  # a malformed URL is to be heard of now
         self._channel_start = f'{prefix}:{{'.encode()
 
@@ -268,6 +296,8 @@ class RedisEngine(Broker):
                 await self._client.script_load(script)
             await self._find_server()
             self._connection = await self._subscriber.connection_pool.get_connection()
+            if self._scheme != 'redis+cluster':
+                self._publisher = await self._subscriber.connection_pool.get_connection()
         except redis.exceptions.RedisError as exc:
             raise BrokerLost(f'{self!r}: {exc}') from exc
 
@@ -283,10 +313,11 @@ class RedisEngine(Broker):
             self._server = 'aof' if found.get('aof_enabled') else str(found.get('run_id', 'unknown'))
 
     async def disconnect(self) -> None:
-        client, subscriber, connection = self._client, self._subscriber, self._connection
-        self._client = self._subscriber = self._connection = None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+        client, subscriber, connections = self._client, self._subscriber, (self._connection, self._publisher)
+        self._client = self._subscriber = self._connection = self._publisher = None
+        for connection in connections:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
         sentinels, self._sentinels = self._sentinels, []
         for each in (subscriber, client, *sentinels):
             if each is not None:
@@ -321,7 +352,7 @@ class RedisEngine(Broker):
             turns += 1
             if turns % 256 == 0:
                 await asyncio.sleep(0)
-            await self.breathe()
+                await self.breathe()
 
     def _heard_of(self, room: str, said: bytes) -> None:
         """A message of the channel."""
@@ -358,11 +389,7 @@ class RedisEngine(Broker):
         for name, *rest in calls:
             pipeline.execute_command('EVALSHA', _SHA[name], *rest)
         results: list[Any] = await pipeline.execute(raise_on_error=False)
-        if any(isinstance(result, redis.exceptions.NoScriptError) for result in results):
-            raise BrokerLost('Redis has forgotten the scripts')  # the next session loads them
-        for result in results:
-            if isinstance(result, redis.exceptions.RedisError) and _is_away(result):
-                raise BrokerLost(f'{self!r}: {result}') from result
+        self._refusals(results)
         return results
 
     async def _evaluate(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -374,22 +401,71 @@ class RedisEngine(Broker):
         return results
 
     async def perform(self, batch: Sequence[Publication | Entry]) -> Sequence[Exception | None]:
+        refusals: list[Any] = []
+        for kind, run in groupby(batch, key=type):
+            commands: list[Any] = list(run)
+            refusals += await (self._publish(commands) if kind is Publication else self._announce(commands))
+        return refusals
+
+    async def _publish(self, publications: Sequence[Publication]) -> Sequence[Exception | None]:
+        """Publish messages; for each None, or why it was refused."""
+        if self._publisher is None:
+            return await self._publish_in_cluster(publications)
+        refusals: list[Exception | None] = []
+        for i in range(0, len(publications), _BATCH):
+            command = _packed(b'EVALSHA', _SHA['publish'].encode(), *self._publish_words(publications[i : i + _BATCH]))
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await self._publisher.send_packed_command(command, check_health=False)
+                    results = await self._publisher.read_response(disable_decoding=True)
+            except redis.exceptions.ResponseError as exc:
+                results = [exc] * len(publications[i : i + _BATCH])
+            except TimeoutError:
+                raise BrokerLost(f'{self!r}: no answer within {self.timeout:g} s') from None
+            refusals += self._refusals(results)
+        return refusals
+
+    async def _publish_in_cluster(self, publications: Sequence[Publication]) -> Sequence[Exception | None]:
+        """`_publish` where rooms are on different servers: a script for each room."""
+        rooms: dict[str, list[Publication]] = {}
+        for publication in publications:
+            rooms.setdefault(publication.message.room, []).append(publication)
+        calls = [('publish', *self._publish_words(theirs)) for theirs in rooms.values()]
+        refused: dict[int, Exception | None] = {}
+        for theirs, reply in zip(rooms.values(), await self._call(calls), strict=True):
+            results = [reply] * len(theirs) if isinstance(reply, Exception) else reply
+            for publication, refusal in zip(theirs, self._refusals(results), strict=True):
+                refused[publication.number] = refusal
+        return [refused[publication.number] for publication in publications]
+
+    def _publish_words(self, publications: Sequence[Publication]) -> list[bytes]:
+        """The number of keys, the keys and the arguments of the script."""
+        keys: list[bytes] = []
+        words: list[bytes] = []
+        start, end = self._channel_start, f'}}:from:{self.process}'.encode()
+        for number, message, keep in publications:
+            room = start + message.room.encode()
+            keys += (room + b'}:log', room + b'}:meta', room + end)
+            words += (b'%d' % keep.size, b'%d' % max(1, keep.seconds), b'%d' % number, message.kind + message.payload)
+        return [b'%d' % len(keys), *keys, new_epoch().encode(), self._server.encode(), *words]
+
+    async def _announce(self, entries: Sequence[Entry]) -> Sequence[Exception | None]:
+        """Tell who joins and who leaves; for each None, or why it was refused."""
         calls: list[tuple[Any, ...]] = []
-        for command in batch:
-            room = command.message.room if isinstance(command, Publication) else command.room
-            channel = self._channel(room)
-            if isinstance(command, Publication):
-                number, message, keep = command
-                keys = f'{channel}:log', f'{channel}:meta', f'{channel}:from:{self.process}'
-                count = new_epoch(), self._server, keep.size, max(1, int(keep.seconds)), number
-                calls.append(('publish', 3, *keys, *count, channel, message.kind + message.payload))
-            elif command.info is not None:
-                keys2 = self._presence_keys(room)
-                calls.append(('enter', 2, *keys2, self.process, self._ttl, channel, command.id, command.info))
-            else:
-                keys2 = self._presence_keys(room)
-                calls.append(('leave', 2, *keys2, self.process, self._ttl, channel, command.id))
-        return [result if isinstance(result, Exception) else None for result in await self._call(calls)]
+        for room, id, info in entries:
+            known = *self._presence_keys(room), self.process, self._ttl, self._channel(room), id
+            calls.append(('leave', 2, *known) if info is None else ('enter', 2, *known, info))
+        return self._refusals(await self._call(calls))
+
+    def _refusals(self, results: Sequence[Any]) -> list[Exception | None]:
+        """Which results are errors of the command; raises BrokerLost for one of the server."""
+        found = [result if isinstance(result, Exception) else None for result in results]
+        for exc in found:
+            if isinstance(exc, redis.exceptions.NoScriptError):
+                raise BrokerLost('Redis has forgotten the scripts')  # the next session loads them
+            if exc is not None and _is_away(exc):
+                raise BrokerLost(f'{self!r}: {exc}') from exc
+        return found
 
     async def load(self, feeds: Sequence[Feed]) -> Sequence[Snapshot]:
         calls = []
@@ -449,4 +525,9 @@ def _flat(pairs: Iterable[tuple[str, bytes]]) -> list[str | bytes]:
 
 def _is_away(exc: Exception) -> bool:
     """Whether an error is the server's state, which passes, and not the command's fault."""
-    return isinstance(exc, redis.exceptions.ConnectionError) or str(exc).startswith(_AWAY)
+    return isinstance(exc, _AWAY) or str(exc).startswith(_AWAY_WORDS)
+
+
+def _packed(*words: bytes) -> bytes:
+    """A command as Redis reads it; redis-py takes five times as long for it."""
+    return b'*%d\r\n' % len(words) + b''.join([b'$%d\r\n%b\r\n' % (len(word), word) for word in words])
