@@ -36,12 +36,12 @@ class AdaptedExtension:
     def encode(self, frame: Frame) -> Frame:
         """An outgoing frame as it goes onto the wire."""
         with translated_exceptions():
-            return _ours(self.inner.encode(_theirs(frame)))
+            return _from_websockets(self.inner.encode(_to_websockets(frame)))
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         """An incoming frame as the application sees it."""
         with translated_exceptions():
-            return _ours(self.inner.decode(_theirs(frame), max_size=max_size))
+            return _from_websockets(self.inner.decode(_to_websockets(frame), max_size=max_size))
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _loaded(module: str, name: str) -> ModuleType | None:
     return found if hasattr(found, name) else None
 
 
-def _theirs(frame: Frame) -> Any:
+def _to_websockets(frame: Frame) -> Any:
     """A frame of websockets, where that is imported."""
     module: Any = _loaded('websockets.frames', 'Frame')
     if module is None or module.Frame is Frame:
@@ -73,7 +73,7 @@ def _theirs(frame: Frame) -> Any:
     return module.Frame(module.Opcode(opcode), data, fin, rsv1, rsv2, rsv3)
 
 
-def _ours(frame: Any) -> Frame:
+def _from_websockets(frame: Any) -> Frame:
     """A frame of ours, from one with the same attributes."""
     if type(frame) is Frame:
         return frame

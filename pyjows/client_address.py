@@ -102,7 +102,7 @@ def x_forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> Clie
     protos = ','.join(headers.get_all('x-forwarded-proto')).split(',')
     # One for each hop, or that of the nearest proxy.
     proto = protos[at] if at is not None and len(protos) == len(hops) else protos[-1]
-    return _made(peer, None if at is None else hops[at], proto, None)
+    return _client_address(peer, None if at is None else hops[at], proto, None)
 
 
 def forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> ClientAddress | None:
@@ -116,7 +116,7 @@ def forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> Client
     element = elements[-1 if at is None else at] if elements else None
     if element is None:
         return None
-    return _made(peer, None if at is None else hops[at], element.get('proto', ''), element.get('host'))
+    return _client_address(peer, None if at is None else hops[at], element.get('proto', ''), element.get('host'))
 
 
 def _client_of(proxies: TrustedProxies, hops: Sequence[str | None]) -> int | None:
@@ -132,7 +132,9 @@ def _client_of(proxies: TrustedProxies, hops: Sequence[str | None]) -> int | Non
     return found
 
 
-def _made(peer: str | None, hop: tuple[str, int | None] | None, proto: str, host: str | None) -> ClientAddress | None:
+def _client_address(
+    peer: str | None, hop: tuple[str, int | None] | None, proto: str, host: str | None
+) -> ClientAddress | None:
     scheme = _SCHEMES.get(proto.strip().lower())
     host = host if host is not None and _HOST(host) else None
     if hop is None and scheme is None and host is None:

@@ -36,7 +36,7 @@ cdef class Connection:
     cpdef object send(self, object event)
     @cython.locals(unread=list, data=bytes)
     cdef object _parse_received(self)
-    cdef object _close_taken(self)
+    cdef object _close_delivered(self)
 
 
 cdef class WSConnection:

@@ -322,7 +322,7 @@ class Connection:
                 event = waiting[self._taken]
                 self._taken += 1
                 if event is protocol._close_event:
-                    self._close_taken()
+                    self._close_delivered()
                 yield event
             elif self._unread:
                 self._parse_received()
@@ -343,8 +343,8 @@ class Connection:
             data = unread[0] if len(unread) == 1 else b''.join(unread)
             self._protocol.feed(data, len(data))
 
-    def _close_taken(self) -> None:
-        """The peer's close frame was taken."""
+    def _close_delivered(self) -> None:
+        """The program was given the peer's close frame."""
         if self._state is _OPEN:
             self._state = _REMOTE_CLOSING
         elif self._state is _LOCAL_CLOSING:

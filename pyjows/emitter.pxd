@@ -16,5 +16,5 @@ cdef class EmitterCore:
     cdef object _call_each(self, object handlers, tuple args)
     cpdef bint _emit_error(self, object exc) except -1
     cdef object _log_error(self, object exc)
-    cpdef bint _excuses(self, object exc) except -1
+    cpdef bint _is_late_use(self, object exc) except -1
     cpdef object _log_late_use(self, object exc)

@@ -286,7 +286,7 @@ class EmitterCore:
     def _log_error(self, exc: BaseException) -> None:
         _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
 
-    def _excuses(self, exc: BaseException) -> bool:
+    def _is_late_use(self, exc: BaseException) -> bool:
         """Whether it is no error that a handler raised this: it used a connection whose close had begun.
 
         The handler could not know. A handler of ``error`` is told all the same.

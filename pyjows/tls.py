@@ -107,7 +107,7 @@ class TLS:
             raise ValueError(f'TLS(): verify={self.verify!r} without ca: give the authorities that clients are of')
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if self.ca is not None:
-            self._trust(context)
+            self._load_authorities(context)
             modes = {None: ssl.CERT_REQUIRED, True: ssl.CERT_REQUIRED, False: ssl.CERT_NONE}
             context.verify_mode = modes.get(self.verify, ssl.CERT_OPTIONAL)  # type: ignore[arg-type]
         self._present(context)
@@ -140,7 +140,7 @@ class TLS:
         if self._client is None:
             context = ssl.create_default_context() if self.ca is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             if self.ca is not None:
-                self._trust(context)
+                self._load_authorities(context)
             if self.verify is False:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -150,7 +150,7 @@ class TLS:
             self._client = context
         return self._client
 
-    def _trust(self, context: ssl.SSLContext) -> None:
+    def _load_authorities(self, context: ssl.SSLContext) -> None:
         assert self.ca is not None
         try:
             if os.path.isdir(self.ca):
@@ -185,7 +185,7 @@ class ServerTLS:
 
     def __init__(self, given: TLS | ssl.SSLContext) -> None:
         self._given = given
-        self.context = self._made(given)
+        self.context = self._context_of(given)
 
     def prepare(self, given: TLS | ssl.SSLContext | None) -> tuple[TLS | ssl.SSLContext, ssl.SSLContext]:
         """What `adopt` takes: made of the files as they are now, or of something else.
@@ -200,14 +200,14 @@ class ServerTLS:
                 'reload_tls(): serve() was given an ssl.SSLContext, of which no files are known: pass the new one, '
                 'or give serve() a TLS(cert, key)'
             )
-        return given, self._made(given)
+        return given, self._context_of(given)
 
     def adopt(self, prepared: tuple[TLS | ssl.SSLContext, ssl.SSLContext]) -> None:
         """Use what `prepare` has made."""
         self._given, self.context = prepared
 
     @staticmethod
-    def _made(given: TLS | ssl.SSLContext) -> ssl.SSLContext:
+    def _context_of(given: TLS | ssl.SSLContext) -> ssl.SSLContext:
         return given.server_context() if isinstance(given, TLS) else given
 
 

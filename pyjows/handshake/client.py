@@ -266,14 +266,14 @@ class ClientHandshake:
                     self._body += event.data
                     if len(self._body) >= self._max_body_size:
                         del self._body[self._max_body_size :]
-                        self._fail_with_answer()
+                        self._fail_unexpected_status()
                 elif isinstance(event, h11.EndOfMessage):
-                    self._fail_with_answer()
+                    self._fail_unexpected_status()
                 else:
                     return None
         except h11.RemoteProtocolError as exc:
             if self._head is not None:
-                self._fail_with_answer()  # the body is incomplete, but status and headers are there
+                self._fail_unexpected_status()  # the body is incomplete, but status and headers are there
             if http.trailing_data[1]:
                 raise self.unanswered() from None
             if exc.error_status_hint == 431:
@@ -313,10 +313,10 @@ class ClientHandshake:
             self._fail(
                 f'the server chose subprotocol {shown(chosen)}, which was not offered; offered: {offered!r}', answer
             )
-        self._agree(answer, headers.get('sec-websocket-extensions'))
+        self._check_extensions(answer, headers.get('sec-websocket-extensions'))
         self.subprotocol = chosen
 
-    def _agree(self, answer: Response, header: str | None) -> None:
+    def _check_extensions(self, answer: Response, header: str | None) -> None:
         """The extensions that the server accepted (RFC 6455 section 9.1)."""
         try:
             accepted = [] if header is None else parse_extensions(header)
@@ -330,7 +330,7 @@ class ClientHandshake:
             self._fail(str(exc), answer, cause=exc)
         self.extensions = accepted
 
-    def _fail_with_answer(self) -> NoReturn:
+    def _fail_unexpected_status(self) -> NoReturn:
         head = self._head
         assert head is not None
         phrase = f' {head.reason}' if head.reason else ''

@@ -249,7 +249,7 @@ class Dialer:
             code = found.errno if isinstance(found, OSError) else None
             self._report(_socket.gaierror(code, f'{self._prefix()}: no such host: {cause_of(found)}'), None)
             return
-        self._untried.extend(self._usable(found))
+        self._untried.extend(self._order_addresses(found))
         if self._admit is None or not self._untried or self._untried[0][0] not in (_socket.AF_INET, _socket.AF_INET6):
             self._try_next()
             return
@@ -260,7 +260,7 @@ class Dialer:
 
         self._admit(list(dict.fromkeys(map(_host_of, self._untried))), begin)
 
-    def _usable(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
+    def _order_addresses(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
         """The addresses that can be dialed from `local_address`, in the order to try them."""
         if self.local_address is not None:
             kind = _socket.AF_INET6 if ':' in self.local_address else _socket.AF_INET

@@ -27,7 +27,7 @@ class LoopEmitter(EventEmitter):
         return self.ioloop.reactor
 
     def _handler_failed(self, exc: BaseException) -> None:
-        if self._excuses(exc):
+        if self._is_late_use(exc):
             return
         self._emit_error(exc)
         if not isinstance(exc, Exception):

@@ -47,7 +47,7 @@ def tell_unrun(ioloop: Any) -> None:
 
 
 @atexit.register
-def _tell_all() -> None:
+def _report_all() -> None:
     # A program that ends with a traceback has been told enough; Ctrl-C is how many servers end.
     last = getattr(sys, 'last_type', None)
     if last is None or issubclass(last, KeyboardInterrupt):

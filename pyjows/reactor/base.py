@@ -491,7 +491,7 @@ class Reactor(EventEmitter):
         """A callback raised: emit ``error``, or log it."""
         if isinstance(exc, _ENDING):
             raise exc
-        if self._excuses(exc):
+        if self._is_late_use(exc):
             return
         if self.has_subscribers('error'):
             try:

@@ -36,19 +36,19 @@ class _Line:
     def opened(self, ws: Any) -> None:
         """It was accepted."""
         self._is_open = True
-        _log.info('%s 101 %s', _who(ws), _agents(ws))
+        _log.info('%s 101 %s', _address_of(ws), _agents(ws))
 
     def finished(self, ws: Any, code: int, reason: str) -> None:
         """It is closed, or was refused."""
         if self._is_open:
-            _log.info('%s closed %d %s %.3f s', _who(ws), code, shown(reason), monotonic() - self._began)
+            _log.info('%s closed %d %s %.3f s', _address_of(ws), code, shown(reason), monotonic() - self._began)
         elif ws.res is not None:
-            _log.info('%s %d %s', _who(ws), ws.res.status, _agents(ws))
+            _log.info('%s %d %s', _address_of(ws), ws.res.status, _agents(ws))
         else:
-            _log.info('%s lost before the answer', _who(ws))
+            _log.info('%s lost before the answer', _address_of(ws))
 
 
-def _who(ws: Any) -> str:
+def _address_of(ws: Any) -> str:
     """Address, user and request: all that a client chooses is quoted, so that a line stays a line."""
     user = '-' if ws.user is None else shown(str(ws.user))
     return f'{ws.remote_address or "unix"} {user} "{ws.req.method} {ws.req.target}"'

@@ -143,7 +143,7 @@ class HTTPConnection(Receiver):
             self._serve(self._next_request())
 
     def _failed(self, exc: BaseException) -> bool:
-        if self.server._excuses(exc):
+        if self.server._is_late_use(exc):
             _log.error('500: a request handler used a closed connection: %s', exc)
         else:
             self.server._handler_failed(exc)

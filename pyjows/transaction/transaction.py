@@ -410,7 +410,7 @@ class TransactionCore(TransactionInfo):
         handler of ``error`` that is no fault to be logged.
         """
         opening = self._protocol.opening
-        if (opening is None or not opening.awaits_answer()) and self._excuses(exc):
+        if (opening is None or not opening.awaits_answer()) and self._is_late_use(exc):
             return
         if isinstance(exc, UnexpectedMessage) and 'error' not in self._events:
             _log.info('%r: failing the connection with %d: %s', self, exc.code, exc)
