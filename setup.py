@@ -29,7 +29,7 @@ NOT_COMPILED = {
 # A C compiler takes a third longer at -O3 than at -O2, and that is most of what an installation takes. It is worth it
 # where every byte or message passes; -O1 will do where only connections come and go.
 PER_MESSAGE = {'buffers', 'frame_decoder', 'frames', 'handlers', 'protocol', 'transaction'}
-PER_CONNECTION = {'info', 'listener'}
+PER_CONNECTION = {'heartbeat', 'http_connection', 'info', 'listener', 'server'}
 
 
 def pure() -> bool:

@@ -36,8 +36,9 @@ class Heartbeat:
             for seconds in (limits.ping_interval, limits.ping_timeout, limits.idle_timeout, limits.backlog_timeout)
             if seconds
         ]
+        quarter = min(watched, default=0.0) / 4
         self._reactor = reactor
-        self._tick_after = min([_LONGEST_ROUND, *(seconds / 4 for seconds in watched)]) / slots if watched else 0.0
+        self._tick_after = min(_LONGEST_ROUND, quarter) / slots
         self._slots: list[dict[TransactionProtocol, None]] = [{} for _ in range(slots)]
         self._next_slot = 0
         self._size = 0

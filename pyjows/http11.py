@@ -26,12 +26,12 @@ __all__ = [
     'HeadersLike',
     'Request',
     'Response',
-    'field_values',
     'has_token',
     'header_block',
     'http_date',
     'parse_subprotocols',
     'parsed_headers',
+    'parsed_request',
     'serialized_headers',
 ]
 
@@ -182,15 +182,6 @@ def header_block(headers: Headers) -> bytes:
     return headers._block
 
 
-def field_values(headers: Headers) -> dict[str, list[str]]:
-    """All values by lower-case name. One pass, for a reader of many fields."""
-    values: dict[str, list[str]] = {}
-    for line in headers._block.decode('latin-1').split('\n'):
-        name, _, value = line.partition(':')
-        values.setdefault(name.lower(), []).append(value.strip(' \t'))
-    return values
-
-
 def serialized_headers(headers: Headers) -> bytes:
     """The fields as HTTP writes them, without the empty line after them."""
     return b''.join([b'%b: %b\r\n' % pair for pair in headers.raw])
@@ -304,6 +295,18 @@ class Request:
             target = rest[end:]
         path, _, query = target.partition('?')
         return authority, path or '/', query
+
+
+def parsed_request(target: str, headers: Headers) -> Request:
+    """A GET `Request` without a body, of what a parser has checked already."""
+    request = object.__new__(Request)
+    init = object.__setattr__
+    init(request, 'method', 'GET')
+    init(request, 'target', target)
+    init(request, 'headers', headers)
+    init(request, 'body', b'')
+    init(request, 'http_version', '1.1')
+    return request
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -48,12 +48,12 @@ from ..http11 import (
     HeadersLike,
     Request,
     Response,
-    field_values,
     has_token,
     header_block,
     http_date,
     parse_subprotocols,
     parsed_headers,
+    parsed_request,
     serialized_headers,
 )
 from .fields import accept_value, extra_headers, is_key, read_headers
@@ -64,10 +64,12 @@ _is_authority = re.compile(rf'{HOST}(?::[0-9]*)?').fullmatch
 _upgrade_request = re.compile(
     rb'GET ([\x21-\x7e]++) HTTP/1\.1\r\n((?:%b:[^\x00\n\r\x0b\x0c]*+\r\n)++)\r\n' % TOKEN.encode()
 ).match
-_has_body_field = re.compile(rb'\n(?:content-length|transfer-encoding):').search
 
 _SWITCHING = b'HTTP/1.1 101 Switching Protocols\r\n%b%b%b\r\n'
 _UPGRADE_FIELDS = b'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n'
+
+# All values of a request's header fields by lower-case name.
+_Values = dict[str, list[str]]
 
 # What a valid request says: its key, the subprotocols and the extensions that it offers.
 _Offer = tuple[str, Sequence[str], ExtensionList]
@@ -119,6 +121,7 @@ class ServerHandshake:
         '_received',
         '_server_field',
         '_trailing',
+        '_values',
         'agreed_extensions',
         'request',
     )
@@ -140,6 +143,7 @@ class ServerHandshake:
         self._method = b''  # its method, also where the rest of the head is invalid
         self._body: bytearray | None = None
         self._received = 0  # bytes since the current request began
+        self._values: _Values | None = None  # the header fields of `request`, once they were looked at
         self._offer: _Offer | None = None  # what it offers, once verify() has found it valid
         self._answered = False
         self._failed = False  # what came is not valid HTTP, or too large: nothing more is read
@@ -209,6 +213,18 @@ class ServerHandshake:
             if self.request is None:
                 self._read(self._http)
 
+    def asks_for_websocket(self) -> bool:
+        """Whether the request that was received is one for a WebSocket, though perhaps not a valid one: see `check`."""
+        request = self.request
+        if request is None:
+            return False
+        values = self._field_values(request)
+        return (
+            'sec-websocket-key' in values
+            or 'sec-websocket-version' in values
+            or has_token(_joined(values, 'upgrade'), 'websocket')
+        )
+
     def interim(self) -> bytes:
         """What to send while `receive` needs more: the ``100 Continue`` that the client waits for, or nothing."""
         http = self._http
@@ -244,9 +260,10 @@ class ServerHandshake:
             request = self.request
         if request is None:
             raise InvalidState('there is no request to check yet: receive() returns it')
-        offer = _verified(request)
         if request is self.request:
-            self._offer = offer
+            self._offer = _verified(request, self._field_values(request))
+        else:
+            _verified(request, _values_of(header_block(request.headers)))
 
     def accept(
         self,
@@ -271,6 +288,12 @@ class ServerHandshake:
                 offered.
             InvalidState: there is no request, or it has been answered.
         """
+        return self._accept(headers, subprotocol, extensions)
+
+    def _accept(
+        self, headers: HeadersLike, subprotocol: str | None, extensions: Sequence[ExtensionFactory] | str | None
+    ) -> bytes:
+        """`accept` without keywords, which take their time."""
         request = self._pending_request()
         if self._offer is None:
             self.verify(request)
@@ -295,7 +318,8 @@ class ServerHandshake:
         answer = _SWITCHING % (_switching_fields(key, subprotocol, extensions), extra, self._server_field)
         self.agreed_extensions = agreed
         self._trailing = self.trailing_data
-        self._http = self._head = self._body = self._offer = None  # an open connection keeps the request alone
+        # An open connection keeps the request alone.
+        self._http = self._head = self._body = self._offer = self._values = None
         self._raw_request = b''
         self._answered = True
         return answer
@@ -375,7 +399,7 @@ class ServerHandshake:
         http.start_next_cycle()
         self.request = self._head = self._body = None
         self._method = b''
-        self._offer = None
+        self._offer = self._values = None
         self._answered = False
         self._received = len(http.trailing_data[0])
         return self._read(http)
@@ -383,18 +407,24 @@ class ServerHandshake:
     def _match_upgrade_request(self, data: bytes) -> bool:
         """Read an upgrade request in its usual form without h11; tells whether `data` is one."""
         match = _upgrade_request(data)
-        if match is None or match.end() > self._max_header_size:
+        if match is None:
+            return False
+        end = match.end()
+        if end > self._max_header_size:
             return False
         target, fields = match.groups()
         block = b'\n%b' % fields.replace(b'\r\n', b'\n')
-        folded = block.lower()
-        if folded.count(b'\nhost:') != 1 or b'\nupgrade:' not in folded or _has_body_field(folded):
+        values = _values_of(block)
+        if len(values.get('host', ())) != 1 or 'upgrade' not in values:
             return False
-        self.request = Request('GET', target.decode('ascii'), parsed_headers(block))
+        if 'content-length' in values or 'transfer-encoding' in values:
+            return False
+        self.request = parsed_request(target.decode('ascii'), parsed_headers(block))
+        self._values = values
         self._method = b'GET'
         self._received = len(data)
         self._raw_request = data
-        self._trailing = data[match.end() :]
+        self._trailing = data[end:]
         return True
 
     def _read(self, http: h11.Connection) -> Request | None:
@@ -484,6 +514,12 @@ class ServerHandshake:
                 self._raw_request = b''
         return http
 
+    def _field_values(self, request: Request) -> _Values:
+        """The header fields of `request`, which is the current one."""
+        if self._values is None:
+            self._values = _values_of(header_block(request.headers))
+        return self._values
+
     def _pending_request(self) -> Request:
         if self._answered:
             raise InvalidState('this request has been answered already')
@@ -547,7 +583,22 @@ def _check_offered(extensions: str, offered: ExtensionList) -> None:
 # What a request has to be
 
 
-def _verified(request: Request) -> _Offer:
+def _values_of(block: bytes) -> _Values:
+    """All values of a block of header fields by lower-case name. One pass, for a reader of many fields."""
+    values: _Values = {}
+    for line in block.decode('latin-1').split('\n'):
+        name, _, value = line.partition(':')
+        name = name.lower()
+        value = value.strip(' \t')
+        known = values.get(name)
+        if known is None:
+            values[name] = [value]
+        else:
+            known.append(value)
+    return values
+
+
+def _verified(request: Request, values: _Values) -> _Offer:
     """RFC 6455 section 4.2.1, item by item; raises HandshakeError."""
     if request.method != 'GET':
         message = f'a WebSocket is requested with GET, not {shown(request.method)}'
@@ -555,7 +606,6 @@ def _verified(request: Request) -> _Offer:
     if request.http_version < '1.1':
         message = f'a WebSocket needs HTTP/1.1 or higher, this is HTTP/{request.http_version}'
         raise _invalid(400, message, InvalidProtocol, (), f'HTTP/{request.http_version}')
-    values = field_values(request.headers)
     hosts = values.get('host', ())
     if len(hosts) != 1:
         wrong = 'the Host header is missing' if not hosts else 'there is more than one Host header'
@@ -610,9 +660,11 @@ def _invalid(
     return made
 
 
-def _joined(values: dict[str, list[str]], name: str) -> str | None:
+def _joined(values: _Values, name: str) -> str | None:
     found = values.get(name)
-    return None if found is None else ', '.join(found)
+    if found is None:
+        return None
+    return found[0] if len(found) == 1 else ', '.join(found)
 
 
 _UPGRADE = (('Upgrade', 'websocket'), ('Connection', 'Upgrade'))

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..buffers import Receiver
 from ..errors import HandshakeError
-from ..handshake import ServerHandshake
+from ..handshake.server import ServerHandshake
 from ..http11 import Request, Response
 from ..ioloop import Stream
 from ..ioloop.syscalls import unsent
@@ -73,8 +73,7 @@ class HTTPConnection(Receiver):
         """Answer a request, and those after it that are here already."""
         answered = 0
         while request is not None:
-            headers = request.headers
-            if request.is_upgrade or 'sec-websocket-key' in headers or 'sec-websocket-version' in headers:
+            if self.handshake.asks_for_websocket():
                 self._forget_timer()
                 self.server._upgrade(self, request)
                 return

@@ -1,6 +1,9 @@
+import cython
+
 from pyjows.buffers cimport Receiver, WriteBuffer
 from pyjows.transaction.driver cimport TransactionProtocol
 from pyjows.frames cimport write_frame
+from pyjows.handshake.server cimport ServerHandshake
 from pyjows.transaction.info cimport TransactionInfo
 
 cdef int _RAW, _CLOSE
@@ -24,10 +27,11 @@ cdef class Opening(Receiver):
     cpdef object queue(self, int head, object payload)
     cpdef object queue_close(self, object code, object reason)
     cdef object _send_early(self)
-    cpdef object request_received(self, object handshake, object request, object announce, double timeout)
+    cpdef object request_received(self, ServerHandshake handshake, object request, object announce, double timeout)
     cdef object _run(self, list coroutines, double timeout)
     cdef object _handler_failed(self, object ws, object exc)
     cdef object _accept_or_refuse(self, object ws)
+    @cython.locals(handshake=ServerHandshake)
     cpdef object accept(self, bint is_early)
     cpdef object refuse(self, object response)
     cpdef object pending_response(self)

@@ -20,7 +20,8 @@ from ..buffers import Receiver, WriteBuffer
 from ..errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
 from ..extensions import as_factories
 from ..frames import write_frame
-from ..handshake import ClientHandshake, ServerHandshake, negotiation_close, select_subprotocol
+from ..handshake import ClientHandshake, negotiation_close, select_subprotocol
+from ..handshake.server import ServerHandshake
 from ..http11 import Headers, Request, Response
 from ..protocol import State
 from ..sansio.http import PendingResponse
@@ -295,7 +296,7 @@ class Opening(Receiver):
         if ws.subprotocol is None and self.subprotocols:
             ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
         headers = self.with_pending(self.headers)
-        head = handshake.accept(headers=headers, subprotocol=ws.subprotocol, extensions=as_factories(self.compression))
+        head = handshake._accept(headers, ws.subprotocol, as_factories(self.compression))
         self.is_answered = True
         ws.res = self.pending
         self._forget_timer()
