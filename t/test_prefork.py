@@ -241,6 +241,7 @@ class Talker:
     """Connects again and again, `messages` numbered messages each; compares what both sides have counted at the end."""
 
     def __init__(self, name: int, url: str, loop: IOLoop, messages: int) -> None:
+        self.worker: int | None = None  # of the current connection, when it has told
         self.name = name
         self.url = url
         self.loop = loop
@@ -255,6 +256,7 @@ class Talker:
         target = f'/{self.name}/{len(self.counts)}'
         sent = 0
         heard: list[str] = []
+        self.worker = None
         ws = pyjows.connect(self.url + target, ioloop=self.loop, simultaneous=True, timeout=30)
 
         def send() -> None:
@@ -270,6 +272,8 @@ class Talker:
         @ws.on
         def text(ws: Any, message: str) -> None:
             heard.append(message)
+            if len(heard) == 1:
+                self.worker = int(message.split(maxsplit=1)[0])
             if len(heard) > 1 and heard[-1] != str(len(heard) - 2):
                 self.errors.append(heard)
             if sent < self.messages:
@@ -363,11 +367,15 @@ def test_a_worker_that_is_killed_is_replaced_and_the_others_are_unharmed(serve, 
     server = serve(2)
     clients = one_of_each(server)
     (killed, lost), (other, kept) = clients.items()
-    talkers = [Talker(number, server.url, loop, 20) for number in range(10)]
+    talkers = [Talker(number, server.url, loop, 20) for number in range(30)]
     run_until(loop, lambda: all(talker.counts for talker in talkers))
     os.kill(killed, signal.SIGKILL)
     run_until(loop, lambda: lost.code is not None and len(server.workers) == 3)
     assert lost.code == 1006
+    counts = {talker: len(talker.counts) for talker in talkers}
+    run_until(loop, lambda: all(talker.errors or len(talker.counts) > counts[talker] + 2 for talker in talkers))
+    assert not all(talker.errors for talker in talkers)
+    assert {talker.worker for talker in talkers if talker.errors} <= {killed, None}  # None: it had not greeted yet
     server.log(f'worker {killed} ended by SIGKILL .* another one is started now')
     for number in range(5):
         kept.ws.send(text=str(number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
@@ -468,30 +469,48 @@ def test_the_examples_with_a_real_proxy_tell_who_the_client_is(tls_files, comman
         assert app.stop() == 0
 
 
+def children(process: subprocess.Popen) -> set[str]:
+    return set(Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split())
+
+
 @needs_proxies
 @pytest.mark.slow
-def test_connections_survive_a_reload_of_nginx(tls_files):
-    folder, _ = tls_files
+@pytest.mark.parametrize(
+    ('command', 'config', 'forwarding', 'number'),
+    [
+        (*NGINX, 'x-forwarded', signal.SIGHUP),
+        (['haproxy', '-W', '-f', 'haproxy.cfg'], HAPROXY[1], 'proxy-protocol', signal.SIGUSR2),
+    ],
+    ids=['nginx', 'haproxy'],
+)
+def test_connections_survive_a_reload_of_a_proxy(tls_files, command, config, forwarding, number):
+    folder, context = tls_files
     port, tls_port = free_ports(2)
-    command, config = NGINX
-    with Program(ROOT / 'examples' / 'behind_proxy.py', 'x-forwarded', 'ws://127.0.0.1:0') as app, ExitStack() as stack:
+    with Program(ROOT / 'examples' / 'behind_proxy.py', forwarding, 'ws://127.0.0.1:0') as app, ExitStack() as stack:
         app_port = int(app.find(r'ws://127.0.0.1:(\d+)'))
         process = stack.enter_context(proxy(command, config, folder, app_port, port, tls_port))
 
-        def join():
-            ws = stack.enter_context(connect(f'ws://127.0.0.1:{port}'))
+        def join(tls):
+            url = f'wss://127.0.0.1:{tls_port}' if tls else f'ws://127.0.0.1:{port}'
+            ws = stack.enter_context(connect(url, ssl=context if tls else None))
             ws.recv(timeout=30)
             return ws
 
-        clients = [join() for _ in range(20)]
-        for turn in range(10):
-            if turn == 3:
-                process.send_signal(signal.SIGHUP)
-            for number, ws in enumerate(clients):
-                ws.send(f'{turn} {number}')
-            for number, ws in enumerate(clients):
-                assert ws.recv(timeout=30) == f'{turn} {number}'
-            clients.append(join())
+        def talk(turn):
+            for name, ws in enumerate(clients):
+                ws.send(f'{turn} {name}')
+            for name, ws in enumerate(clients):
+                assert ws.recv(timeout=30) == f'{turn} {name}'
+            clients.append(join(tls=turn % 2))
+
+        clients = [join(tls=name % 2) for name in range(20)]
+        turns = itertools.count()
+        talk(next(turns))
+        before = children(process)
+        process.send_signal(number)
+        until(lambda: talk(next(turns)) or children(process) - before, 'a new process of the proxy')
+        for _ in range(5):
+            talk(next(turns))
         for ws in clients:
             ws.close()
 
