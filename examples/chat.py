@@ -4,7 +4,7 @@ Run it and open the printed address in two windows:
 
     python examples/chat.py
     python examples/chat.py ws://0.0.0.0:3000                             # for your whole network
-    python examples/chat.py --workers 2 --redis redis://127.0.0.1         # two processes, one room
+    python examples/chat.py --workers 2 --redis redis://127.0.0.1         # two processes, one room; HUP replaces them
 
 The page (chat.html), its client (rooms.js) and the WebSocket share one port. All messages are JSON objects with a
 `type`:
@@ -16,12 +16,10 @@ The page (chat.html), its client (rooms.js) and the WebSocket share one port. Al
 
 import argparse
 import os
-import signal
-import socket
 import time
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import pyjows
 from pyjows.rooms import Member, Room
@@ -37,9 +35,8 @@ parser.add_argument('--workers', type=int, default=1, help='how many processes (
 parser.add_argument('--redis', default='memory://', metavar='URL', help='what they share, redis://127.0.0.1')
 
 
-def serve(url: str, engine: str, workers: int) -> pyjows.Server:
+def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     """One process of the chat."""
-    server = pyjows.serve(url, reuse_port=workers > 1)
     rooms = pyjows.rooms(engine, history_size=MAX_HISTORY)
     lobby = rooms['lobby'].follow()
     typing = rooms.room('typing', history_size=0, presence=False)
@@ -57,7 +54,8 @@ def serve(url: str, engine: str, workers: int) -> pyjows.Server:
     def tell_others(member: Member, what: str) -> None:
         """What each process finds out by itself, it tells its own people."""
         others = [other.ws for other in lobby.local_members if other is not member]
-        pyjows.broadcast(others, json={'type': what, 'name': member.info['name'], 'people': people()})
+        if others:  # until the room is ready there are none, and nobody knows who is elsewhere
+            pyjows.broadcast(others, json={'type': what, 'name': member.info['name'], 'people': people()})
 
     @lobby.on
     def join(lobby: Room, member: Member) -> None:
@@ -110,38 +108,13 @@ def serve(url: str, engine: str, workers: int) -> pyjows.Server:
                 case _:
                     ws.send(json={'type': 'refused', 'reason': 'Not understood. Join first, then say something.'})
 
-    return server
 
-
-def run_workers(url: str, engine: str, workers: int) -> None:
-    """Several processes listen on one port; the system shares the connections out among them."""
-    place = urlsplit(url)
-    keeper = socket.socket()  # bound, and never listening: it only finds a free port and keeps it
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    keeper.bind((place.hostname, place.port or 0))
-    port = keeper.getsockname()[1]
-    ready, is_ready = os.pipe()
-    children: list[int] = []
-
-    def stop() -> None:
-        for child in children:
-            os.kill(child, signal.SIGTERM)
-
-    for _ in range(workers):
-        child = os.fork()
-        if child == 0:
-            serve(f'ws://{place.hostname}:{port}', engine, workers)
-            os.write(is_ready, b'.')
-            pyjows.run()
-            os._exit(0)
-        children.append(child)
-    for _ in children:
-        os.read(ready, 1)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stop())
-    print(f'Chat: http://{place.hostname}:{port}/ ({workers} workers)', flush=True)
-    for child in children:
-        os.waitpid(child, 0)
+def app(sockets: Any) -> None:
+    """Called in each worker."""
+    options = parser.parse_args()
+    server = pyjows.serve(sockets=sockets)
+    chat(server, options.redis, options.workers)
+    print(f'Chat: http://127.0.0.1:{server.ports[0]}/ (worker {os.getpid()})', flush=True)
 
 
 if __name__ == '__main__':
@@ -149,8 +122,9 @@ if __name__ == '__main__':
     if options.workers > 1:
         if options.redis == 'memory://':
             parser.error('several workers need --redis redis://…: memory belongs to one process')
-        run_workers(options.url, options.redis, options.workers)
+        pyjows.prefork('chat:app', options.url, workers=options.workers)
     else:
-        server = serve(options.url, options.redis, 1)
+        server = pyjows.serve(options.url)
+        chat(server, options.redis, 1)
         print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
         pyjows.run()

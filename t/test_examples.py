@@ -7,10 +7,11 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from background import until
+from brokers import RedisServer, needs_redis
 from program import ROOT, Program
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.sync.client import connect
@@ -151,6 +152,37 @@ def test_chat_tells_everybody_what_happens():
         bob.ws.close()
         assert ann.hears('left') == {'type': 'left', 'name': 'Bob', 'people': ['Ann']}
         ann.ws.close()
+        assert chat.stop() == 0
+        assert not chat.errors
+
+
+@needs_redis
+def test_chat_with_workers_keeps_its_history_when_they_are_replaced(tmp_path):
+    redis = RedisServer(tmp_path)
+    with ExitStack() as ending:
+        ending.callback(redis.kill)
+        chat = ending.enter_context(example('chat.py', ANYWHERE, '--workers', '2', '--redis', redis.url))
+
+        def workers():
+            return [line for line in list(chat.lines) if '(worker' in line]
+
+        def ask_for_history():
+            with connect(url_of(chat).replace('http', 'ws')) as ws, suppress(ConnectionClosedOK):
+                return [said['text'] for said in Guest(ws, 'Bob').hears('welcome')['history']]
+            return None  # it was one of the workers that stop
+
+        until(lambda: len(workers()) == 2, f'two workers: {chat}')
+        with connect(url_of(chat).replace('http', 'ws')) as ws:
+            ann = Guest(ws, 'Ann')
+            assert ann.hears('welcome')['history'] == []
+            ann.say(type='say', text='Anybody here?')
+            ann.hears('said')
+            chat.process.send_signal(signal.SIGHUP)
+            with pytest.raises(ConnectionClosedOK) as closed:
+                ann.hears('the end')
+            assert closed.value.rcvd.code == 1001
+        until(lambda: len(workers()) == 4, f'two other workers: {chat}')
+        assert until(ask_for_history, 'a guest of one of them') == ['Anybody here?']
         assert chat.stop() == 0
         assert not chat.errors
 
