@@ -38,6 +38,7 @@ from .errors import HandshakeError
 from .heartbeat import Heartbeat
 from .http11 import Headers, HeadersLike
 from .ioloop import IOLoop, Stream
+from .ioloop.tls_errors import explained
 from .limits import LIMITS, Limits
 from .proxy import Tunnel, choose_proxy, open_tunnel
 from .socks import SocksTunnel
@@ -65,6 +66,9 @@ _RULES: dict[str, Rule] = {
     ),
     'server_hostname': text,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
+    'proxy_tls': instance(
+        (ssl.SSLContext, TLS, bool), 'an ssl.SSLContext, or True for the default one, or a TLS', optional=True
+    ),
     'local_address': ip_address,
     'sock': instance(socket.socket, 'a connected socket or None', optional=True),
     'cookies': cookies,
@@ -91,6 +95,7 @@ class DialOptions(MoreOptions, total=False):
     tls: TLS | ssl.SSLContext | bool | None
     server_hostname: str | None
     proxy: str | bool | None
+    proxy_tls: TLS | ssl.SSLContext | bool | None
     local_address: str | None
     cookies: Mapping[str, str]
     private_headers: Iterable[str]
@@ -116,6 +121,7 @@ def connect(
     tls: TLS | ssl.SSLContext | bool | None = True,
     server_hostname: str | None = None,
     proxy: str | bool | None = True,
+    proxy_tls: TLS | ssl.SSLContext | bool | None = True,
     local_address: str | None = None,
     sock: socket.socket | None = None,
     cookies: Mapping[str, str] = MappingProxyType({}),
@@ -152,13 +158,14 @@ def connect(
         tls: for ``wss://``, a `TLS` or an `ssl.SSLContext`; True for the default one, which verifies the server's
             certificate and is made once for the process (`ssl.create_default_context`). Without effect on ``ws://``.
         server_hostname: the name that the server's certificate is checked for, if it is not the URL's host.
-        proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``, or a SOCKS5 proxy, ``'socks5://…'``
-            (extra ``socks``), which both resolve the names of hosts; True (the default) for the one in the
-            environment (``HTTPS_PROXY`` and so on), except for ``localhost`` and loopback addresses; None for a direct
-            connection.
+        proxy: an HTTP proxy with CONNECT, ``'http://user:password@host:port'``, or ``'https://…'`` for TLS to the
+            proxy; or a SOCKS proxy, ``'socks5://…'`` or ``'socks4://…'`` (extra ``socks``). All of them resolve the
+            names of hosts. True (the default) for the one in the environment (``HTTPS_PROXY`` and so on), except for
+            ``localhost`` and loopback addresses; None for a direct connection.
+        proxy_tls: for an ``https://`` proxy, as `tls` is for the server: whose certificate of the proxy is trusted.
         local_address: the IP address to connect from; by default the system chooses.
         sock: a connected stream socket, in place of connecting: no proxy is used, and no redirect is followed. It is
-            closed with the connection.
+            closed with the connection. In an `ssl.SSLSocket`, ``wss://`` is a second layer of TLS.
         cookies: names and values for a ``Cookie`` header.
         private_headers: names of those in `headers` that are credentials for this server, such as ``'X-Api-Key'``: as
             ``Authorization`` and ``Cookie``, they are not sent to another that it redirects to.
@@ -187,6 +194,7 @@ def connect(
         'tls': tls,
         'server_hostname': server_hostname,
         'proxy': proxy,
+        'proxy_tls': proxy_tls,
         'local_address': local_address,
         'sock': sock,
         'cookies': cookies,
@@ -215,6 +223,7 @@ def connect(
         tls=tls,
         server_hostname=server_hostname,
         proxy=proxy,
+        proxy_tls=proxy_tls,
         local_address=local_address,
         sock=sock,
         private=_PRIVATE | checked['private_headers'],
@@ -240,6 +249,7 @@ class _Connector:
         tls: TLS | ssl.SSLContext | bool | None,
         server_hostname: str | None,
         proxy: str | bool | None,
+        proxy_tls: TLS | ssl.SSLContext | bool | None,
         local_address: str | None,
         sock: socket.socket | None,
         private: frozenset[bytes],
@@ -255,6 +265,8 @@ class _Connector:
         self.tls = tls
         self.server_hostname = server_hostname
         self.proxy = proxy
+        self.proxy_tls = proxy_tls
+        self.via: URL | None = None
         self.local_address = local_address
         self.sock = sock
         self.private = private
@@ -283,10 +295,11 @@ class _Connector:
         """Connect to `url`; raises ValueError for a bad proxy, and calls nothing back before it returns."""
         url = self.url
         tls = self._tls()
-        via = choose_proxy(self.proxy, url) if self.sock is None else None
+        self.via = via = choose_proxy(self.proxy, url) if self.sock is None else None
         if self.sock is not None:
             self.connection = self.ioloop.client(self._connected, socket=self.sock, timeout=self._time_left(), **tls)
         elif via is not None:
+            self._check_proxy_tls(via)
             self.tunnel = open_tunnel(via, url)
             self._acquire_slot({url.host: 1, 'proxied connections': _PROXIED}, partial(self._dial_proxy, via))
         else:
@@ -332,6 +345,13 @@ class _Connector:
 
     # Through a proxy
 
+    def _check_proxy_tls(self, via: URL) -> None:
+        if via.secure and not self.proxy_tls:
+            raise ValueError(
+                f'proxy_tls={self.proxy_tls!r} with the proxy https://{via.host}: https:// is always encrypted; leave '
+                'out proxy_tls=, or pass an ssl.SSLContext (use an http:// URL for a proxy without TLS)'
+            )
+
     def _dial_proxy(self, via: URL) -> None:
         self.connection = self.ioloop.client(
             self._proxy_connected,
@@ -339,11 +359,16 @@ class _Connector:
             port=via.port,
             timeout=self._time_left(),
             local_address=self.local_address,
+            tls=self.proxy_tls if via.secure else None,
         )
 
     def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
         if err is not None:
-            failure = type(err)(err.errno, f'could not connect to {self.url} through its proxy: {err.strerror}')
+            assert self.via is not None
+            why = err.strerror
+            if isinstance(err.__cause__, ssl.SSLError):
+                why = f'TLS with {self.via.host}: {explained(err.__cause__, of_proxy=True)}'
+            failure = type(err)(err.errno, f'could not connect to {self.url} through its proxy: {why}')
             failure.__cause__ = err
             self.ws.protocol.connect_failed(failure)
             return
@@ -396,6 +421,8 @@ class _Connector:
             self.ws.protocol.connect_failed(err or OSError(f'could not connect to {self.url}'))
             return
         self.ws.protocol.drive(stream, ioloop, self.connection)
+        if self.via is not None and not self.url.secure:
+            self.ws.protocol.is_encrypted = False  # up to the proxy it may be, and that is another connection
         stream.start()
 
     def answered(self, ws: WebSocket) -> None:

@@ -1,4 +1,4 @@
-"""HTTP proxies: choosing one for a URL, and the CONNECT request (RFC 6455 4.1 step 3, RFC 9110 9.3.6).
+"""Proxies: choosing one for a URL, and the CONNECT request to HTTP proxies (RFC 6455 4.1 step 3, RFC 9110 9.3.6).
 
 Owns the choice (given, from the environment, none) and the exchange with the proxy, as bytes in and bytes out, with h11
 for HTTP. Must not know sockets, nor what goes through the tunnel.
@@ -22,7 +22,15 @@ from .url import URL, format_authority, parse_url, redact
 __all__ = ['Tunnel', 'choose_proxy', 'open_tunnel', 'parse_proxy']
 
 # The proxies that can be used. The names of hosts are always left to them.
-_SCHEMES = {'http': 'http', 'socks5': 'socks5', 'socks5h': 'socks5', 'socks': 'socks5'}
+_SCHEMES = {
+    'http': 'http',
+    'https': 'https',
+    'socks': 'socks5',
+    'socks4': 'socks4',
+    'socks4a': 'socks4',
+    'socks5': 'socks5',
+    'socks5h': 'socks5',
+}
 
 # The environment variables of proxies, WSS_PROXY and so on. RFC 6455 4.1 prefers the one for https to the one for http,
 # because it is expected to support CONNECT.
@@ -33,10 +41,10 @@ def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
     """The proxy for a URL, None for a direct connection.
 
     Args:
-        proxy: ``'http://user:password@host:port'`` or ``'socks5://…'``; True for the one in the environment
-            (``WSS_PROXY``, ``HTTPS_PROXY``, ``SOCKS_PROXY``, ``ALL_PROXY``; for ``ws://`` also ``WS_PROXY`` and
-            ``HTTP_PROXY``; not for hosts in ``NO_PROXY``; on macOS and Windows the system's settings); None or False
-            for a direct connection.
+        proxy: ``'http://user:password@host:port'``, ``'https://…'`` (TLS to the proxy), ``'socks5://…'`` or
+            ``'socks4://…'``; True for the one in the environment (``WSS_PROXY``, ``HTTPS_PROXY``, ``SOCKS_PROXY``,
+            ``ALL_PROXY``; for ``ws://`` also ``WS_PROXY`` and ``HTTP_PROXY``; not for hosts in ``NO_PROXY``; on macOS
+            and Windows the system's settings); None or False for a direct connection.
             ``localhost`` and loopback addresses never go through a proxy of the environment.
         url: the destination. A Unix socket has no proxy.
 
@@ -64,29 +72,31 @@ def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
 
 
 def parse_proxy(proxy: str) -> URL:
-    """A proxy's URL, ``http://user:password@host:port`` or ``socks5://…``; without a scheme it is http.
+    """A proxy's URL: ``http://user:password@host:port``, ``https://…``, ``socks5://…`` or ``socks4://…``.
 
-    The port is 80 by default, 1080 for SOCKS.
+    Without a scheme it is http. The port is 80 by default, 443 for https, 1080 for SOCKS.
 
     Raises:
         ValueError: another scheme, or it is malformed.
     """
-    scheme, separator, rest = proxy.partition('://')
+    given, separator, rest = proxy.partition('://')
     if not separator:
-        scheme, rest = 'http', proxy
-    scheme = _SCHEMES.get(scheme.lower(), '')
+        given, rest = 'http', proxy
+    scheme = _SCHEMES.get(given.lower(), '')
     if not scheme:
         raise ValueError(
-            f'the proxy {redact(proxy)} is not supported: it has to be an HTTP proxy with CONNECT, http://host:port, '
-            'or a SOCKS5 proxy, socks5://host:port (neither SOCKS4 nor TLS to the proxy itself)'
+            f'the proxy {redact(proxy)} is not supported: it has to be an HTTP proxy with CONNECT, http://host:port or '
+            'https://host:port (TLS to the proxy), or a SOCKS proxy, socks5://host:port or socks4://host:port'
         )
     try:
-        found = parse_url(f'http://{rest}')
+        found = parse_url(f'{"https" if scheme == "https" else "http"}://{rest}')
         if found.target != '/':
             raise ValueError(f'nothing may follow host and port: {found.target!r}')
         if not found.port:
             raise ValueError('0 is not a valid port to connect to')
-        if scheme != 'socks5':
+        if scheme == 'socks4' and found.password:
+            raise ValueError('SOCKS4 has user names and no passwords; use socks5://')
+        if not scheme.startswith('socks'):
             return found
         has_port = urlsplit(f'//{rest}').port is not None
         return replace(found, scheme=scheme, port=found.port if has_port else 1080)
@@ -99,8 +109,9 @@ def open_tunnel(proxy: URL, url: URL) -> Tunnel | SocksTunnel:
 
     Raises:
         ImportError: SOCKS needs python-socks, which is not installed.
+        ValueError: SOCKS4 cannot say where to.
     """
-    return SocksTunnel(proxy, url) if proxy.scheme == 'socks5' else Tunnel(proxy, url)
+    return SocksTunnel(proxy, url) if proxy.scheme.startswith('socks') else Tunnel(proxy, url)
 
 
 class Tunnel:
@@ -121,6 +132,7 @@ class Tunnel:
 
     def __init__(self, proxy: URL, url: URL, *, max_header_size: int = 16384) -> None:
         self._proxy = _authority(proxy)
+        self._scheme = 'https' if proxy.secure else 'http'
         self._target = _authority(url)
         self._authorization = proxy.authorization
         self._http = h11.Connection(h11.CLIENT, max_header_size)
@@ -180,7 +192,8 @@ class Tunnel:
         hint = ''
         if event.status_code == 407:
             what = 'others than those given' if self._authorization else 'them'
-            hint = f': it wants a user name and password, {what}; proxy="http://user:password@{self._proxy}" says which'
+            url = f'{self._scheme}://user:password@{self._proxy}'
+            hint = f': it wants a user name and password, {what}; proxy="{url}" says which'
         answer = Response(event.status_code, Headers(event.headers.raw_items()), b'', reason)
         message = f'the proxy {self._proxy} answered {status} to CONNECT {self._target}{hint}'
         raise HandshakeError(message, status=answer.status, headers=answer.headers, response=answer)

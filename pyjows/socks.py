@@ -1,4 +1,4 @@
-"""SOCKS5 proxies, by python-socks' protocol without I/O (RFC 1928, RFC 1929; extra ``socks``).
+"""SOCKS5 and SOCKS4 proxies, by python-socks' protocol without I/O (RFC 1928, RFC 1929; extra ``socks``).
 
 Owns the order of the exchange, and how many bytes each answer has. Must not know sockets, nor what goes through the
 tunnel. It is used as `Tunnel` in `proxy.py` is.
@@ -19,7 +19,7 @@ _Step = tuple[bytes, int]
 
 
 class SocksTunnel:
-    """The tunnel through a SOCKS5 proxy to one host and port. The proxy resolves the host's name.
+    """The tunnel through a SOCKS proxy to one host and port. The proxy resolves the host's name (SOCKS4a).
 
     Args:
         proxy: the proxy, with user name and password if it needs them.
@@ -27,21 +27,27 @@ class SocksTunnel:
 
     Raises:
         ImportError: python-socks is not installed.
+        ValueError: SOCKS4 cannot say that: it has no IPv6 addresses, and user names of ASCII only.
     """
 
     def __init__(self, proxy: URL, url: URL) -> None:
         try:
-            from python_socks._protocols import errors, socks5
+            from python_socks._protocols import errors, socks4, socks5
         except ImportError as exc:
             raise ImportError(
                 'SOCKS proxies need python-socks: pip install pyjows[socks]; proxy=None connects directly'
             ) from exc
+        self._socks4: Any = socks4
         self._socks5: Any = socks5
         self._error = errors.ReplyError
         self._proxy = format_authority(proxy.host, proxy.port)
         self._host, self._port = url.host.partition('%')[0], url.port
         self._target = format_authority(self._host, self._port)
-        self._steps = self._exchange(proxy.user_info)
+        if proxy.scheme == 'socks4':
+            self._check_socks4(proxy.username)
+            self._steps = self._exchange_socks4(proxy.username)
+        else:
+            self._steps = self._exchange(proxy.user_info)
         self._received = b''
         self._to_send, self._wanted = next(self._steps)
 
@@ -54,7 +60,7 @@ class SocksTunnel:
         """Takes bytes from the proxy, b'' for the end of the stream; returns whether the tunnel is open.
 
         Raises:
-            HandshakeError: the proxy refuses, hangs up, or does not speak SOCKS5.
+            HandshakeError: the proxy refuses, hangs up, or does not speak SOCKS.
         """
         if not data:
             self._fail('closed the connection before the tunnel was open')
@@ -72,6 +78,23 @@ class SocksTunnel:
             if self._to_send and self._received:
                 self._fail('sent an answer before it was asked')
         return False
+
+    def _check_socks4(self, name: str | None) -> None:
+        if ':' in self._host:
+            raise ValueError(
+                f'the SOCKS proxy {self._proxy} cannot lead to {self._target}: SOCKS4 has no IPv6 addresses; '
+                'use socks5://, or the name of the host'
+            )
+        if name and (not name.isascii() or '\0' in name):
+            raise ValueError(
+                f'the user name for the SOCKS proxy {self._proxy} is not ASCII: SOCKS4 takes no other; use socks5://'
+            )
+
+    def _exchange_socks4(self, name: str | None) -> Generator[_Step, bytes, None]:
+        """The exchange of SOCKS4: one request, one answer."""
+        connection = self._socks4.Connection()
+        request = self._socks4.ConnectRequest(host=self._host, port=self._port, user_id=name)
+        connection.receive((yield connection.send(request), self._socks4.ConnectReply.SIZE))
 
     def _exchange(self, user: tuple[str, str] | None) -> Generator[_Step, bytes, None]:
         """The exchange, step by step."""

@@ -32,6 +32,10 @@ from pyjows.url import parse_url
         ('proxy.example:8080', 'proxy.example', 8080, None),
         ('socks5://proxy.example', 'proxy.example', 1080, None),
         ('SOCKS5h://proxy.example:80', 'proxy.example', 80, None),
+        ('socks4://proxy.example', 'proxy.example', 1080, None),
+        ('Socks4a://proxy.example:443', 'proxy.example', 443, None),
+        ('https://proxy.example', 'proxy.example', 443, None),
+        ('https://proxy.example:3128', 'proxy.example', 3128, None),
         ('http://[::1]:8080', '::1', 8080, None),
         ('http://Aladdin:open%20sesame@proxy.example', 'proxy.example', 80, 'Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=='),
     ],
@@ -44,11 +48,11 @@ def test_a_proxy_is_given_by_its_url(proxy, host, port, authorization):
 @pytest.mark.parametrize(
     ('proxy', 'reason'),
     [
-        ('socks4://a:1080', 'SOCKS'),
-        ('socks4a://ann:secret@a:1080', 'SOCKS'),
+        ('socks6://a:1080', 'SOCKS'),
+        ('socks4a://ann:secret@a:1080', 'no passwords'),
         ('socks5://a:0', '0 is not a valid port'),
         ('socks5://ann:secret@a/path', "'/path'"),
-        ('https://a:3128', 'TLS to the proxy'),
+        ('https://a:3128/path', "'/path'"),
         ('ftp://a', 'http://host:port'),
         ('http://', 'no host'),
         ('http://a:99999', 'malformed'),
@@ -106,7 +110,7 @@ def test_the_environment_names_a_proxy(environment, variables, url, host):
 
 
 def test_a_proxy_of_the_environment_that_cannot_be_used_is_an_error_with_the_way_out(environment):
-    environment.setenv('ALL_PROXY', 'socks4://127.0.0.1:1080')
+    environment.setenv('ALL_PROXY', 'socks6://127.0.0.1:1080')
     with pytest.raises(ValueError, match=r'SOCKS.*proxy=None'):
         pyjows.connect('ws://a.example/')
 

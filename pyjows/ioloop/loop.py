@@ -30,7 +30,7 @@ from .listener import Listener, listen
 from .proxy_header import ProxyHeader, ProxyProtocol
 from .scheduling import Scheduling
 from .stream import LoopData, Stream
-from .tls import TLSNegotiation, default_context, secured_stream
+from .tls import TLSNegotiation, TLSSocket, default_context, secured_stream
 from .tls_errors import explained
 from .unrun import note_unrun, tell_unrun
 
@@ -315,7 +315,7 @@ class IOLoop(Scheduling):
         release: Release | None = None,
         client: Any = None,
     ) -> None:
-        def done(exc: OSError | None, secured: ssl.SSLSocket | None) -> None:
+        def done(exc: OSError | None, secured: TLSSocket | None) -> None:
             self._negotiations.pop(negotiation, None)
             if secured is not None:
                 self._call_server(cb, secured_stream(secured, self.loop_data), release, client)
@@ -382,7 +382,8 @@ class IOLoop(Scheduling):
             address: a host name or IP address (``127.0.0.1``). All addresses of a name are tried, staggered (RFC 8305).
             port: the TCP port.
             path: of a Unix socket, instead.
-            socket: a connected socket, instead: for TLS on it, or to drive it by this loop.
+            socket: a connected socket, instead: for TLS on it (TLS in TLS, if it is an `ssl.SSLSocket`), or to drive it
+                by this loop.
             local_address: the IP address to connect from.
             timeout: seconds for connecting, TLS included (10).
             tls: an `ssl.SSLContext`, a `pyjows.TLS`, or True for the default one (`ssl.create_default_context`, once a
@@ -440,7 +441,9 @@ class IOLoop(Scheduling):
             where = os.fsdecode(path) if path is not None else server_hostname or 'the peer of the given socket'
 
         def connected(exc: OSError | None, socket: _socket.socket | None) -> None:
-            if socket is None or not tls:
+            if isinstance(socket, ssl.SSLSocket) and not tls:
+                secured(None, socket)
+            elif socket is None or not tls:
                 self._dial_done(id, cb, exc, Stream(socket, self.loop_data) if socket is not None else None)
             else:
                 self._dialers[id] = TLSNegotiation(
@@ -453,7 +456,7 @@ class IOLoop(Scheduling):
                     timeout=dialer.time_left,
                 )
 
-        def secured(exc: OSError | None, socket: ssl.SSLSocket | None) -> None:
+        def secured(exc: OSError | None, socket: TLSSocket | None) -> None:
             if exc is not None:
                 cause = explained(exc)
                 error = type(exc)(exc.errno, f'could not connect to {where}: the TLS handshake failed: {cause}')

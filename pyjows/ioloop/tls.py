@@ -14,10 +14,11 @@ import os
 import socket as _socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from ..buffers import WriteBuffer
 from ..reactor import Handle, Reactor
+from ..tls_in_tls import TLSInTLS
 from .stream import LoopData, Stream, StreamCore
 
 __all__ = ['TLSNegotiation', 'TLSStream', 'default_context', 'secured_stream']
@@ -26,6 +27,9 @@ _log = logging.getLogger('pyjows')
 
 # The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384
+
+TLSSocket: TypeAlias = ssl.SSLSocket | TLSInTLS
+"""What a stream reads and writes after the handshake."""
 
 
 @functools.cache
@@ -41,10 +45,11 @@ class TLSNegotiation(Handle):
 
     Args:
         reactor: what waits.
-        socket: a connected non-blocking socket; the negotiation closes it if it fails.
+        socket: a connected non-blocking socket; the negotiation closes it if it fails. In an `ssl.SSLSocket` it makes a
+            second layer of TLS.
         context: the TLS configuration.
         done: called once, ``done(exc, socket)``: with an OSError (as `ssl.SSLError` is) and None, or with None and the
-            `ssl.SSLSocket`. Not after `cancel`.
+            `ssl.SSLSocket` or `TLSInTLS`. Not after `cancel`.
         server_side: whether we are the server.
         server_hostname: the name in the certificate that a client expects.
         timeout: seconds for the whole handshake; 0 for no limit.
@@ -55,7 +60,7 @@ class TLSNegotiation(Handle):
         reactor: Reactor,
         socket: _socket.socket,
         context: ssl.SSLContext,
-        done: Callable[[OSError | None, ssl.SSLSocket | None], object],
+        done: Callable[[OSError | None, TLSSocket | None], object],
         *,
         server_side: bool,
         server_hostname: str | None = None,
@@ -63,10 +68,10 @@ class TLSNegotiation(Handle):
     ) -> None:
         Handle.__init__(self)
         self._reactor = reactor
-        self._done: Callable[[OSError | None, ssl.SSLSocket | None], object] | None = done
+        self._done: Callable[[OSError | None, TLSSocket | None], object] | None = done
         self._timeout = timeout
         self._timer = reactor.timer(self._timed_out, timeout) if timeout else None
-        self._socket: _socket.socket = socket
+        self._socket: _socket.socket | TLSInTLS = socket
         self._fd = socket.fileno()
         self._context = context
         self._server_side = server_side
@@ -81,7 +86,7 @@ class TLSNegotiation(Handle):
         self._socket.close()
 
     def ready(self, readable: bool, writable: bool) -> None:
-        assert isinstance(self._socket, ssl.SSLSocket)
+        assert isinstance(self._socket, TLSSocket)
         try:
             self._socket.do_handshake()
         except ssl.SSLWantReadError:
@@ -97,16 +102,18 @@ class TLSNegotiation(Handle):
         if self._done is None:
             return
         try:
-            self._socket = self._context.wrap_socket(
-                self._socket,
-                server_side=self._server_side,
-                server_hostname=self._server_hostname,
-                do_handshake_on_connect=False,
-            )
+            self._socket = self._wrapped()
         except (OSError, ValueError) as exc:
             self._complete(exc)
         else:
             self.ready(False, False)
+
+    def _wrapped(self) -> TLSSocket:
+        socket, side, name = self._socket, self._server_side, self._server_hostname
+        if isinstance(socket, ssl.SSLSocket):
+            return TLSInTLS(socket, self._context, server_side=side, server_hostname=name)
+        assert isinstance(socket, _socket.socket)
+        return self._context.wrap_socket(socket, server_side=side, server_hostname=name, do_handshake_on_connect=False)
 
     def _timed_out(self, reactor: Reactor) -> None:
         self._complete(TimeoutError(f'the TLS handshake did not complete within {round(self._timeout, 3):g} s'))
@@ -121,7 +128,7 @@ class TLSNegotiation(Handle):
             if done is not None:
                 done(exc, None)
         elif done is not None:
-            assert isinstance(self._socket, ssl.SSLSocket)
+            assert isinstance(self._socket, TLSSocket)
             done(None, self._socket)
 
     def _unregister(self) -> None:
@@ -134,7 +141,7 @@ class TLSNegotiation(Handle):
 class TLSStreamCore(StreamCore):
     """The behaviour of `TLSStream`."""
 
-    def __init__(self, socket: ssl.SSLSocket, loop_data: LoopData) -> None:
+    def __init__(self, socket: Any, loop_data: LoopData) -> None:
         StreamCore.__init__(self, socket, loop_data)
         self._read_waits_for_writing = False
         self._write_waits_for_reading = False
@@ -208,8 +215,11 @@ class TLSStreamCore(StreamCore):
     def _shutdown_write(self) -> None:
         """Send close_notify, which ends our half of the connection and leaves the peer's open."""
         self._send_close_notify()
-        # Not SSLSocket.shutdown: it drops the TLS state, and what still comes would be read unencrypted.
-        _socket.socket.shutdown(self.socket, _socket.SHUT_WR)
+        if isinstance(self.socket, ssl.SSLSocket):
+            # Not SSLSocket.shutdown: it drops the TLS state, and what still comes would be read unencrypted.
+            _socket.socket.shutdown(self.socket, _socket.SHUT_WR)
+        else:
+            self.socket.shutdown(_socket.SHUT_WR)
 
     def _close_socket(self) -> None:
         self._send_close_notify()
@@ -234,21 +244,25 @@ class TLSStreamCore(StreamCore):
 
 
 class TLSStream(TLSStreamCore, Stream):  # type: ignore[misc]
-    """A `Stream` over TLS; `socket` is an `ssl.SSLSocket` after its handshake."""
+    """A `Stream` over TLS; `socket` is an `ssl.SSLSocket` or a `TLSInTLS` after its handshake."""
 
-    def __init__(self, socket: ssl.SSLSocket, loop_data: LoopData) -> None:
+    def __init__(self, socket: Any, loop_data: LoopData) -> None:
         TLSStreamCore.__init__(self, socket, loop_data)
 
 
-def secured_stream(socket: ssl.SSLSocket, loop_data: LoopData) -> TLSStream:
-    """A stream on an `ssl.SSLSocket` after its handshake: one that calls OpenSSL from C, where that is possible.
+def secured_stream(socket: TLSSocket, loop_data: LoopData) -> TLSStream:
+    """A stream on a TLS socket after its handshake: one that calls OpenSSL from C, where that is possible.
 
     ``PYJOWS_OPENSSL=0`` in the environment has it go through the `ssl` module all the same.
     """
     native = _native() if os.environ.get('PYJOWS_OPENSSL') != '0' else None
     if native is not None and native.is_supported(socket):
         return cast(TLSStream, native.OpenSSLStream(socket, loop_data))
-    return TLSStream(socket, loop_data)
+    stream = TLSStream(socket, loop_data)
+    if isinstance(socket, TLSInTLS):
+        # What came with the last record of the handshake waits in memory.
+        loop_data.reactor.next_tick(lambda reactor: stream.ready(True, False))
+    return stream
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from .. import events
 from ..frames import CloseCode
-from ..proxy import Tunnel, choose_proxy
+from ..proxy import choose_proxy, open_tunnel
 from ..url import URL, parse_url
 from .asgi import ASGI, ASGIChannel
 from .dial import default_context
@@ -284,11 +284,13 @@ class AioClient(AioBase):
     Attributes:
         connect_timeout: seconds until the connection has to be open (10).
         proxy: as for `pyjows.connect`: True for what the environment says, a URL, or None for the direct way.
+        proxy_ssl_context: for an ``https://`` proxy, as `ssl_context` is for the server.
         host, port, path: of the URL.
     """
 
     connect_timeout: float = 10.0
     proxy: str | bool | None = True
+    proxy_ssl_context: ssl.SSLContext | None = None
 
     def __init__(
         self,
@@ -381,8 +383,15 @@ class AioClient(AioBase):
                 lambda: wire, url.host, url.port, ssl=context, server_hostname=name
             )
             return direct
-        tunnelled, _ = await loop.create_connection(lambda: wire, via.host, via.port)
-        await wire.tunnel(Tunnel(via, url), tunnelled)
+        tunnel = open_tunnel(via, url)
+        tunnelled, _ = await loop.create_connection(
+            lambda: wire,
+            via.host,
+            via.port,
+            ssl=(self.proxy_ssl_context or default_context()) if via.secure else None,
+            server_hostname=via.host if via.secure else None,
+        )
+        await wire.tunnel(tunnel, tunnelled)
         if context is None:
             return tunnelled
         return await loop.start_tls(tunnelled, wire, context, server_hostname=name)

@@ -576,6 +576,7 @@ class Client(Base):
     Attributes:
         connect_timeout: seconds until the connection has to be open (10).
         proxy: as for `pyjows.connect`: True for what the environment says, a URL, or None for the direct way.
+        proxy_ssl_context: for an ``https://`` proxy, as `ssl_context` is for the server.
         host, port, path: of the URL.
 
     Raises:
@@ -587,6 +588,7 @@ class Client(Base):
     is_server = False
     connect_timeout: float = 10.0
     proxy: str | bool | None = True
+    proxy_ssl_context: ssl.SSLContext | None = None
 
     def __init__(
         self,
@@ -606,7 +608,7 @@ class Client(Base):
         self.subprotocols = listed(subprotocols)
         session = client_session(parsed, self.subprotocols, header_pairs(headers), max_message_size, ping_interval)
         deadline = monotonic() + self.connect_timeout
-        sock = dial.dial(parsed, self.proxy, ssl_context, deadline)
+        sock = dial.dial(parsed, self.proxy, ssl_context, self.proxy_ssl_context, deadline)
         self._start(sock, session, deadline)
 
     @classmethod

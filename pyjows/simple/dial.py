@@ -12,23 +12,33 @@ from time import monotonic
 from typing import Any
 
 from ..errors import HandshakeError
-from ..proxy import Tunnel, choose_proxy
+from ..proxy import choose_proxy, open_tunnel
+from ..tls_in_tls import TLSInTLS
 from ..url import URL
 from .errors import ConnectionError
 
 __all__ = ['default_context', 'dial']
 
 
-def dial(url: URL, proxy: str | bool | None, context: ssl.SSLContext | None, deadline: float) -> socket.socket:
-    """A socket connected to a URL.
+def dial(
+    url: URL,
+    proxy: str | bool | None,
+    context: ssl.SSLContext | None,
+    proxy_context: ssl.SSLContext | None,
+    deadline: float,
+) -> Any:
+    """A socket connected to a URL; with TLS an `ssl.SSLSocket`, or a `TLSInTLS` through an https:// proxy.
 
     Raises:
         ConnectionError: the proxy refused.
         OSError: there is no connection.
         ValueError: the proxy is malformed.
+        ImportError: the proxy is a SOCKS proxy, and python-socks is not installed.
     """
     via = choose_proxy(proxy, url)
     end = url if via is None else via
+    tunnel = None if via is None else open_tunnel(via, url)
+    sock: Any
     if end.unix_path is not None:
         sock = socket.socket(socket.AF_UNIX)
     else:
@@ -38,10 +48,11 @@ def dial(url: URL, proxy: str | bool | None, context: ssl.SSLContext | None, dea
             sock.settimeout(_left(deadline))
             sock.connect(end.unix_path)
         if via is not None:
-            _tunnel(sock, via, url, deadline)
+            if via.secure:
+                sock = _secured(sock, proxy_context, via.host, deadline)
+            _open(tunnel, sock, deadline)
         if url.secure:
-            sock.settimeout(_left(deadline))
-            sock = (context or default_context()).wrap_socket(sock, server_hostname=url.host)
+            sock = _secured(sock, context, url.host, deadline)
         sock.settimeout(None)
     except BaseException:
         sock.close()
@@ -49,14 +60,24 @@ def dial(url: URL, proxy: str | bool | None, context: ssl.SSLContext | None, dea
     return sock
 
 
-def _tunnel(sock: Any, via: URL, url: URL, deadline: float) -> None:
-    """Have the proxy open the way."""
-    tunnel = Tunnel(via, url)
+def _secured(sock: Any, context: ssl.SSLContext | None, name: str, deadline: float) -> Any:
+    """TLS on a socket, which may be TLS already."""
+    context = context or default_context()
     sock.settimeout(_left(deadline))
-    sock.sendall(tunnel.send())
+    if not isinstance(sock, ssl.SSLSocket):
+        return context.wrap_socket(sock, server_hostname=name)
+    layered = TLSInTLS(sock, context, server_hostname=name)
+    layered.do_handshake()
+    return layered
+
+
+def _open(tunnel: Any, sock: Any, deadline: float) -> None:
+    """Have the proxy open the way."""
     try:
         while True:
             sock.settimeout(_left(deadline))
+            if data := tunnel.send():
+                sock.sendall(data)
             if tunnel.receive(sock.recv(4096)):
                 return
     except HandshakeError as exc:

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import HandshakeError, InvalidState
 from ..protocol import Side
 from ..proxy import Tunnel
+from ..socks import SocksTunnel
 from .errors import ConnectionError
 from .session import Session, read_response
 
@@ -78,7 +79,7 @@ class Wire(asyncio.Protocol):
         self._received = _Waiters(loop)
         self._writable = _Waiters(loop)
         self._ended = _Waiters(loop)
-        self._tunnel: Tunnel | None = None
+        self._tunnel: Tunnel | SocksTunnel | None = None
         self._opening = not session.is_open
         self._failure: BaseException | None = None
         self._reading_paused = False
@@ -107,7 +108,7 @@ class Wire(asyncio.Protocol):
         if self._session.ended:
             self._finish()
 
-    async def tunnel(self, tunnel: Tunnel, transport: Any) -> None:
+    async def tunnel(self, tunnel: Tunnel | SocksTunnel, transport: Any) -> None:
         """Have a proxy open the way."""
         self._tunnel = tunnel
         transport.write(tunnel.send())
@@ -151,6 +152,8 @@ class Wire(asyncio.Protocol):
             if self._tunnel is not None:
                 if self._tunnel.receive(data):
                     self._tunnel = None
+                elif more := self._tunnel.send():
+                    self._transport.write(more)
             elif read_response(self._session, data):
                 self._opened()
         except HandshakeError as exc:

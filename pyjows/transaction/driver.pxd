@@ -17,7 +17,7 @@ cdef class TransactionProtocol(Protocol):
     cdef public bint kept_alive
     cdef unsigned char _had_message
     cdef unsigned char resume_pending
-    cdef readonly unsigned char is_encrypted
+    cdef public unsigned char is_encrypted
     cdef public unsigned char slot
     cdef public int finish_code
     cdef public MessageHandlers ws

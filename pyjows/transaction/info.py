@@ -203,7 +203,7 @@ class TransactionInfo(MessageHandlers):
 
         None without TLS, without a certificate, and once the connection is gone.
         """
-        stream = self._protocol.stream
+        stream = self._protocol.stream if self._protocol.is_encrypted else None
         certificate = getattr(stream.socket, 'getpeercert', None) if stream is not None else None
         return (certificate() or None) if certificate is not None else None
 
