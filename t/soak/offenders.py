@@ -13,6 +13,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 UPGRADE = (
     'GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
@@ -94,13 +95,19 @@ async def ping_flooder(port: int, ready: Callable[[], None]) -> None:
             await asyncio.sleep(0.05)
 
 
+@cache
+def bomb() -> bytes:
+    """64 MiB of zeros in a frame of 64 KiB, packed once: the offenders may not take the processor from the others."""
+    deflate = zlib.compressobj(9, wbits=-15)
+    packed = deflate.compress(bytes(64 << 20)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return frame(0xC2, packed[:-4])
+
+
 async def bomber(port: int, ready: Callable[[], None]) -> None:
     """Sends 64 MiB of zeros in 64 KiB of permessage-deflate, and a frame that claims to be a terabyte."""
     more = 'Sec-WebSocket-Extensions: permessage-deflate\r\n'
-    deflate = zlib.compressobj(9, wbits=-15)
-    bomb = deflate.compress(bytes(64 << 20)) + deflate.flush(zlib.Z_SYNC_FLUSH)
     claim = bytes([0x82, 0xFF]) + struct.pack('!Q', 1 << 40) + bytes(4)
-    for wire in (frame(0xC2, bomb[:-4]), claim):
+    for wire in (bomb(), claim):
         reader, writer = await upgraded(port, '/room/bombs', more)
         ready()
         writer.write(wire)
