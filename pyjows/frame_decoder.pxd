@@ -6,6 +6,7 @@ from pyjows.frames cimport FrameHeader
 
 cdef int _TEXT, _BINARY, _CLOSE, _PONG
 cdef Py_ssize_t _STEP
+cdef int _TURN
 
 
 cdef class FrameDecoder(Receiver):
@@ -19,6 +20,7 @@ cdef class FrameDecoder(Receiver):
     cdef unsigned char _discarding
     cdef unsigned char _paused
     cdef unsigned char _text_checked
+    cdef int _turn
     cdef Py_ssize_t _max_message
     cdef Py_ssize_t _max_frame
     cdef FrameHeader _header
@@ -34,6 +36,7 @@ cdef class FrameDecoder(Receiver):
     cdef object _frame_received(self, int head, bytes payload)
     cdef object _part_received(self, int head, bytes part, bint whole)
     cdef object _check_sequence(self, int opcode, int reserved)
+    cdef object _turn_is_over(self)
     cdef object _fail_violation(self, object exc)
     cdef object _fail_internally(self, object exc)
     @cython.locals(p=memory.octets, header=FrameHeader, at=Py_ssize_t, size=Py_ssize_t, length=Py_ssize_t, head=int, payload=bytes)

@@ -34,6 +34,9 @@ _TEXT, _BINARY, _CLOSE, _PONG = Opcode.TEXT.value, Opcode.BINARY.value, Opcode.C
 # The memory for the payload of a cut frame is taken in steps of this many bytes.
 _STEP = 1 << 20
 
+# What is handled before others have their turn: so many frames, of which one that was inflated counts more.
+_TURN = 2048
+
 _UTF8 = codecs.getincrementaldecoder('utf-8')
 
 
@@ -63,6 +66,7 @@ class FrameDecoder(Receiver):
         self._discarding = False
         self._paused = 0
         self._unread: bytes | None = None
+        self._turn = _TURN  # what is left of it
         # The frame that is cut by the end of the bytes received so far: an incomplete header; or the last header parsed
         # and its payload: full steps of memory, and the one that is being filled.
         self._header = FrameHeader()
@@ -104,6 +108,9 @@ class FrameDecoder(Receiver):
     def _check_sequence(self, opcode: int, reserved: int) -> None:
         """Raise ProtocolError if a data frame with this opcode and these reserved bits may not come now."""
 
+    def _turn_is_over(self) -> None:
+        """Much was delivered from one chunk of bytes: time for others."""
+
     def _fail_violation(self, exc: ProtocolError) -> None:
         """The peer broke a rule."""
 
@@ -122,6 +129,7 @@ class FrameDecoder(Receiver):
             return
         header = self._header
         at = 0
+        self._turn = _TURN
         try:
             if self._remaining or self._cut_header is not None:
                 at = self._continue_frame(p, n)
@@ -150,6 +158,9 @@ class FrameDecoder(Receiver):
                 payload = memory.unmasked(p, at, length, header.key) if header.masked else memory.copied(p, at, length)
                 at += length
                 self._frame_received(head, payload)
+                self._turn -= 1
+                if self._turn <= 0:
+                    self._turn_is_over()
         except ProtocolError as exc:
             self._fail_violation(exc)
         except BaseException as exc:

@@ -343,6 +343,7 @@ class Protocol(FrameLog):
         if frame[1] or frame[2] or frame[3]:
             raise ProtocolError('reserved bits that no extension has cleared (RFC 6455 5.2)')
         payload = as_bytes(frame.data)
+        self._turn -= len(payload) >> 9  # a turn inflates about a megabyte
         if self._logs_frames and not self._raw:
             self._log_frame('<', head & 0x8F, payload)
         return payload

@@ -242,7 +242,7 @@ PYTHON_METHODS = {
         '_send_handed_over',
         '_spawner',
     },
-    'TransactionProtocol': {'_close_overdue'},
+    'TransactionProtocol': {'_close_overdue', '_next_turn'},
     'WSConnection': {'_all_events'},
 }
 

@@ -9,6 +9,7 @@ from pyjows.protocol cimport Protocol
 from pyjows.statistics cimport Traffic
 
 cdef int _CONNECTING, _OPEN, _PING, _PONG, _CLOSE
+cdef int _PAUSED_FOR_OTHERS
 cdef Traffic _TRAFFIC
 
 

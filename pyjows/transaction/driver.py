@@ -29,8 +29,10 @@ from .handlers import MessageHandlers
 
 __all__ = ['PAUSED_BY_PROGRAM', 'Connector', 'Owner', 'TransactionProtocol']
 
-# Why reading pauses, as bits: `WebSocket.pause_reading`; others are in `handler_queue.py`.
+# Why reading pauses, as bits: `WebSocket.pause_reading`; others are in `handler_queue.py` and `inbox.py`. And that this
+# peer has had its turn: the rest of what it sent at once comes when others were served.
 PAUSED_BY_PROGRAM = 1
+_PAUSED_FOR_OTHERS = 8
 
 # Compiled, these are C integers.
 _CONNECTING, _OPEN = State.CONNECTING.value, State.OPEN.value
@@ -189,7 +191,7 @@ class TransactionProtocol(Protocol):
 
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
-        if self._paused & ~PAUSED_BY_PROGRAM:
+        if self._paused & ~(PAUSED_BY_PROGRAM | _PAUSED_FOR_OTHERS):
             # A full queue does not grow at the end: what it had no room for is lost as what is in the kernel's buffers.
             self._unread = None
         ws = self.ws
@@ -353,6 +355,20 @@ class TransactionProtocol(Protocol):
             self._resume_input(reasons)
             if self.stream is not None and not self._paused and not self._eof_received:
                 self.stream.start()
+
+    def _turn_is_over(self) -> None:
+        """Go on in the loop's next turn, when others were served."""
+        if self.stream is not None and not self._paused:
+            self.pause(_PAUSED_FOR_OTHERS)
+            self.ioloop.reactor.next_tick(self._next_turn)
+
+    def _next_turn(self, reactor: Any) -> None:
+        self.resume(_PAUSED_FOR_OTHERS)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether messages wait for something else than the loop's next turn."""
+        return bool(self._paused & ~_PAUSED_FOR_OTHERS)
 
     # Signs of life
 

@@ -123,7 +123,7 @@ class TransactionInfo(MessageHandlers):
     def is_paused(self) -> bool:
         """Whether the peer is not read now: by `pause_reading`, or because more than `high_water_mark` waits for it."""
         stream = self._protocol.stream
-        return bool(self._protocol._paused) or (stream is not None and bool(stream.is_paused))
+        return self._protocol.is_paused or (stream is not None and bool(stream.is_paused))
 
     @property
     def state(self) -> State:
