@@ -473,7 +473,8 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
         high_water_mark: the bytes unflushed above which `can_write` is false (1048576).
         paces_reading: whether reading pauses while more than that waits.
         has_received: whether bytes were received since it was last set to False: a sign of life.
-        timeout, is_closed, is_readable, is_writing, buffered_amount, can_write.
+
+    Properties: `timeout`, `is_closed`, `is_readable`, `is_writing`, `buffered_amount`, `can_write`.
 
     Methods: `start`, `stop`, `write`, `flush`, `shutdown`, `close`, `close_gracefully`, `detach`, `fileno`.
     """

@@ -82,7 +82,7 @@ class Rooms(LoopEmitter):
         **options: the engine's.
 
     Attributes:
-        engine, ioloop, max_rooms, max_members, max_payload, linger.
+        engine, ioloop, max_rooms, max_members, max_payload, linger: as above.
         is_lost: whether the broker is away.
 
     Methods: `room`, `rooms_of`, `leave`, `flush`, `drained`, `close`, ``rooms[name]``, ``name in rooms``,

@@ -104,7 +104,7 @@ class Room(LoopEmitter):
         ``error`` ``(room, exc)``: a handler raised; logged where nobody listens.
 
     Attributes:
-        name, rooms, ioloop.
+        name, rooms, ioloop: its name, the `Rooms` that it is one of, and their loop.
         history_size: how many messages are kept (0: none).
         history_seconds: for how long after they were published.
         presence: whether members in other processes are told of those here.

@@ -156,7 +156,7 @@ class Server(LoopEmitter):
 
     Args:
         *urls: ``ws://host:port`` (port 0: any free one), ``ws://[::1]:3000``, ``ws+unix:///path``, or ``wss://`` with
-        `tls`.
+            `tls`.
         ioloop: the loop; by default the current one (`IOLoop.singleton`).
         tls: for ``wss://``, a `TLS` with the certificate or an `ssl.SSLContext`. Or the URL names the files:
             ``wss://0.0.0.0:443?cert=chain.pem&key=key.pem``, also ``ca`` and ``verify``.
@@ -191,7 +191,8 @@ class Server(LoopEmitter):
             connection, such as ``max_websocket_size``, ``max_backlog`` and ``ping_interval``.
 
     Attributes:
-        connections, ports, urls, ioloop.
+        connections, ports, urls: what there is now; and where it listens.
+        ioloop: the loop.
 
     Methods: `websocket`, `route`, `static`, `broadcast`, `statistics`, `reload_tls`, `stop`, and those of
     `EventEmitter`.

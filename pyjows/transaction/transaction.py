@@ -668,9 +668,11 @@ class WebSocket(TransactionCore, Coroutines, EventEmitter):  # type: ignore[misc
             ``ws.res.headers['Set-Cookie'] = 'a=1'``.
         subprotocol: the one in use, or None.
         user: who it is, as a server's ``authenticate`` says; None without. You may set it.
-        masked, compressed, max_websocket_size, close_timeout, handshake, protocol, established, connection, kept_alive,
-        local_address, local_port, remote_address, remote_port, peer_certificate, scheme, host, is_websocket,
-        is_finished, is_writing, buffered_amount, can_write, is_paused, state, latency, limits.
+
+    Properties: `masked`, `compressed`, `max_websocket_size`, `close_timeout`, `handshake`, `protocol`, `established`,
+    `connection`, `kept_alive`, `local_address`, `local_port`, `remote_address`, `remote_port`, `peer_certificate`,
+    `scheme`, `host`, `is_websocket`, `is_finished`, `is_writing`, `buffered_amount`, `can_write`, `is_paused`, `state`,
+    `latency`, `limits`.
 
     Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `terminate`, `ping`, `flush`,
     `pause_reading`, `resume_reading`, `accept`, `reject`, `with_compression`, `with_protocols`, `client_handshake`,
