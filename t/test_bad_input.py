@@ -24,54 +24,16 @@ from typing import Any
 
 import pytest
 from background import TIMEOUT, Service, echo, open_files, until
+from wire import BINARY, CLOSE, CONT, PING, TEXT, UPGRADE, asked, frame
 
 import pyjows
 
 KIB = 1024
-TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
-KEY = base64.b64encode(bytes(range(16))).decode()
-REQUEST = {
-    'Host': '127.0.0.1',
-    'Connection': 'Upgrade',
-    'Upgrade': 'websocket',
-    'Sec-WebSocket-Key': KEY,
-    'Sec-WebSocket-Version': '13',
-}
-
-
-# What a peer made of bytes looks like
 
 
 def request(method: str = 'GET', version: str = 'HTTP/1.1', **changes: str | None) -> bytes:
     """An upgrade request, with headers changed (`Sec_WebSocket_Key='x'`) or left out (`Host=None`)."""
-    headers: dict[str, str | None] = {**REQUEST, **{name.replace('_', '-'): value for name, value in changes.items()}}
-    lines = [f'{method} / {version}', *(f'{name}: {value}' for name, value in headers.items() if value is not None)]
-    return '\r\n'.join([*lines, '', '']).encode()
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b'',
-    *,
-    fin: bool = True,
-    rsv: int = 0,
-    masked: bool = True,
-    length: bytes | None = None,
-) -> bytes:
-    """A frame as wire bytes, broken ones too: `length` replaces the length bytes (without the mask bit)."""
-    size = len(payload)
-    if length is None:
-        if size < 126:
-            length = bytes([size])
-        elif size < 65536:
-            length = b'\x7e' + struct.pack('!H', size)
-        else:
-            length = b'\x7f' + struct.pack('!Q', size)
-    head = bytes([fin << 7 | rsv << 4 | opcode, length[0] | masked << 7]) + length[1:]
-    if not masked:
-        return head + payload
-    key = b'\x11\x22\x33\x44'
-    return head + key + bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
+    return asked(f'{method} / {version}', **changes)
 
 
 class Raw:
@@ -419,6 +381,7 @@ def test_a_connection_that_ends_before_its_request_leaves_nothing(service: Any) 
 # HTTP, but no upgrade that RFC 6455 4.2.1 allows
 
 
+KEY_AGAIN = f'\r\nSec-WebSocket-Key: {UPGRADE["Sec-WebSocket-Key"]}\r\n\r\n'.encode()
 WRONG_REQUESTS = {
     'nothing of an upgrade': (b'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 404),
     'no Upgrade': (request(Upgrade=None), 426),
@@ -434,7 +397,10 @@ WRONG_REQUESTS = {
     'a key of 15 bytes': (request(Sec_WebSocket_Key=base64.b64encode(bytes(15)).decode()), 400),
     'a key of 17 bytes': (request(Sec_WebSocket_Key=base64.b64encode(bytes(17)).decode()), 400),
     'a key that is no base64': (request(Sec_WebSocket_Key='*' * 24), 400),
-    'two keys': (request().replace(b'\r\n\r\n', b'\r\nSec-WebSocket-Key: ' + KEY.encode() + b'\r\n\r\n'), 400),
+    'two keys': (
+        request().replace(b'\r\n\r\n', KEY_AGAIN),
+        400,
+    ),
     'version 12': (request(Sec_WebSocket_Version='12'), 426),
     'version 8': (request(Sec_WebSocket_Version='8'), 426),
     'version in words': (request(Sec_WebSocket_Version='thirteen'), 426),
@@ -612,10 +578,10 @@ def broken(masked: bool) -> dict[str, bytes]:
         'close of 1 byte': f(CLOSE, b'\x03'),
         'close with code 1005': f(CLOSE, struct.pack('!H', 1005)),
         'close with code 999': f(CLOSE, struct.pack('!H', 999)),
-        'continuation of nothing': f(CONTINUATION, b'x'),
-        'final continuation of nothing': f(CONTINUATION, b'x', fin=False),
+        'continuation of nothing': f(CONT, b'x'),
+        'final continuation of nothing': f(CONT, b'x', fin=False),
         'message within a message': f(TEXT, b'x', fin=False) + f(TEXT, b'y'),
-        'continuation after the end': f(TEXT, b'x', fin=False) + f(CONTINUATION, b'y') + f(CONTINUATION, b'z'),
+        'continuation after the end': f(TEXT, b'x', fin=False) + f(CONT, b'y') + f(CONT, b'z'),
         'length with the top bit': f(BINARY, b'', length=b'\x7f' + struct.pack('!Q', 1 << 63 | 5)),
         'length 5 in 16 bits': f(BINARY, b'12345', length=b'\x7e\0\x05'),
         'length 125 in 16 bits': f(BINARY, bytes(125), length=b'\x7e\0\x7d'),
@@ -712,7 +678,7 @@ def test_text_that_is_no_utf8_in_a_later_fragment_ends_with_1007_before_the_mess
     server = service()
     raw = Raw.upgraded(server)
     raw.send(frame(TEXT, 'fine so far κ'.encode()[:-1], fin=False))
-    raw.send(frame(CONTINUATION, b'no second half', fin=False))
+    raw.send(frame(CONT, b'no second half', fin=False))
     assert raw.closed_with()[0] == 1007
     raw.close()
     assert server.finish()[0] == 1007
@@ -782,7 +748,7 @@ def test_fragments_that_add_up_to_more_than_the_limit_end_with_1009(service: Any
     server = service(max_websocket_size=LIMIT)
     raw = Raw.upgraded(server)
     raw.send(frame(BINARY, bytes(1000), fin=False))
-    part = frame(CONTINUATION, bytes(1000), fin=False)
+    part = frame(CONT, bytes(1000), fin=False)
     with bounded_memory(1024 * KIB):
         for _ in range(2000):
             raw.try_send(part)
@@ -795,12 +761,12 @@ def test_fragments_that_add_up_to_more_than_the_limit_end_with_1009(service: Any
 def test_empty_fragments_without_end_hold_no_memory(service: Any) -> None:
     server = service(max_websocket_size=LIMIT)
     raw = Raw.upgraded(server)
-    part = frame(CONTINUATION, fin=False) * 1000
+    part = frame(CONT, fin=False) * 1000
     with bounded_memory(2048 * KIB):
         raw.send(frame(BINARY, fin=False))
         for _ in range(100):
             raw.send(part)
-        raw.send(frame(CONTINUATION) + frame(CLOSE))
+        raw.send(frame(CONT) + frame(CLOSE))
         assert raw.frame() == (BINARY, b'')
     raw.close()
     assert server.finish()[0] == 1005
@@ -818,7 +784,7 @@ def test_a_decompression_bomb_ends_with_1009_at_the_limit(service: Any, fragment
     size = -(-len(bomb) // fragments)
     pieces = [bomb[i : i + size] for i in range(0, len(bomb), size)]
     data = b''.join(
-        frame(CONTINUATION if i else BINARY, piece, fin=i == len(pieces) - 1, rsv=0 if i else 4)
+        frame(CONT if i else BINARY, piece, fin=i == len(pieces) - 1, rsv=0 if i else 4)
         for i, piece in enumerate(pieces)
     )
     with bounded_memory(1024 * KIB):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -439,62 +440,51 @@ def test_a_paused_stream_is_not_read_and_goes_on_where_it_was(ioloop, line, run_
 # Fairness
 
 
-def test_a_connection_that_floods_does_not_starve_the_others(ioloop, line, run_until):
-    flooding, polite = line(socket.SOCK_STREAM), line(socket.SOCK_STREAM)
-    flooding.peer.setblocking(True)
-    flooded = log(flooding.ws, 'binary')
+@contextmanager
+def flooding(line: Callable[..., Line]) -> Iterator[Line]:
+    """A peer that sends without end, from a thread of its own."""
+    flooded = line(socket.SOCK_STREAM)
+    flooded.peer.setblocking(True)
     over = threading.Event()
     data = frame(BINARY, bytes(1000), masked=True) * 500
 
     def flood() -> None:
         try:
             while not over.is_set():
-                flooding.peer.sendall(data)
+                flooded.peer.sendall(data)
         except OSError:
             pass
 
     thread = threading.Thread(target=flood, daemon=True)
     thread.start()
     try:
-        run_until(ioloop, lambda: flooded)
+        yield flooded
+        assert thread.is_alive()
+    finally:
+        over.set()
+        flooded.stream.close()
+        thread.join(20)
+
+
+def test_a_connection_that_floods_does_not_starve_the_others(ioloop, line, run_until):
+    with flooding(line) as flooded:
+        received = log(flooded.ws, 'binary')
+        run_until(ioloop, lambda: received)
+        polite = line(socket.SOCK_STREAM)
         polite.ws.on('text', lambda ws, text: ws.send(text=text))
         answers = []
         for i in range(20):
             polite.peer.send(frame(TEXT, b'%d' % i, masked=True))
             run_until(ioloop, lambda i=i: answers.extend(polite.packets()) or len(answers) > i)
-        assert thread.is_alive()
         assert [frames(answer)[0][1] for answer in answers] == [b'%d' % i for i in range(20)]
-    finally:
-        over.set()
-        flooding.stream.close()
-        thread.join(20)
 
 
 def test_a_connection_that_floods_does_not_starve_the_timers(ioloop, line, run_until):
-    flooding = line(socket.SOCK_STREAM)
-    flooding.peer.setblocking(True)
-    over = threading.Event()
-    data = frame(BINARY, bytes(1000), masked=True) * 500
-
-    def flood() -> None:
-        try:
-            while not over.is_set():
-                flooding.peer.sendall(data)
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=flood, daemon=True)
-    thread.start()
-    rang = []
-    timer = ioloop.recurring(rang.append, 0.001)
-    try:
+    with flooding(line):
+        rang = []
+        timer = ioloop.recurring(rang.append, 0.001)
         run_until(ioloop, lambda: len(rang) >= 20)
-        assert thread.is_alive()
-    finally:
-        over.set()
         ioloop.remove(timer)
-        flooding.stream.close()
-        thread.join(20)
 
 
 # Handlers that do unusual things
