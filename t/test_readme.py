@@ -20,7 +20,10 @@ from program import ROOT, Program
 pytestmark = pytest.mark.slow
 
 README = ROOT / 'README.md'
-PAGES = ('back-pressure', 'deployment', 'index', 'testing', 'threads', 'tls', 'tutorial')
+PAGES = (
+    'authentication', 'back-pressure', 'by-hand', 'clients', 'compression', 'deployment', 'http', 'index', 'loop',
+    'testing', 'threads', 'tls', 'tutorial',
+)  # fmt: skip
 DOCUMENTS = [README, *(ROOT / 'docs' / f'{page}.md' for page in PAGES)]
 
 
