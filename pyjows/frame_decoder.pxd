@@ -41,6 +41,7 @@ cdef class FrameDecoder(Receiver):
     cdef object _fail_internally(self, object exc)
     @cython.locals(p=memory.octets, header=FrameHeader, at=Py_ssize_t, size=Py_ssize_t, length=Py_ssize_t, head=int, payload=bytes)
     cpdef object feed(self, object data, Py_ssize_t n)
+    cdef object _input_processed(self)
     cdef object _keep_unread(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
     cdef object _pause_input(self, int reasons)
     cdef object _resume_input(self, int reasons)

@@ -117,6 +117,9 @@ class FrameDecoder(Receiver):
     def _fail_internally(self, exc: BaseException) -> None:
         """Something else than the peer failed, such as an extension or the memory: the frame is lost."""
 
+    def _input_processed(self) -> None:
+        """All frames of the bytes at hand are delivered."""
+
     # Reading
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
@@ -165,6 +168,8 @@ class FrameDecoder(Receiver):
             self._fail_violation(exc)
         except BaseException as exc:
             self._fail_internally(exc)
+        finally:
+            self._input_processed()
 
     def _keep_unread(self, p: Any, at: int, n: int) -> None:
         """Keep `n` bytes until `_resume_input`."""

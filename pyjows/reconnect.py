@@ -27,6 +27,7 @@ from .protocol import State
 from .resume import Positions
 from .transaction import WebSocket
 from .url import checked_url
+from .waiter import Waiter
 
 __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 
@@ -438,9 +439,8 @@ async def _connections(client: Reconnector) -> AsyncIterator[WebSocket]:
     waiting: list[Any] = []
 
     def wake(*args: Any) -> None:
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        for waiter in waiting:
+            waiter.wake()
 
     def keep(client: Reconnector, ws: WebSocket) -> None:
         aiter(ws)  # from its first message on
@@ -470,7 +470,7 @@ async def _connections(client: Reconnector) -> AsyncIterator[WebSocket]:
                 await client._close_for_next(ws)
                 client._hold(False)
             else:
-                waiting.append(client.ioloop.reactor.future())
+                waiting.append(Waiter(client.ioloop.reactor.task_gate))
                 await waiting[-1]
                 waiting.clear()
         if client._failure is not None:

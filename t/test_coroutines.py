@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import gc
 import logging
 import weakref
@@ -421,6 +423,137 @@ def test_several_coroutines_may_receive_from_one_connection(ioloop, run, serve):
                 for n in range(20):
                     ws.send(text=str(n))
             assert sorted(received, key=int) == [str(n) for n in range(20)]
+
+    run(main())
+
+
+# Run in the read
+
+
+def test_who_waits_for_a_message_runs_in_the_read_after_the_handlers(ioloop, run, serve):
+    async def main() -> None:
+        order: list[str] = []
+
+        def text(ws: Any, message: str) -> None:
+            order.append('handled')
+            asyncio.get_running_loop().call_soon(order.append, 'next turn')
+
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            ws.on('text', text)
+            ws.send(text='a')
+            order.append(await ws.receive())
+            await asyncio.sleep(0)
+        assert order == ['handled', 'a', 'next turn']
+
+    run(main())
+
+
+def test_a_coroutine_that_keeps_up_never_has_the_reading_paused(ioloop, run, serve):
+    async def main() -> None:
+        paused: list[bool] = []
+        received: list[Any] = []
+
+        async def receives() -> None:
+            async for message in ws:
+                received.append(message)
+
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            task = asyncio.create_task(receives())
+            await asyncio.sleep(0)
+            ws.on('text', lambda ws, message: paused.append(ws.is_paused))
+            for n in range(200):
+                ws.send(text=str(n))
+            while len(received) < 200:
+                await asyncio.sleep(0)
+            task.cancel()
+        assert received == [str(n) for n in range(200)]
+        assert paused == [False] * 200
+
+    run(main())
+
+
+def test_a_task_that_feeds_another_connection_goes_on_before_its_receiver(ioloop, run):
+    async def main() -> None:
+        order: list[str] = []
+        ws = opened()
+
+        async def receives() -> None:
+            order.append(await ws.receive())
+
+        task = asyncio.create_task(receives())
+        await asyncio.sleep(0)
+        ws.server_read(frame(TEXT, b'received', masked=True))
+        order.append('fed')
+        await task
+        assert order == ['fed', 'received']
+
+    run(main())
+
+
+def test_a_coroutine_may_end_the_connection_in_the_middle_of_what_was_read(ioloop, run, serve):
+    async def main() -> None:
+        for end in (lambda ws: ws.terminate(), lambda ws: ws.finish(1000)):
+            received: list[Any] = []
+            async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+                for n in range(100):
+                    ws.send(text=str(n))
+                with contextlib.suppress(ConnectionClosed):
+                    async for message in ws:
+                        received.append(message)
+                        if len(received) == 3:
+                            end(ws)
+                            break
+                assert received == ['0', '1', '2']
+            assert ws.is_finished
+
+    run(main())
+
+
+def test_what_ends_the_program_is_raised_by_the_loop_when_a_received_message_causes_it(ioloop, serve, run_until):
+    if not ioloop.reactor.can_spawn:
+        return
+
+    async def interrupted(ws: Any) -> None:
+        await ws
+        ws.send(text='a')
+        await ws.receive()
+        raise KeyboardInterrupt
+
+    ws = pyjows.connect(serve(parrot), ioloop=ioloop)
+    task = ioloop.reactor.loop.create_task(interrupted(ws))
+    with pytest.raises(KeyboardInterrupt):
+        run_until(ioloop, lambda: False)
+    assert isinstance(task.exception(), KeyboardInterrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        run_until(ioloop, lambda: ws.finish().is_finished)
+
+
+def test_a_task_that_waits_can_be_cancelled_with_a_message_and_keeps_its_context(ioloop, run, serve):
+    who: contextvars.ContextVar[str] = contextvars.ContextVar('who', default='nobody')
+
+    async def main() -> None:
+        async def receives() -> str:
+            who.set('me')
+            await ws.receive()
+            return who.get()
+
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            task = asyncio.create_task(receives())
+            await asyncio.sleep(0)
+            ws.send(text='a')
+            assert await task == 'me'
+            task = asyncio.create_task(receives())
+            await asyncio.sleep(0)
+            task.cancel('enough')
+            with pytest.raises(asyncio.CancelledError, match='enough'):
+                await task
+            for timeout in (0, 0.001):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await ws.receive()
+            ws.send(text='b')
+            assert await ws.receive() == 'b'
+        assert who.get() == 'nobody'
 
     run(main())
 

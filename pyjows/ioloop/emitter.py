@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..emitter import EventEmitter, set_default_spawner
+from ..waiter import TaskGate
 
 __all__ = ['LoopEmitter']
 
@@ -57,8 +58,9 @@ class _RunningLoop:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def future(self) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().create_future()
+    @property
+    def task_gate(self) -> TaskGate:
+        return TaskGate(asyncio.get_running_loop(), asyncio.CancelledError)
 
 
 set_default_spawner(_RunningLoop())

@@ -26,6 +26,7 @@ from time import monotonic
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
+from ..waiter import TaskGate
 from .base import Watcher
 from .timers import Timer
 
@@ -66,6 +67,7 @@ class AsyncioReactor(PollingReactor):
 
     name = 'asyncio'
     can_spawn = True
+    task_gate: TaskGate
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._own_loop = False
@@ -76,6 +78,7 @@ class AsyncioReactor(PollingReactor):
                 loop = self._new_loop()
                 self._own_loop = True
         self.loop = loop
+        self.task_gate = TaskGate(loop, asyncio.CancelledError)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -141,7 +144,12 @@ class AsyncioReactor(PollingReactor):
 
     def _on_readable(self) -> None:
         self.thread.enter()
-        self._stop_if_done(self._wait(0.0))
+        self.task_gate.is_open = True  # the asyncio loop has called this, so no task is running
+        try:
+            handled = self._wait(0.0)
+        finally:
+            self.task_gate.is_open = False
+        self._stop_if_done(handled)
 
     def remove(self, what: int | Timer) -> bool:
         removed = super().remove(what)
@@ -191,7 +199,12 @@ class AsyncioReactor(PollingReactor):
     def _on_ticks(self) -> None:
         self.thread.enter()
         self._ticks_scheduled = False
-        self._stop_if_done(self._run_ticks())
+        self.task_gate.is_open = True
+        try:
+            handled = self._run_ticks()
+        finally:
+            self.task_gate.is_open = False
+        self._stop_if_done(handled)
 
     # Other threads, coroutines
 
@@ -218,10 +231,6 @@ class AsyncioReactor(PollingReactor):
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
-
-    def future(self) -> asyncio.Future[Any]:
-        """A future of the asyncio loop."""
-        return self.loop.create_future()
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

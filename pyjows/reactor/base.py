@@ -157,6 +157,7 @@ class Reactor(EventEmitter):
         is_running: whether it is inside `start` or `one_tick`.
         is_closed: whether it was closed.
         thread: the thread that it belongs to (`LoopThread`).
+        task_gate: for the waiters of the coroutines that it runs (`TaskGate`); None where it runs none.
 
     Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `report`,
     `call_threadsafe`, `spawn`, `one_tick`, `start`, `stop`, `wakeup`, `reset`, `close`, `statistics`.
@@ -169,6 +170,7 @@ class Reactor(EventEmitter):
 
     name: ClassVar[str] = ''
     can_spawn: ClassVar[bool] = False
+    task_gate: Any = None
 
     def __init__(self) -> None:
         EventEmitter.__init__(self)
@@ -357,14 +359,6 @@ class Reactor(EventEmitter):
             f'the {self.name} reactor runs no coroutines: use a plain function, '
             "or a loop on asyncio: IOLoop(reactor='asyncio'), or PYJOWS_REACTOR=asyncio"
         )
-
-    def future(self) -> Any:
-        """An `asyncio.Future` for the coroutines that it runs.
-
-        Raises:
-            RuntimeError: this reactor runs no coroutines.
-        """
-        raise RuntimeError(f"the {self.name} reactor runs no coroutines: use IOLoop(reactor='asyncio')")
 
     # Running
 

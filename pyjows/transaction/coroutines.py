@@ -99,7 +99,10 @@ class Coroutines:
         """
         if text + binary + json > 1:
             raise TypeError('receive() takes one of text=True, binary=True and json=True')
-        message = await _claimed(self, 'receive()').receive()
+        try:
+            message = await anext(_claimed(self, 'receive()'))
+        except StopAsyncIteration:
+            raise self.protocol.close_exc from None  # type: ignore[attr-defined]
         if json:
             try:
                 return _json.loads(message)

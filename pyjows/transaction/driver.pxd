@@ -3,6 +3,7 @@ cimport cython
 from pyjows.buffers cimport Receiver, WriteBuffer
 from pyjows.frames cimport as_bytes, head_byte, make_frame
 from pyjows.transaction.handlers cimport MessageHandlers
+from pyjows.transaction.inbox cimport Inbox
 from pyjows.limits cimport Limits
 from pyjows.loop_thread cimport LoopThread
 from pyjows.protocol cimport Protocol

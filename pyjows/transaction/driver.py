@@ -259,6 +259,7 @@ class TransactionProtocol(Protocol):
             self._fail_violation(exc)
         except BaseException as exc:
             self._fail_internally(exc)
+        self._input_processed()
 
     def _message_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws
@@ -267,6 +268,12 @@ class TransactionProtocol(Protocol):
             self.traffic.messages_received += 1
             self.traffic.bytes_received += len(payload)
             ws._message_received(opcode, payload)
+
+    def _input_processed(self) -> None:
+        """All that is at hand was delivered: run the coroutines that wait for a message."""
+        ws = self.ws
+        if ws is not None and ws._inbox is not None:
+            ws._inbox.hand_out()
 
     def _message_sent(self, size: int) -> None:
         """A message was queued, whose payload has `size` bytes."""

@@ -21,9 +21,9 @@ cdef class MessageHandlers(EmitterCore):
     cdef readonly tuple _finished_with
 
     cdef bint _handles_messages(self) except -1
-    cdef object _keep_message(self, Inbox inbox, int opcode, bytes payload)
+    cdef bint _keep_message(self, Inbox inbox, int opcode, bytes payload) except -1
     cpdef object _deliver(self, object message)
-    @cython.locals(decoded=str)
+    @cython.locals(decoded=str, inbox=Inbox, is_kept=bint)
     cdef object _message_received(self, int opcode, bytes payload)
     cdef object _control_received(self, str event, bytes payload, object answered)
     cdef object _call_handlers(self, tuple handlers, object arg, Py_ssize_t size)

@@ -93,11 +93,13 @@ class MessageHandlers(EmitterCore):
             or self._on_json is not None
         )
 
-    def _keep_message(self, inbox: Inbox, opcode: int, payload: bytes) -> None:
-        """Keep a message for coroutines: one receives, or there is no handler that it could go to."""
+    def _keep_message(self, inbox: Inbox, opcode: int, payload: bytes) -> bool:
+        """Keep a message for coroutines if one receives, or there is no handler that it could go to."""
         is_heard = self._handles_messages()
-        if inbox.is_claimed or not is_heard:
+        keeps = inbox.is_claimed or not is_heard
+        if keeps:
             inbox.put(decode_text(payload) if opcode == _TEXT else payload, is_heard)
+        return keeps
 
     def _deliver(self, message: str | bytes) -> None:
         """Call the handlers for a message that no coroutine has received."""
@@ -108,8 +110,8 @@ class MessageHandlers(EmitterCore):
 
     def _message_received(self, opcode: int, payload: bytes) -> None:
         """Call the handlers for a whole message, each with the form that it subscribed to."""
-        if self._inbox is not None:
-            self._keep_message(self._inbox, opcode, payload)
+        inbox = self._inbox
+        is_kept = inbox is not None and self._keep_message(inbox, opcode, payload)
         if opcode == _TEXT:
             if self._on_text is not None or self._on_message is not None:
                 decoded = decode_text(payload)
@@ -122,6 +124,8 @@ class MessageHandlers(EmitterCore):
             self._call_handlers(self._on_message, payload, len(payload))
         if self._on_json is not None:
             self._emit_json(self._on_json, payload)
+        if is_kept:
+            inbox.limit()  # type: ignore[union-attr]  # last: it may run coroutines, which may add handlers
 
     def _control_received(self, event: str, payload: bytes, answered: Iterable[tuple[Any, float]]) -> None:
         """Call the callbacks of the pings that a pong answers, then emit ``ping`` or ``pong``."""

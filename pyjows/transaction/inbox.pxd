@@ -1,5 +1,7 @@
 cimport cython
 
+from pyjows.waiter cimport TaskGate, Waiter
+
 
 @cython.final
 cdef class Inbox:
@@ -16,29 +18,21 @@ cdef class Inbox:
     cdef Py_ssize_t _unheard
     cdef int _receivers
     cdef list _waiting
-    cdef object _make_future
+    cdef list _watching
+    cdef TaskGate _gate
 
     cdef object put(self, object message, bint is_heard)
+    cdef object limit(self)
+    cdef bint _is_full(self) except -1
+    @cython.locals(waiter=Waiter)
+    cpdef object hand_out(self)
     cpdef object claim(self)
     cpdef object wake(self)
     cpdef object end(self)
     cpdef object has_handlers(self)
     cpdef object read_on(self)
     cpdef object discard(self)
-    cdef object take(self)
-    cdef object new_future(self)
-    cdef object forget(self, object future)
-    cdef object _end_of(self, bint iterates)
-
-
-@cython.final
-@cython.freelist(8)
-cdef class NextMessage:
-    cdef Inbox _inbox
-    cdef bint _iterates
-    cdef bint _is_waiting
-    cdef object _future
-    cdef object _waits
-    cdef bint _is_last
-
-    cdef object _stop_waiting(self)
+    cdef Waiter _new_waiter(self, list waiting)
+    cdef object _forget(self, list waiting, Waiter waiter)
+    cdef object _take(self)
+    cdef object _end(self)

@@ -7,7 +7,9 @@ A connection has one from the first time that it is awaited. Reading pauses whil
 than `high_water_mark` characters or bytes of them, and goes on when half of that is left. A message leaves the inbox
 only when the coroutine that gets it runs on: cancelling one that waits loses nothing.
 
-Whoever waits is woken by every change (a message, open, drain, the end), and looks again.
+Who waits for a message runs on when the bytes at hand are processed, or earlier where the messages would be too many,
+and before the stream sends: what it answers leaves with what handlers send. Who waits for something else (open, drain,
+the end) is woken by every such change, and looks again.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from collections import deque
 from typing import Any
 
 from ..errors import ConnectionClosedOK
+from ..waiter import TaskGate, Waiter
 
-__all__ = ['PAUSED_BY_INBOX', 'Inbox', 'NextMessage']
+__all__ = ['PAUSED_BY_INBOX', 'Inbox']
 
 # A reason to pause reading, as a bit beside those in `driver.py`.
 PAUSED_BY_INBOX = 4
@@ -42,14 +45,15 @@ class Inbox:
         self.is_ended = False
         self._messages: deque[Any] = deque()
         self._size = 0
-        self._max_messages = protocol.limits.max_queue
-        self._max_size = protocol.limits.high_water_mark
+        self._max_messages: int = protocol.limits.max_queue
+        self._max_size: int = protocol.limits.high_water_mark
         self._is_paused = False
         self._is_discarding = False
         self._unheard = 0  # how many of them, the first ones, came when there was no handler of messages
-        self._receivers = 0
-        self._waiting: list[Any] = []
-        self._make_future: Any = None
+        self._receivers = 0  # how many coroutines wait for a message, also while it is opened
+        self._waiting: list[Waiter] = []  # for a message
+        self._watching: list[Waiter] = []  # for another change
+        self._gate: TaskGate | None = None
 
     # What the connection does
 
@@ -61,22 +65,39 @@ class Inbox:
             self._unheard += 1
         self._messages.append(message)
         self._size += len(message)
-        if not self._is_paused and (len(self._messages) >= self._max_messages or self._size > self._max_size):
-            self._is_paused = True
-            self._protocol.pause(PAUSED_BY_INBOX)
-        if self._waiting:
-            self.wake()
+
+    def limit(self) -> None:
+        """Where too many messages wait, run those who wait for one; where that is not enough, pause the reading."""
+        if not self._is_paused and self._is_full():
+            self.hand_out()
+            if self._is_full():
+                self._is_paused = True
+                self._protocol.pause(PAUSED_BY_INBOX)
+
+    def _is_full(self) -> bool:
+        return len(self._messages) >= self._max_messages or self._size > self._max_size
+
+    def hand_out(self) -> None:
+        """Run those who wait for a message, if there is one."""
+        if self._waiting and self._messages:
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                try:
+                    waiter.wake_now()
+                except BaseException as exc:  # KeyboardInterrupt or SystemExit
+                    self._protocol.ws._raise_later(exc)
 
     def wake(self) -> None:
-        """Something has changed."""
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        """Something has changed that is not a message."""
+        watching, self._watching = self._watching, []
+        for waiter in watching:
+            waiter.wake()
 
     def end(self) -> None:
         """The connection is gone."""
         self.is_ended = True
+        self._watching += self._waiting
+        self._waiting = []
         self.wake()
 
     def has_handlers(self) -> None:
@@ -119,37 +140,54 @@ class Inbox:
         return self._receivers > 0
 
     async def change(self) -> None:
-        """Wait for the next change."""
-        future = self.new_future()
+        """Wait for the next change that is not a message."""
+        waiter = self._new_waiter(self._watching)
         try:
-            await future
+            await waiter
         finally:
-            self.forget(future)
-
-    def new_future(self) -> Any:
-        """A future that is done with the next change."""
-        if self._make_future is None:
-            self._make_future = self._protocol.ws._spawner().future
-        future = self._make_future()
-        self._waiting.append(future)
-        return future
-
-    def forget(self, future: Any) -> None:
-        """Nobody waits for this future any more."""
-        if future in self._waiting:
-            self._waiting.remove(future)
+            self._forget(self._watching, waiter)
 
     def __aiter__(self) -> Inbox:
         return self
 
-    def __anext__(self) -> NextMessage:
-        return NextMessage(self, True)
+    async def __anext__(self) -> Any:
+        """The next message; a normal close ends the iteration.
 
-    def receive(self) -> NextMessage:
-        """The next message, to be awaited; raises ConnectionClosed where `__anext__` ends an iteration."""
-        return NextMessage(self, False)
+        Raises:
+            ConnectionClosed: it was closed otherwise.
+        """
+        self.claim()
+        protocol = self._protocol
+        while not self._messages:
+            if self.is_ended:
+                raise self._end()
+            self._receivers += 1
+            waiter = None
+            try:
+                if protocol.opening is not None:
+                    await self._before_waiting(protocol.ws)
+                else:
+                    waiter = self._new_waiter(self._waiting)
+                    await waiter
+            finally:
+                self._receivers -= 1
+                self._forget(self._waiting, waiter)
+        return self._take()
 
-    def take(self) -> Any:
+    def _new_waiter(self, waiting: list[Waiter]) -> Waiter:
+        """What a coroutine awaits that waits among these."""
+        if self._gate is None:
+            self._gate = self._protocol.ws._spawner().task_gate
+        waiter = Waiter(self._gate)
+        waiting.append(waiter)
+        return waiter
+
+    def _forget(self, waiting: list[Waiter], waiter: Waiter | None) -> None:
+        """A wait is over; where it was cancelled, its waiter is still among these."""
+        if waiter in waiting:
+            waiting.remove(waiter)
+
+    def _take(self) -> Any:
         """Take the first message."""
         message = self._messages.popleft()
         self._size -= len(message)
@@ -162,24 +200,7 @@ class Inbox:
                 ws._emit_resume()
         return message
 
-    async def wait(self, iterates: bool) -> Any:
-        """Take the next message, when there is one."""
-        protocol = self._protocol
-        self.claim()
-        self._receivers += 1
-        try:
-            while not self._messages:
-                if self.is_ended:
-                    raise self._end_of(iterates)
-                if protocol.opening is not None:
-                    await self._before_waiting(protocol.ws)
-                else:
-                    await self.change()
-            return self.take()
-        finally:
-            self._receivers -= 1
-
-    def _end_of(self, iterates: bool) -> BaseException:
+    def _end(self) -> BaseException:
         """What to raise at the end."""
         protocol = self._protocol
         if protocol.opening is not None and protocol.parser_exc is not None:
@@ -187,78 +208,7 @@ class Inbox:
             return exc
         closed: BaseException = protocol.close_exc
         if isinstance(closed, ConnectionClosedOK):
-            return StopAsyncIteration() if iterates else closed
+            return StopAsyncIteration()
         if protocol.close_rcvd is None and protocol.end[1]:
             closed.add_note(protocol.end[1])  # such as a ping timeout
         return closed
-
-
-class NextMessage:
-    """The next message of an inbox, to be awaited: at once where one waits.
-
-    It waits by itself while the connection is open, which is the rule; everything else is in `Inbox.wait`.
-    """
-
-    def __init__(self, inbox: Inbox, iterates: bool) -> None:
-        self._inbox = inbox
-        self._iterates = iterates
-        self._is_waiting = False  # and counts among the receivers
-        self._future: Any = None
-        self._waits: Any = None  # what it waits for, as an iterator: the future, or `Inbox.wait`
-        self._is_last = False  # it gives the message
-
-    def __await__(self) -> NextMessage:
-        return self
-
-    def __iter__(self) -> NextMessage:
-        return self
-
-    def __next__(self) -> Any:
-        inbox = self._inbox
-        while True:
-            if self._waits is not None:
-                if self._is_last:
-                    return self._waits.send(None)
-                try:
-                    return next(self._waits)  # the future itself, until it is done
-                except StopIteration:
-                    self._waits = None
-            if inbox._messages:
-                self._stop_waiting()
-                raise StopIteration(inbox.take())
-            if inbox.is_ended or inbox._protocol.opening is not None:
-                self._stop_waiting()
-                self._is_last = True
-                self._waits = inbox.wait(self._iterates)
-            else:
-                if not self._is_waiting:
-                    inbox.claim()
-                    self._is_waiting = True
-                    inbox._receivers += 1
-                self._future = inbox.new_future()
-                self._waits = self._future.__await__()
-
-    def send(self, value: Any) -> Any:
-        """As a coroutine's."""
-        return self.__next__()
-
-    def throw(self, *exc: Any) -> Any:
-        """As a coroutine's."""
-        self._stop_waiting()
-        if not self._is_last:
-            self._is_last = True
-            self._waits = self._inbox.wait(self._iterates)
-        return self._waits.throw(*exc)
-
-    def close(self) -> None:
-        """As a coroutine's."""
-        self._stop_waiting()
-        if self._is_last:
-            self._waits.close()
-
-    def _stop_waiting(self) -> None:
-        if self._is_waiting:
-            self._is_waiting = False
-            self._inbox._receivers -= 1
-            self._inbox.forget(self._future)
-            self._future = None
