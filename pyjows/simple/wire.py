@@ -1,8 +1,8 @@
 """`Wire`: a session on an asyncio transport.
 
 Owns when bytes are read and written, who is woken, and the end of TCP. Must not know the protocol (`session.py`), nor
-where the transport comes from (`aio.py`). What comes is understood in the loop's callback; who awaits is woken by a
-future.
+where the transport comes from (`aio.py`). What comes is understood in the loop's callback, and who waits for it goes on
+there too: what it answers leaves in one write.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..errors import HandshakeError, InvalidState
 from ..protocol import Side
 from ..proxy import Tunnel
 from ..socks import SocksTunnel
+from ..waiter import TaskGate, Waiter
 from .errors import ConnectionError
 from .session import Session, read_response
 
@@ -34,33 +35,40 @@ _TURN = 64
 class _Waiters:
     """Those who wait for something to happen; all are woken, and look for themselves."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._futures: list[asyncio.Future[None]] = []
+    def __init__(self, gate: TaskGate) -> None:
+        self._gate = gate
+        self._waiting: list[Waiter] = []
 
     def wake(self) -> None:
-        futures, self._futures = self._futures, []
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
+        """They go on in the next turn of the loop."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.wake()
+
+    def run(self) -> None:
+        """They go on inside this call; only for what the loop itself calls."""
+        waiting, self._waiting = self._waiting, []
+        gate = self._gate
+        gate.is_open = asyncio.current_task(gate.loop) is None
+        try:
+            while waiting:
+                waiting.pop(0).wake_now()
+        finally:
+            gate.is_open = False
+            self._waiting += waiting  # KeyboardInterrupt or SystemExit, which ends the loop
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Until `wake`, or so many seconds."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._futures.append(future)
-        timer = None if timeout is None else self._loop.call_later(timeout, _resolve, future)
+        """Until `wake` or `run`, or so many seconds."""
+        waiter = Waiter(self._gate)
+        self._waiting.append(waiter)
+        timer = None if timeout is None else self._gate.loop.call_later(timeout, waiter.wake)
         try:
-            await future
+            await waiter
         finally:
             if timer is not None:
                 timer.cancel()
-            if future in self._futures:
-                self._futures.remove(future)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
 
 
 class Wire(asyncio.Protocol):
@@ -76,9 +84,10 @@ class Wire(asyncio.Protocol):
         self._loop = loop
         self._host = host
         self._transport: Any = None
-        self._received = _Waiters(loop)
-        self._writable = _Waiters(loop)
-        self._ended = _Waiters(loop)
+        gate = TaskGate(loop, asyncio.CancelledError)
+        self._received = _Waiters(gate)
+        self._writable = _Waiters(gate)
+        self._ended = _Waiters(gate)
         self._tunnel: Tunnel | SocksTunnel | None = None
         self._opening = not session.is_open
         self._failure: BaseException | None = None
@@ -88,6 +97,7 @@ class Wire(asyncio.Protocol):
         self._over = False  # what is to come has come
         self._gone = False
         self._corked = False
+        self._delivering = False  # what is sent meanwhile is written at the end of it
         self._in_a_row = 0  # messages received without waiting
         self._timer: asyncio.TimerHandle | None = None  # of the next ping; then of the end
 
@@ -137,12 +147,16 @@ class Wire(asyncio.Protocol):
             return
         session = self._session
         session.feed(data)
-        self._flush()
         if session.messages:
-            self._received.wake()
+            self._delivering = True
+            try:
+                self._received.run()
+            finally:
+                self._delivering = False
             if session.full and not self._reading_paused:
                 self._reading_paused = True
                 self._transport.pause_reading()
+        self._flush()
         if session.ended:
             self._finish()
 
@@ -209,9 +223,9 @@ class Wire(asyncio.Protocol):
             session.put(data)
         except InvalidState:
             raise session.closed() from None
-        if session.messages and session.protocol.out.size < _MOST_CORKED:  # type: ignore[union-attr]
+        if (self._delivering or session.messages) and session.protocol.out.size < _MOST_CORKED:  # type: ignore[union-attr]
             # The program has more to answer in this turn of the loop: all of it leaves in one write.
-            if not self._corked:
+            if not self._corked and not self._delivering:
                 self._corked = True
                 self._loop.call_soon(self._uncork)
         else:
