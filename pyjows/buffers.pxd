@@ -36,9 +36,10 @@ cdef class BufferPool:
 
 cdef class Receiver:
     cdef public WriteBuffer out
-    cdef public bint awaits_drain
     cdef public object stream
+    cdef public unsigned char awaits_drain
 
+    cdef object _begin_receiver(self)
     cpdef object feed(self, object data, Py_ssize_t n)
     cpdef object eof(self)
     cpdef object drained(self)

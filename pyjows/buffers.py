@@ -140,6 +140,9 @@ class Receiver:
     """
 
     def __init__(self) -> None:
+        self._begin_receiver()
+
+    def _begin_receiver(self) -> None:
         self.out: WriteBuffer | None = None
         self.awaits_drain = False
         self.stream: Any = None

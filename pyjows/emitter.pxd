@@ -1,5 +1,8 @@
 cimport cython
 
+cdef dict _NOTHING
+cdef int _COROUTINE
+
 
 @cython.final
 cdef class _Once:
@@ -10,6 +13,8 @@ cdef class _Once:
 cdef class EmitterCore:
     cdef dict _events
 
+    @cython.locals(own_events=frozenset)
+    cpdef object _subscribe(self, object event, object f, bint once)
     cdef object _set(self, str event, tuple handlers)
     cdef object _subscribed(self, str event, object handler)
     cdef object _spawn_if_coroutine(self, object result)
@@ -18,3 +23,6 @@ cdef class EmitterCore:
     cdef object _log_error(self, object exc)
     cpdef bint _is_late_use(self, object exc) except -1
     cpdef object _log_late_use(self, object exc)
+
+
+cdef bint _is_coroutine_function(object f) except -1

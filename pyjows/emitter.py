@@ -42,6 +42,11 @@ _NO_LOOP = (
     "use a plain function, or a loop that runs coroutines: IOLoop(reactor='asyncio')"
 )
 
+# The events of emitters to which nothing was subscribed; it stays empty.
+_NOTHING: dict[str, tuple[Callable[..., Any], ...]] = {}
+
+_COROUTINE = inspect.CO_COROUTINE
+
 _NO_HANDLER: Any = ...  # None is a mistake, and not a decorator that waits for its function
 
 
@@ -68,7 +73,7 @@ class EmitterCore:
     _own_events: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
-        self._events: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self._events = _NOTHING
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """It is neither copied nor pickled: raises TypeError."""
@@ -122,8 +127,8 @@ class EmitterCore:
         return cast('Callable[[Handler], Handler]', self._subscribe(event, _NO_HANDLER, False))
 
     def _subscribe(self, event: Any, f: Any, once: bool) -> Any:
-        name = 'once' if once else 'on'
         if f is _NO_HANDLER:
+            name = 'once' if once else 'on'
             if not callable(event):
                 return partial(self._subscribe, _checked_event(name, event), once=once)
             event, f = getattr(event, '__name__', None), event
@@ -131,12 +136,15 @@ class EmitterCore:
                 raise TypeError(f"{name}({f!r}): it has no name that could be the event's; use {name}('event', f)")
         elif callable(event):
             event, f = f, event
-        _checked_event(name, event)
-        _checked_handler(f'{name}({event!r})', f)
+        if not isinstance(event, str) or not callable(f):
+            name = 'once' if once else 'on'
+            _checked_event(name, event)
+            _checked_handler(f'{name}({event!r})', f)
         if _is_coroutine_function(f) and not self._can_spawn():
             raise RuntimeError(_NO_LOOP.format(name=getattr(f, '__name__', f), event=event))
-        if event not in self._own_events and self._own_events:
-            warn_of_unknown_event(type(self).__name__, event, self._own_events)
+        own_events = self._own_events
+        if own_events and event not in own_events:
+            warn_of_unknown_event(type(self).__name__, event, own_events)
         if 'new_listener' in self._events:
             self.emit('new_listener', event, f)
         handler = _Once(event, f) if once else f
@@ -179,6 +187,8 @@ class EmitterCore:
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the subscribers of an event; all changes go through here."""
         if handlers:
+            if self._events is _NOTHING:
+                self._events = {}
             self._events[event] = handlers
         else:
             self._events.pop(event, None)
@@ -355,7 +365,7 @@ def _checked_handler(function: str, f: Any) -> Any:
 def _is_coroutine_function(f: Callable[..., Any]) -> bool:
     # The common case first: every connection subscribes a few plain functions.
     if type(f) is FunctionType:
-        return bool(f.__code__.co_flags & inspect.CO_COROUTINE)
+        return bool(f.__code__.co_flags & _COROUTINE)
     return inspect.iscoroutinefunction(f)
 
 

@@ -33,6 +33,7 @@ cdef class FrameDecoder(Receiver):
     cdef Py_ssize_t _size
     cdef object _text_decoder
 
+    cdef object _begin_decoder(self, bint masks, object max_size)
     cdef object _frame_received(self, int head, bytes payload)
     cdef object _part_received(self, int head, bytes part, bint whole)
     cdef object _check_sequence(self, int opcode, int reserved)

@@ -51,8 +51,8 @@ class FrameDecoder(Receiver):
 
     __signature__ = ConstructorSignature()
 
-    def __init__(self, masks: bool, max_size: int | tuple[int | None, int | None] | None) -> None:
-        Receiver.__init__(self)
+    def _begin_decoder(self, masks: bool, max_size: int | tuple[int | None, int | None] | None) -> None:
+        self._begin_receiver()
         # What frames have to be like. Reserved bits are allowed where an extension claims them (a mask of 0x70).
         self._masks = masks
         self._claimed_bits = 0

@@ -11,6 +11,7 @@ cdef class FrameLog(FrameDecoder):
     cdef unsigned char _shows_frames
     cdef unsigned char _logs_frames
 
+    cdef object _begin_frames(self, int side, object max_size, object logger)
     cdef object _begin_log(self)
     cdef object _show_frames(self, bint is_wanted)
     cdef bint _look_at_frame(self, int head, bytes payload) except -1

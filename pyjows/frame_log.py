@@ -40,8 +40,8 @@ class FrameLog(FrameDecoder):
         logger: another one than ``pyjows.server`` or ``pyjows.client``.
     """
 
-    def __init__(self, side: int, max_size: Any, logger: Any) -> None:
-        FrameDecoder.__init__(self, side == 1, max_size)
+    def _begin_frames(self, side: int, max_size: Any, logger: Any) -> None:
+        self._begin_decoder(side == 1, max_size)
         self._side = side
         self._logger = logger
         self._id: uuid.UUID | None = None

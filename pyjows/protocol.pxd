@@ -14,16 +14,16 @@ cdef int _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG
 cdef class Protocol(FrameLog):
     cdef object _extensions
     cdef bytearray _fragments
-    cdef int _fragment_count
-    cdef int _max_fragments
     cdef bytes _unanswered_ping
-    cdef int _unanswered_pings
     cdef list _events
     cdef public object close_rcvd
     cdef public object close_sent
     cdef public object parser_exc
     cdef object _deferred_close
-    # Flags in one byte each: an idle connection keeps all of this.
+    # Small numbers together, and flags in one byte each: an idle connection keeps all of this.
+    cdef int _fragment_count
+    cdef int _max_fragments
+    cdef int _unanswered_pings
     cdef unsigned char _state
     cdef unsigned char _joins
     cdef unsigned char _answers_nothing
@@ -34,6 +34,7 @@ cdef class Protocol(FrameLog):
     cdef unsigned char _eof_received
     cdef unsigned char _close_order
 
+    cdef object _begin_protocol(self, object side, object state, object max_size, object max_fragments, object logger)
     cpdef object open(self, object extensions=*)
     cdef object _process_frame(self, int head, bytes payload)
     cdef bytes _through_extensions(self, int head, bytes payload)

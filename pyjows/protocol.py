@@ -148,12 +148,17 @@ class Protocol(FrameLog):
         join_fragments: bool = False,
         logger: Any = None,
     ) -> None:
-        FrameLog.__init__(self, side, max_size, logger)
+        self._begin_protocol(side, state, max_size, max_fragments, logger)
+        self._joins = join_fragments
+        self._defers_close = defer_close
+
+    def _begin_protocol(self, side: Side, state: State, max_size: Any, max_fragments: int | None, logger: Any) -> None:
+        self._begin_frames(side, max_size, logger)
         self._state: int = state
         # What was negotiated: applied in this order to what is sent, in reverse to what is received.
         self._extensions: Sequence[Any] = ()
         # How what is received is delivered: `_joins` fragments, shows every frame first, answers nothing by itself.
-        self._joins = join_fragments
+        self._joins = False
         self._fragments: bytearray | None = None
         self._fragment_count = 0
         self._max_fragments = -1 if max_fragments is None else min(max_fragments, _MAX_INT)
@@ -170,7 +175,7 @@ class Protocol(FrameLog):
         self.close_sent: Close | None = None
         self._close_order = _UNKNOWN
         self.parser_exc: BaseException | None = None
-        self._defers_close = defer_close
+        self._defers_close = False
         self._deferred_close: ProtocolError | bytes | None = None
         # The end of TCP in both directions, and whether `data_to_send` has returned ours.
         self._eof_sent = False

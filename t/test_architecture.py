@@ -224,7 +224,6 @@ PYTHON_METHODS = {
         '_raise_later',
         '_spawn',
         '_spawner',
-        '_subscribe',
     },
     'HTTPConnection': {'_answer_later', '_resume', '_send_file'},
     'Inbox': {'_read_on_unless_claimed'},

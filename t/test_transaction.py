@@ -81,6 +81,21 @@ def test_the_handshake_and_the_talk_are_the_same_byte_by_byte():
     assert at_client == [('open',), ('message', 'früh'), ('message', b'\0\1'), ('finish', 1000, 'genug')]
 
 
+def test_the_handshake_of_an_open_connection_says_what_was_agreed_and_answers_no_more():
+    client, server = WebSocket(compression=True), WebSocket(compression=True)
+    assert server.handshake is None
+    client.client_handshake('ws://example.com/')
+    pump(client, server)
+
+    assert server.handshake is server.handshake
+    assert server.handshake.request is server.req
+    for ws in (client, server):
+        assert [extension.name for extension in ws.handshake.agreed_extensions] == ['permessage-deflate']
+    with pytest.raises(InvalidState):
+        server.handshake.accept()
+    assert WebSocket(established=True).handshake is None
+
+
 def test_frames_right_behind_the_upgrade_request_are_read_after_open():
     server = WebSocket()
     seen = log(server, 'request', 'open', 'text')

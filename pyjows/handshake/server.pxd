@@ -35,6 +35,8 @@ cdef class ServerHandshake:
     cdef object _pending_request(self)
 
 
+@cython.locals(handshake=ServerHandshake)
+cpdef ServerHandshake accepted_handshake(object request, object extensions)
 cdef bytes _switching_fields(str key, str subprotocol, str extensions)
 @cython.locals(name=str, value=str, known=list)
 cdef dict _values_of(bytes block)

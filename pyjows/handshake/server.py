@@ -58,7 +58,7 @@ from ..http11 import (
 )
 from .fields import accept_value, extra_headers, is_key, read_headers
 
-__all__ = ['ServerHandshake', 'refusal_for', 'switching_protocols']
+__all__ = ['ServerHandshake', 'accepted_handshake', 'refusal_for', 'switching_protocols']
 
 _is_authority = re.compile(rf'{HOST}(?::[0-9]*)?').fullmatch
 _upgrade_request = re.compile(
@@ -526,6 +526,15 @@ class ServerHandshake:
         if self.request is None:
             raise InvalidState('there is no request to answer yet: receive() returns it')
         return self.request
+
+
+def accepted_handshake(request: Request, extensions: Sequence[Extension]) -> ServerHandshake:
+    """The handshake of a connection that is open, as `accept` leaves it."""
+    handshake = ServerHandshake()
+    handshake.request = request
+    handshake.agreed_extensions = extensions
+    handshake._answered = True
+    return handshake
 
 
 # Answers

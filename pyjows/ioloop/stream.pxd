@@ -23,26 +23,27 @@ cdef class LoopData:
 
 cdef class StreamCore(Handle):
     cdef readonly object socket
-    cdef readonly int fd
     cdef readonly LoopData loop_data
     cdef public Receiver receiver
     cdef public Py_ssize_t high_water_mark
-    cdef public bint paces_reading
-    cdef public bint has_received
     cdef public object client
     cdef WriteBuffer out
     cdef double _timeout
     cdef long long _transmitted
     cdef object _timer
     cdef list _callbacks
-    cdef int _ending
-    cdef bint _reading
-    cdef bint _read_paused
-    cdef bint _corked
-    cdef bint _write_blocked
-    cdef bint _closed
-    cdef bint _is_registered
-    cdef bint _write_watched
+    # Flags in one byte each: an idle connection keeps all of this.
+    cdef readonly int fd
+    cdef public unsigned char paces_reading
+    cdef public unsigned char has_received
+    cdef unsigned char _ending
+    cdef unsigned char _reading
+    cdef unsigned char _read_paused
+    cdef unsigned char _corked
+    cdef unsigned char _write_blocked
+    cdef unsigned char _closed
+    cdef unsigned char _is_registered
+    cdef unsigned char _write_watched
 
     cpdef object ready(self, bint readable, bint writable)
     cdef object dispatch(self, bint readable, bint writable)

@@ -375,12 +375,12 @@ class StreamCore(Handle):
     @property
     def is_closed(self) -> bool:
         """Whether it is closed."""
-        return self._closed
+        return bool(self._closed)
 
     @property
     def is_readable(self) -> bool:
         """Whether it is being read."""
-        return self._reading
+        return bool(self._reading)
 
     @property
     def is_paused(self) -> bool:

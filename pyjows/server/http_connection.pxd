@@ -13,6 +13,7 @@ cdef class HTTPConnection(Receiver):
     cdef object _file
     cdef long long _written
     cdef long long _taken
+    cdef object _reactor
     cdef object _timer
 
     cdef object _serve(self, object request)

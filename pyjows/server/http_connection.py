@@ -41,7 +41,7 @@ class HTTPConnection(Receiver):
     """
 
     def __init__(self, server: Any, stream: Stream, connection: str) -> None:
-        Receiver.__init__(self)
+        self._begin_receiver()
         self.server = server
         self.connection = connection
         self.kept_alive = False
@@ -52,6 +52,7 @@ class HTTPConnection(Receiver):
         self._file: FileResponse | None = None  # the answer that is being sent piece by piece
         self._written = 0
         self._taken = -1  # how much of that the client had taken when the timer last expired
+        self._reactor = server.ioloop.reactor
         self._timer: Any = None
         self._set_timer()
 
@@ -100,14 +101,14 @@ class HTTPConnection(Receiver):
         """Read and answer no more until the answers are written, and other connections had their turn."""
         self.stream.stop()
         if self.stream.can_write:
-            self.server.ioloop.reactor.next_tick(self._resume)
+            self._reactor.next_tick(self._resume)
         else:
             self.awaits_drain = True
 
     def drained(self) -> None:
         """The kernel has taken all answers."""
         self.awaits_drain = False
-        self.server.ioloop.reactor.next_tick(self._resume if self._file is None else self._send_file)
+        self._reactor.next_tick(self._resume if self._file is None else self._send_file)
 
     def _resume(self, reactor: Any) -> None:
         if self.stream is not None:
@@ -255,11 +256,11 @@ class HTTPConnection(Receiver):
         self._forget_timer()
         if seconds is None:
             seconds = self.server._handshake_timeout
-        self._timer = self.server.ioloop.reactor.timer(self._timed_out, seconds)
+        self._timer = self._reactor.timer(self._timed_out, seconds)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
-            self.server.ioloop.reactor.remove(self._timer)
+            self._reactor.remove(self._timer)
             self._timer = None
 
     def _timed_out(self, reactor: Any) -> None:

@@ -12,16 +12,16 @@ from pyjows.statistics cimport Traffic
 cdef int _CONNECTING, _OPEN, _PING, _PONG, _CLOSE
 cdef int _PAUSED_FOR_OTHERS
 cdef Traffic _TRAFFIC
+cdef object _BEGINNING
 
 
 cdef class TransactionProtocol(Protocol):
-    cdef readonly bint is_finished
-    cdef public bint kept_alive
+    cdef readonly unsigned char is_finished
+    cdef public unsigned char kept_alive
     cdef unsigned char _had_message
     cdef unsigned char resume_pending
     cdef public unsigned char is_encrypted
     cdef public unsigned char slot
-    cdef public int finish_code
     cdef public MessageHandlers ws
     cdef public object opening
     cdef public object owner
@@ -33,6 +33,7 @@ cdef class TransactionProtocol(Protocol):
     cdef public Traffic traffic
     cdef public object cause
     cdef public tuple end
+    cdef public int finish_code
     cdef int _ping_number
     cdef float _alive_at
     cdef float _pinged_at

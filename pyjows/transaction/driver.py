@@ -38,6 +38,8 @@ _PAUSED_FOR_OTHERS = 8
 _CONNECTING, _OPEN = State.CONNECTING.value, State.OPEN.value
 _PING, _PONG, _CLOSE = Opcode.PING.value, Opcode.PONG.value, Opcode.CLOSE.value
 
+_BEGINNING = State.CONNECTING  # looked up once
+
 # Pings that may wait for their answer: of more, the oldest is forgotten.
 _MAX_PINGS = 64
 
@@ -71,14 +73,8 @@ class TransactionProtocol(Protocol):
     """The state machine under a transaction: a `Protocol` that gives it whole messages, and that a loop can drive."""
 
     def __init__(self, ws: MessageHandlers, side: Side, limits: Limits) -> None:
-        Protocol.__init__(
-            self,
-            side,
-            state=State.CONNECTING,
-            max_size=limits.max_websocket_size,
-            max_fragments=limits.max_fragments,
-            join_fragments=True,
-        )
+        self._begin_protocol(side, _BEGINNING, limits.max_websocket_size, limits.max_fragments, None)
+        self._joins = True
         # What it may cost, and where its messages are counted.
         self.limits = limits
         self.traffic = _TRAFFIC

@@ -6,6 +6,7 @@ from pyjows.transaction.inbox cimport Inbox
 
 cdef int _TEXT, _BINARY
 cdef tuple _BUILT_IN
+cdef dict _NEW
 
 
 cdef class MessageHandlers(EmitterCore):
@@ -20,6 +21,7 @@ cdef class MessageHandlers(EmitterCore):
     cdef object _interrupt
     cdef readonly tuple _finished_with
 
+    cdef object _begin_handlers(self)
     cdef bint _handles_messages(self) except -1
     cdef bint _keep_message(self, Inbox inbox, int opcode, bytes payload) except -1
     cpdef object _deliver(self, object message)

@@ -34,6 +34,9 @@ BUILT_IN = (assemble,)
 
 _BUILT_IN = BUILT_IN  # compiled, a C variable
 
+# The events of a new transaction. One dictionary for all, which is copied before it is changed.
+_NEW: dict[str, tuple[Callable[..., Any], ...]] = {'frame': BUILT_IN}
+
 # The handlers of an event, None where there are none.
 _Handlers = tuple[Callable[..., Any], ...] | None
 
@@ -48,8 +51,8 @@ class MessageHandlers(EmitterCore):
         )
     )
 
-    def __init__(self) -> None:
-        self._events = {'frame': BUILT_IN}
+    def _begin_handlers(self) -> None:
+        self._events = _NEW
         # The handlers of messages once more, so that no dictionary is searched for each message.
         self._on_frame: _Handlers = BUILT_IN
         self._on_message: _Handlers = None
@@ -69,6 +72,8 @@ class MessageHandlers(EmitterCore):
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the handlers of an event."""
+        if self._events is _NEW:
+            self._events = _NEW.copy()
         EmitterCore._set(self, event, handlers)
         subscribers = handlers or None
         if event == 'frame':

@@ -6,8 +6,10 @@ from pyjows.transaction.handlers cimport MessageHandlers
 cdef class TransactionInfo(MessageHandlers):
     cdef TransactionProtocol _protocol
     cdef object _compression
-    cdef public object handshake
+    cdef object _handshake
     cdef public object req
     cdef object _res
     cdef public object subprotocol
     cdef public object user
+
+    cdef object _begin_info(self)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..extensions import as_factories
 from ..handshake import ClientHandshake, ServerHandshake
+from ..handshake.server import accepted_handshake
 from ..http11 import Request, Response
 from ..limits import Limits
 from ..protocol import State
@@ -25,10 +26,10 @@ class TransactionInfo(MessageHandlers):
 
     _protocol: TransactionProtocol
 
-    def __init__(self) -> None:
-        MessageHandlers.__init__(self)
+    def _begin_info(self) -> None:
+        self._begin_handlers()
         self._compression: Any = None
-        self.handshake: ServerHandshake | ClientHandshake | None = None
+        self._handshake: ServerHandshake | ClientHandshake | None = None
         self.req: Request | None = None
         self._res: Response | PendingResponse | None = None
         self.subprotocol: str | None = None
@@ -38,6 +39,16 @@ class TransactionInfo(MessageHandlers):
     def protocol(self) -> TransactionProtocol:
         """The state machine under the transaction."""
         return self._protocol
+
+    @property
+    def handshake(self) -> ServerHandshake | ClientHandshake | None:
+        """The opening handshake; None where it was done elsewhere, or has not begun.
+
+        An open connection of a server keeps its request alone. The object is made again when it is asked for.
+        """
+        if self._handshake is None and self.req is not None and self.established:
+            self._handshake = accepted_handshake(self.req, self._protocol.extensions)
+        return self._handshake
 
     @property
     def res(self) -> Response | PendingResponse | None:
@@ -99,7 +110,7 @@ class TransactionInfo(MessageHandlers):
     @property
     def is_finished(self) -> bool:
         """Whether the connection is gone."""
-        return self._protocol.is_finished
+        return bool(self._protocol.is_finished)
 
     @property
     def is_writing(self) -> bool:

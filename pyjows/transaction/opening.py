@@ -53,7 +53,7 @@ class Opening(Receiver):
     def __init__(
         self, ws: Any, protocol: TransactionProtocol, compression: Any, subprotocols: Sequence[str], headers: Any
     ) -> None:
-        Receiver.__init__(self)
+        self._begin_receiver()
         self.awaits_drain = True
         self.ws = ws
         self.protocol = protocol
@@ -80,9 +80,9 @@ class Opening(Receiver):
         """The peer ended its half of the connection in the middle of the handshake."""
         ws, protocol = self.ws, self.protocol
         if ws is not None and not protocol._discarding:
-            handshake = ws.handshake
+            handshake = ws._handshake
             self._receive(b'')
-            if handshake is not None and ws.handshake is not handshake:
+            if handshake is not None and ws._handshake is not handshake:
                 return  # a redirect is followed: this end is that of the connection before
         protocol.eof()
 
@@ -94,8 +94,8 @@ class Opening(Receiver):
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
         if self.ws is not None:
-            if exc is not None and isinstance(self.ws.handshake, ClientHandshake):
-                self.ws.handshake.cause = exc
+            if exc is not None and isinstance(self.ws._handshake, ClientHandshake):
+                self.ws._handshake.cause = exc
             self.ws.closed()
         self.protocol.stream = None
 
@@ -107,7 +107,7 @@ class Opening(Receiver):
     def _receive(self, data: bytes) -> None:
         """Bytes of the handshake were received; ``b''`` means that no more will come."""
         ws = self.ws
-        handshake = ws.handshake
+        handshake = ws._handshake
         try:
             if isinstance(handshake, ClientHandshake):
                 if not data:
@@ -116,7 +116,7 @@ class Opening(Receiver):
                     self._accepted(handshake, response)
             else:
                 if handshake is None:
-                    handshake = ws.handshake = ServerHandshake()
+                    handshake = ws._handshake = ServerHandshake()
                 request = handshake.receive(data)
                 if request is not None:
                     self.request_received(handshake, request, None, 0.0)
@@ -157,7 +157,7 @@ class Opening(Receiver):
         except ConnectionClosed:
             return
         connector: Any = self.protocol.owner
-        if nothing_to_send and connector is not None and isinstance(self.ws.handshake, ClientHandshake):
+        if nothing_to_send and connector is not None and isinstance(self.ws._handshake, ClientHandshake):
             connector.given_up(self.ws)
 
     def _send_early(self) -> None:
@@ -194,7 +194,7 @@ class Opening(Receiver):
             timeout: seconds that coroutines may hold the answer back; 0 for no limit.
         """
         ws = self.ws
-        ws.handshake = handshake
+        ws._handshake = handshake
         ws.req = request
         logger = self.protocol.logger
         if logger.isEnabledFor(logging.DEBUG):
@@ -292,13 +292,14 @@ class Opening(Receiver):
         """
         request = self.pending_request()
         ws = self.ws
-        handshake = ws.handshake
+        handshake = ws._handshake
         if ws.subprotocol is None and self.subprotocols:
             ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
         headers = self.with_pending(self.headers)
         head = handshake._accept(headers, ws.subprotocol, as_factories(self.compression))
         self.is_answered = True
         ws.res = self.pending
+        ws._handshake = None  # from now on, the request is enough
         self._forget_timer()
         self.outgoing().put(head)
         self._trailing = handshake.trailing_data
@@ -313,7 +314,7 @@ class Opening(Receiver):
     def refuse(self, response: Response) -> None:
         """Answer the request, and end the connection."""
         ws, protocol = self.ws, self.protocol
-        answer = ws.handshake.respond(response, close=True)
+        answer = ws._handshake.respond(response, close=True)
         self.is_answered = True
         self._forget_timer()
         if protocol.logger.isEnabledFor(logging.DEBUG):
@@ -360,7 +361,7 @@ class Opening(Receiver):
     def awaits_answer(self) -> bool:
         """Whether a request waits for its answer."""
         ws = self.ws
-        return not (ws is None or ws.req is None or self.is_answered) and isinstance(ws.handshake, ServerHandshake)
+        return not (ws is None or ws.req is None or self.is_answered) and isinstance(ws._handshake, ServerHandshake)
 
     def pending_request(self) -> Request:
         """The request that waits for its answer; raises InvalidState where there is none."""
@@ -377,7 +378,7 @@ class Opening(Receiver):
         if self.compression:
             options.setdefault('extensions', as_factories(self.compression))
         handshake = ClientHandshake(url, **options)
-        self.ws.handshake = handshake
+        self.ws._handshake = handshake
         self.ws.req = handshake.request
         self.outgoing().put(handshake.send())
 
@@ -419,7 +420,7 @@ class Opening(Receiver):
         """Detach the stream and forget the handshake, to begin again on another stream; returns the old one."""
         stream = self.protocol.release_stream()
         self.stream = self.out = None
-        self.ws.handshake = None
+        self.ws._handshake = None
         return stream
 
     # Both

@@ -14,6 +14,7 @@ cdef object _MISSING
 
 cdef class TransactionCore(TransactionInfo):
 
+    cdef object _begin(self, object side, Limits limits, object compression, object subprotocols, object headers)
     @cython.locals(protocol=TransactionProtocol)
     cdef object _send(self, int head, bytes payload)
     cdef object _send_from_thread(self, object message, object text, object binary, object json, object frame)
@@ -23,3 +24,7 @@ cdef class TransactionCore(TransactionInfo):
     cpdef object _emit_resume(self)
     cdef object _callback_alone(self)
     cdef object _pending_opening(self)
+
+
+@cython.locals(ws=TransactionCore)
+cpdef new_websocket(dict options)

@@ -64,10 +64,9 @@ _log = logging.getLogger('pyjows')
 _OPEN = State.OPEN.value
 _TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
 _RAW = RAW
+_MISSING = MISSING  # a C variable
 
 _ONE_MESSAGE = 'send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes'
-
-_MISSING = MISSING  # compiled, a C variable
 
 
 class TransactionCore(TransactionInfo):
@@ -85,19 +84,20 @@ class TransactionCore(TransactionInfo):
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
-        TransactionInfo.__init__(self)
         if limits is None or options:
             limits = Limits('WebSocket()', **options)
-        self._protocol = TransactionProtocol(self, Side.CLIENT if masked else Side.SERVER, limits)
-        self._compression = compression
+        self._begin(Side.CLIENT if masked else Side.SERVER, limits, compression, subprotocols, headers)
         if established:
+            self._protocol.opening = None
             self._protocol.open()
-            if compression:
-                self.compressed = True
-        else:
-            self._protocol.opening = Opening(self, self._protocol, compression, subprotocols, headers)
-        if compressed:
+        if compressed or (established and compression):
             self.compressed = True
+
+    def _begin(self, side: Side, limits: Limits, compression: Any, subprotocols: Sequence[str], headers: Any) -> None:
+        self._begin_info()
+        self._protocol = TransactionProtocol(self, side, limits)
+        self._compression = compression
+        self._protocol.opening = Opening(self, self._protocol, compression, subprotocols, headers)
 
     # Sending
 
@@ -316,11 +316,10 @@ class TransactionCore(TransactionInfo):
         if protocol.thread is not None and protocol.thread.is_foreign():
             protocol.thread.hand_over(self.finish, code, reason)
             return self
-        opening = self._protocol.opening
         if protocol._state == _OPEN:
             protocol.send_close(code, reason or '')
-        elif opening is not None:
-            opening.queue_close(code, reason or '')
+        elif protocol.opening is not None:
+            protocol.opening.queue_close(code, reason or '')
         self._emit_resume()
         return self
 
@@ -449,7 +448,7 @@ class TransactionCore(TransactionInfo):
             InvalidState: a handshake was begun before.
         """
         opening = self._protocol.opening
-        if self.handshake is not None or opening is None:
+        if self._handshake is not None or opening is None:
             raise InvalidState('this transaction has begun its handshake; a new connection is a new WebSocket()')
         self.masked = True
         opening.send_request(url, options)
@@ -565,9 +564,9 @@ class TransactionCore(TransactionInfo):
         if protocol.is_finished:
             return self
         protocol.is_finished = True
-        if opening is not None and isinstance(self.handshake, ClientHandshake) and not protocol._discarding:
+        if opening is not None and isinstance(self._handshake, ClientHandshake) and not protocol._discarding:
             protocol._discard_input()  # what it raises is all there is to tell
-            protocol.parser_exc = self.handshake.unanswered()
+            protocol.parser_exc = self._handshake.unanswered()
             self._emit_error(protocol.parser_exc)
         protocol.receive_eof()
         protocol.end_driving()
@@ -607,12 +606,11 @@ class TransactionCore(TransactionInfo):
             protocol.awaits_drain = True
 
     def _subscribed(self, event: str, handler: Any) -> None:
-        if event == 'open' or event == 'finish':
+        if self._finished_with is not None if event == 'finish' else event == 'open':
             call_if_late(self, event, handler)
 
     def _spawner(self) -> Any:
-        ioloop = self._protocol.ioloop
-        return EmitterCore._spawner(self) if ioloop is None else ioloop.reactor
+        return EmitterCore._spawner(self) if self._protocol.ioloop is None else self._protocol.ioloop.reactor
 
 
 class WebSocket(TransactionCore, Coroutines, EventEmitter):  # type: ignore[misc]
@@ -695,6 +693,8 @@ class WebSocket(TransactionCore, Coroutines, EventEmitter):  # type: ignore[misc
 
 def new_websocket(options: dict[str, Any]) -> WebSocket:
     """A `WebSocket` with options that are checked already."""
-    ws = WebSocket.__new__(WebSocket)
-    TransactionCore.__init__(ws, **options)
+    ws: WebSocket = WebSocket.__new__(WebSocket)
+    given = options.get
+    compression, subprotocols, headers = given('compression', False), given('subprotocols', ()), given('headers', ())
+    ws._begin(Side.SERVER, options['limits'], compression, subprotocols, headers)
     return ws
