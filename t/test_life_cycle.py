@@ -182,6 +182,22 @@ def test_a_tls_handshake_that_is_under_way_when_the_server_stops_is_completed(
     assert_idle(ioloop)
 
 
+def test_a_proxy_header_that_is_under_way_when_the_server_stops_is_read(ioloop, run_until, assert_idle):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, trusted_proxies=['127.0.0.1'], forwarding='proxy-protocol')
+    clients = []
+    server.on('websocket', lambda server, ws: clients.append(ws.remote_address))
+    with dialed(server) as sock:
+        sock.send(b'PROXY TCP4 192.0.2.1 ')
+        run_until(ioloop, lambda: ioloop.statistics()['tls_handshakes'] == 1)
+        server.stop()
+        sock.send(b'10.0.0.1 4711 443\r\n' + UPGRADE + wire.close(1001))
+        head, _, frames = answer_of(run_until, ioloop, sock).partition(b'\r\n\r\n')
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert head.startswith(b'HTTP/1.1 101 ') and frames == wire.close(1001, masked=False)
+    assert clients == ['192.0.2.1']
+    assert_idle(ioloop)
+
+
 def test_a_server_that_stops_does_not_wait_for_http_connections_that_are_idle(ioloop, run_until, assert_idle):
     server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, handshake_timeout=1000)
     server.on('request', lambda server, req: pyjows.Response.text('here'))
