@@ -9,17 +9,22 @@ Run it and open the printed address in two windows:
 The page (chat.html), its client (rooms.js) and the WebSocket share one port. All messages are JSON objects with a
 `type`:
 
-    from the page    join (name), say (text), typing (typing)
-    to the page      welcome (name, people, history), joined and left (name, people), typing (name, typing),
-                     refused (reason), served (by);  and numbered, by the room: said (id, name, text, time)
+    from the page    join (name, key), say (text, ref), typing (typing)
+    to the page      welcome (me, people, history), joined and left (who, people), typing (who, typing), slow,
+                     refused (reason), served (by);  and numbered, by the room: said (id, by, text, time)
+
+A person is {id, name, hue}. The id is made of the key, a secret of the page: who has the same name is somebody else,
+and who comes back with the key is the same. Only pages of this server are let in (Origin); programs have none.
 """
 
 import argparse
+import hashlib
 import os
 import time
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyjows
 from pyjows.rooms import Member, Room
@@ -27,7 +32,8 @@ from pyjows.rooms import Member, Room
 HERE = Path(__file__).parent
 PAGE = (HERE / 'chat.html').read_text('utf-8')
 SCRIPT = (HERE / 'rooms.js').read_text('utf-8')
-MAX_NAME, MAX_TEXT, MAX_HISTORY = 24, 2000, 200
+MAX_NAME, MAX_TEXT, MAX_HISTORY, MAX_WORD = 24, 2000, 200, 64
+HUES = range(0, 360, 15)
 
 parser = argparse.ArgumentParser(description='A chat room for the browser.')
 parser.add_argument('url', nargs='?', default='ws://127.0.0.1:3000', help='where to listen')
@@ -41,28 +47,37 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     lobby = rooms['lobby'].follow()
     typing = rooms.room('typing', history_size=0, presence=False)
 
-    def people() -> list[str]:
-        return sorted((info['name'] for info in lobby.members().values()), key=str.casefold)
+    def people() -> list[dict[str, Any]]:
+        """Who is here, each once: somebody may have two windows."""
+        here = {info['id']: info for info in lobby.members().values()}
+        return sorted(here.values(), key=lambda person: str(person['name']).casefold())
 
-    def free_name(wanted: str) -> str:
-        taken = people() if lobby.is_ready else ()
+    def person(wanted: str, key: str) -> dict[str, Any]:
+        """Who wants this name: with a number if somebody else has it, and a colour far from those of the others."""
+        id = hashlib.sha256(key.encode()).hexdigest()[:16]
+        others = [other for other in people() if other['id'] != id] if lobby.is_ready else []
         name, number = wanted, 2
-        while name in taken:
+        while any(other['name'] == name for other in others):
             name, number = f'{wanted} {number}', number + 1
-        return name
+
+        def distance(hue: int) -> int:
+            return min((180 - abs(180 - abs(hue - other['hue'])) for other in others), default=180)
+
+        first = HUES[int(id, 16) % len(HUES)]  # the same at each visit, if nobody has one like it
+        return {'id': id, 'name': name, 'hue': first if distance(first) >= 45 else max(HUES, key=distance)}
 
     def tell_others(member: Member, what: str) -> None:
         """What each process finds out by itself, it tells its own people."""
         others = [other.ws for other in lobby.local_members if other is not member]
         if others:  # until the room is ready there are none, and nobody knows who is elsewhere
-            pyjows.broadcast(others, json={'type': what, 'name': member.info['name'], 'people': people()})
+            pyjows.broadcast(others, json={'type': what, 'who': member.info, 'people': people()})
 
     @lobby.on
     def join(lobby: Room, member: Member) -> None:
         if member.ws is not None:
             # What was missed has been sent already, if it could be; else it gets all there is.
             history = [] if member.recovered else [message.data for message in lobby.history()]
-            welcome = {'type': 'welcome', 'name': member.info['name'], 'people': people(), 'history': history}
+            welcome = {'type': 'welcome', 'me': member.info, 'people': people(), 'history': history}
             member.ws.send(json=welcome)
         tell_others(member, 'joined')
 
@@ -75,6 +90,14 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
         tell = {'type': 'refused', 'reason': 'Some messages are lost.'}
         lobby.broadcast(json=tell)
 
+    late: set[pyjows.WebSocket] = set()  # whose messages wait; they are told when they have them
+
+    def look_for_slow_ones(ioloop: pyjows.IOLoop) -> None:
+        late.update(member.ws for member in lobby.local_members if not member.ws.can_write)
+
+    timer = server.ioloop.recurring(look_for_slow_ones, 0.5)
+    server.on('finish', lambda server: server.ioloop.remove(timer))
+
     @server.on
     def request(server: pyjows.Server, req: pyjows.Request) -> pyjows.Response | None:
         if req.path == '/':
@@ -86,6 +109,10 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     @server.on
     def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
         me: Member | None = None
+        origin = ws.req.headers.get('origin') if ws.req else None
+        if origin is not None and urlsplit(origin).netloc != ws.host:
+            ws.reject(403, body='This chat is for its own page.\n')
+            return
         if workers > 1:
             ws.send(json={'type': 'served', 'by': os.getpid()})
 
@@ -93,20 +120,34 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
         def json(ws: pyjows.WebSocket, message: object) -> None:
             nonlocal me
             match message:
-                case {'type': 'join', 'name': str(name)} if me is None and name.strip():
-                    info = {'name': free_name(name.strip()[:MAX_NAME])}
+                case {'type': 'join', 'name': str(name), **more} if me is None and name.strip():
+                    key = more.get('key')
+                    key = key if isinstance(key, str) and 16 <= len(key) <= MAX_WORD else uuid.uuid4().hex
+                    info = person(name.strip()[:MAX_NAME], key)
                     since = ws.req.query_params.get('since') if ws.req else None
                     me = lobby.join(ws, info, since=since, numbered=True)
                     typing.join(ws)
-                case {'type': 'say', 'text': str(text)} if me and me.joined and text.strip():
-                    name, text = me.info['name'], text.strip()[:MAX_TEXT]
-                    said = {'type': 'said', 'id': uuid.uuid4().hex, 'name': name, 'text': text, 'time': time.time()}
+                case {'type': 'say', 'text': str(text), **more} if me and me.joined and text.strip():
+                    ref = more.get('ref')
+                    ref = ref if isinstance(ref, str) and len(ref) <= MAX_WORD else uuid.uuid4().hex
+                    id, text = f'{me.info["id"]}.{ref}', text.strip()[:MAX_TEXT]
+                    said = {'type': 'said', 'id': id, 'by': me.info, 'text': text, 'time': time.time()}
                     if not lobby.publish(json=said):
                         ws.send(json={'type': 'refused', 'reason': 'Too much is waiting. Try again later.'})
                 case {'type': 'typing', 'typing': bool(is_typing)} if me and me.joined:
-                    typing.publish(json={'type': 'typing', 'name': me.info['name'], 'typing': is_typing})
+                    typing.publish(json={'type': 'typing', 'who': me.info, 'typing': is_typing})
                 case _:
                     ws.send(json={'type': 'refused', 'reason': 'Not understood. Join first, then say something.'})
+
+        @ws.on
+        def drain(ws: pyjows.WebSocket) -> None:
+            if ws in late:
+                late.discard(ws)
+                ws.send(json={'type': 'slow'})
+
+        @ws.on
+        def finish(ws: pyjows.WebSocket, code: int, reason: str) -> None:
+            late.discard(ws)
 
 
 def app(sockets: Any) -> None:

@@ -4,7 +4,7 @@
  *       message: ({room, position, data}) => …,    // of a numbered member; data is bytes (Uint8Array) for binary ones
  *       recovered: ({room, recovered}) => …,       // false: messages are lost, ask the server for the whole state
  *       other: value => …,                         // whatever else the server sends, as JSON
- *       state: state => …,                         // 'connecting', 'open', 'waiting', 'closed'
+ *       state: (state, why) => …,                  // 'connecting', 'open', 'waiting' (why: {delay, code, reason}), 'closed'
  *       open: client => client.send({…}),          // each time it is connected: say who you are
  *     });
  *     client.send({type: 'say', text: 'hello'});   // false while it is not connected
@@ -37,8 +37,8 @@ class RoomsClient {
       this.tell('open', this);
     };
     socket.onmessage = event => this.received(event.data);
-    socket.onclose = () => {
-      if (socket === this.socket) this.lost();
+    socket.onclose = event => {
+      if (socket === this.socket) this.lost(event);
     };
   }
 
@@ -50,14 +50,14 @@ class RoomsClient {
     return url.href;
   }
 
-  lost() {
+  lost({code, reason} = {}) {
     if (this.ended) {
       this.tell('state', 'closed');
       return;
     }
     const delay = Math.min(this.longest, this.first * 2 ** this.tries++) * (0.75 + Math.random() / 2);
     this.timer = setTimeout(() => this.connect(), delay);
-    this.tell('state', 'waiting');
+    this.tell('state', 'waiting', {delay, code, reason});
   }
 
   received(data) {
@@ -92,7 +92,7 @@ class RoomsClient {
     this.socket.close();
   }
 
-  tell(event, value) { this.handlers[event]?.(value); }
+  tell(event, ...values) { this.handlers[event]?.(...values); }
 }
 
 if (typeof module !== 'undefined') module.exports = {RoomsClient};

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from contextlib import suppress
 
 import pytest
@@ -11,6 +12,7 @@ from program import ROOT, Program
 
 webdriver = pytest.importorskip('selenium.webdriver')
 By = pytest.importorskip('selenium.webdriver.common.by').By
+Keys = pytest.importorskip('selenium.webdriver.common.keys').Keys
 
 CHROMIUM = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
 CHROMEDRIVER = shutil.which('chromedriver')
@@ -115,6 +117,10 @@ class Page:
         self.write(text)
         self.browser.find_element(By.CSS_SELECTOR, '#say button').click()
 
+    def height(self, selector):
+        self.focus()
+        return self.browser.execute_script('return document.querySelector(arguments[0]).offsetHeight', selector)
+
     def worker(self):
         """Which process its connection is with."""
         self.focus()
@@ -175,7 +181,7 @@ def test_who_leaves_is_gone_from_the_list(open_page, browser):
     bob.focus()
     browser.get('about:blank')
     ann.sees('#people span:last-child', 'Ann')
-    ann.sees('.note', 'Bob joined', 'Bob left')
+    ann.sees('.note', 'Bob came and left')
 
 
 @pytest.mark.wide
@@ -200,6 +206,97 @@ def test_a_name_that_is_taken_gets_a_number(open_page):
     other = open_page('Ann')
     other.sees('#people span:last-child', 'Ann', 'Ann 2')
     other.sees('#people .me span:last-child', 'Ann 2')
+
+
+def test_the_box_grows_with_its_text_and_shrinks_when_it_is_sent(open_page):
+    ann = open_page('Ann')
+    height = ann.height('#text')
+    ann.write('one' + Keys.SHIFT + Keys.ENTER * 3 + Keys.NULL + 'four')
+    assert ann.height('#text') >= height + 60
+    ann.browser.find_element(By.CSS_SELECTOR, '#say button').click()
+    ann.sees('.said p', 'one\n\n\nfour')
+    assert ann.height('#text') == height
+
+
+def test_who_has_the_same_name_is_somebody_else(open_page, browser):
+    ann = open_page('Ann')
+    ann.say('I am Ann')
+    ann.sees('.said.mine p', 'I am Ann')
+    ann.focus()
+    browser.execute_script('client.close()')
+    other = open_page('Ann')
+    other.sees('#people span:last-child', 'Ann')
+    other.sees('.said:not(.mine) p', 'I am Ann')
+    other.say('So am I')
+    other.sees('.said.mine p', 'So am I')
+
+
+@pytest.mark.wide
+def test_each_has_a_colour_of_its_own(open_page, browser):
+    pages = [open_page(name) for name in ('Ann', 'Bob', 'Cid', 'Dan')]
+    colours = "[...document.querySelectorAll('#people .avatar')].map(one => getComputedStyle(one).backgroundColor)"
+    for page in pages:
+        page.sees('#people span:last-child', 'Ann', 'Bob', 'Cid', 'Dan')
+        assert len(set(browser.execute_script(f'return {colours}'))) == 4
+    pages[0].say('Hello')
+    for page in pages:
+        page.sees('.said p', 'Hello')
+    assert browser.execute_script(f'return {colours}[0]') == browser.execute_script(
+        "return getComputedStyle(document.querySelector('.said .avatar')).backgroundColor"
+    )
+
+
+@pytest.mark.wide
+def test_who_comes_and_goes_is_one_note_until_somebody_says_something(open_page, browser):
+    ann = open_page('Ann')
+    bob, _, dan = [open_page(name) for name in ('Bob', 'Cid', 'Dan')]
+    ann.sees('.note', 'Bob, Cid and Dan joined')
+    dan.focus()
+    browser.get('about:blank')
+    ann.sees('.note', 'Bob and Cid joined · Dan came and left')
+    bob.say('Hello')
+    ann.sees('.said p', 'Hello')
+    bob.reload()
+    ann.sees('#people span:last-child', 'Ann', 'Bob', 'Cid')
+    bob.focus()
+    browser.get('about:blank')
+    ann.sees('.note', 'Bob and Cid joined · Dan came and left', 'Bob left')
+
+
+def test_who_is_offline_sees_it_and_nothing_is_lost_nor_said_twice(open_page, chat):
+    ann = open_page('Ann')
+    ann.say('before')
+    ann.sees('.said:not(.pending) p', 'before')
+    chat.process.send_signal(signal.SIGSTOP)
+    ann.say('on its way')
+    ann.sees('.said.pending .by', 'sending…')
+    chat.process.kill()
+    ann.sees_state('offline')
+    until(lambda: 'next try in' in ann.all('#status')[0], 'the time of the next try')
+    ann.sees('#count', 'Here before the connection was lost')
+    ann.sees('.said.pending .by', 'not sent yet')
+    ann.write('later')
+    assert ann.browser.find_element(By.CSS_SELECTOR, '#say button').get_property('disabled')
+    with run_chat(chat.port):
+        ann.sees_state('online')
+        ann.sees('.said:not(.pending) p', 'before', 'on its way')
+        ann.sees('.said.pending p')
+        ann.sees('#count', 'Here now: 1')
+        ann.say('')
+        ann.sees('.said:not(.pending) p', 'before', 'on its way', 'later')
+        bob = open_page('Bob')
+        bob.sees('.said p', 'on its way', 'later')
+
+
+@pytest.mark.wide
+def test_a_page_of_another_site_is_not_let_in(open_page, chat, browser):
+    page = open_page('Ann')
+    page.focus()
+    browser.get(f'http://localhost:{chat.port}/')  # the same server under another name is its own page
+    script = """const done = arguments[1], ws = new WebSocket(arguments[0]);
+                ws.onopen = () => done('open'); ws.onerror = () => done('refused');"""
+    assert browser.execute_async_script(script, f'ws://localhost:{chat.port}/') == 'open'
+    assert browser.execute_async_script(script, f'ws://127.0.0.1:{chat.port}/') == 'refused'
 
 
 @pytest.mark.wide

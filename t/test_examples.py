@@ -5,15 +5,17 @@ import json
 import signal
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, suppress
+from itertools import combinations
 
 import pytest
 from background import until
 from brokers import RedisServer, needs_redis
 from program import ROOT, Program
-from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.slow
@@ -113,9 +115,9 @@ def test_reconnecting_client_does_not_try_a_refusal_again():
 class Guest:
     """Somebody in the chat who has no browser."""
 
-    def __init__(self, ws, name):
+    def __init__(self, ws, name, **more):
         self.ws = ws
-        self.say(type='join', name=name)
+        self.say(type='join', name=name, **more)
 
     def say(self, **message):
         self.ws.send(json.dumps(message))
@@ -136,21 +138,25 @@ def test_chat_tells_everybody_what_happens():
             return Guest(leaving.enter_context(connect(url_of(chat).replace('http', 'ws'))), name)
 
         ann = join('Ann')
-        assert ann.hears('welcome') == {'type': 'welcome', 'name': 'Ann', 'people': ['Ann'], 'history': []}
+        welcome = ann.hears('welcome')
+        me = welcome['me']
+        assert welcome == {'type': 'welcome', 'me': me, 'people': [me], 'history': []}
+        assert me['name'] == 'Ann'
         ann.say(type='say', text='  Anybody here?  ')
         first = ann.hears('said')
-        assert (first['name'], first['text']) == ('Ann', 'Anybody here?')
+        assert (first['by'], first['text']) == (me, 'Anybody here?')
 
         bob = join('Bob')
-        assert bob.hears('welcome')['history'] == [first]
-        assert ann.hears('joined')['people'] == ['Ann', 'Bob']
+        welcome = bob.hears('welcome')
+        assert welcome['history'] == [first]
+        assert ann.hears('joined') == {'type': 'joined', 'who': welcome['me'], 'people': [me, welcome['me']]}
         bob.say(type='typing', typing=True)
-        assert ann.hears('typing') == {'type': 'typing', 'name': 'Bob', 'typing': True}
+        assert ann.hears('typing') == {'type': 'typing', 'who': welcome['me'], 'typing': True}
         bob.say(type='say', text='Me')
         assert ann.hears('said') == bob.hears('said')
 
         bob.ws.close()
-        assert ann.hears('left') == {'type': 'left', 'name': 'Bob', 'people': ['Ann']}
+        assert ann.hears('left') == {'type': 'left', 'who': welcome['me'], 'people': [me]}
         ann.ws.close()
         assert chat.stop() == 0
         assert not chat.errors
@@ -202,9 +208,68 @@ def test_chat_refuses_what_it_does_not_understand(nonsense):
         with connect(url_of(chat).replace('http', 'ws')) as ws:
             ws.send(nonsense)
             assert json.loads(ws.recv(timeout=30))['type'] == 'refused'
-            assert Guest(ws, 'Ann').hears('welcome')['name'] == 'Ann'
+            assert Guest(ws, 'Ann').hears('welcome')['me']['name'] == 'Ann'
         assert chat.stop() == 0
         assert not chat.errors
+
+
+def test_chat_knows_people_by_their_key_and_not_by_their_name():
+    with example('chat.py', ANYWHERE) as chat, ExitStack() as leaving:
+
+        def join(name, **more):
+            guest = Guest(leaving.enter_context(connect(url_of(chat).replace('http', 'ws'))), name, **more)
+            return guest.hears('welcome')['me']
+
+        ann, bob, other = join('Ann', key='a' * 32), join('Bob'), join('Ann', key='b' * 32)
+        again = join('Ann', key='a' * 32)
+        assert again == ann
+        assert [other['name'], join('Ann', key='short')['name']] == ['Ann 2', 'Ann 3']
+        assert len({ann['id'], bob['id'], other['id']}) == 3
+        assert 'a' * 16 not in ann['id']
+        hues = [ann['hue'], bob['hue'], other['hue']]
+        assert all(min(abs(a - b), 360 - abs(a - b)) >= 45 for a, b in combinations(hues, 2)), hues
+        leaving.close()
+        assert chat.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ('origin', 'is_let_in'),
+    [
+        ('http://{host}', True),
+        (None, True),
+        ('http://a.example', False),
+        ('null', False),
+        ('http://{host}.example', False),
+    ],
+)
+def test_chat_lets_in_its_own_page_only(origin, is_let_in):
+    with example('chat.py', ANYWHERE) as chat:
+        url = url_of(chat).replace('http', 'ws')
+        host = url.removeprefix('ws://').rstrip('/')
+        try:
+            with connect(url, origin=origin and origin.format(host=host)) as ws:
+                Guest(ws, 'Ann').hears('welcome')
+                assert is_let_in
+        except InvalidStatus as refused:
+            assert refused.response.status_code == 403
+            assert not is_let_in
+        assert chat.stop() == 0
+
+
+def test_chat_tells_a_slow_guest_that_messages_came_late():
+    with example('chat.py', ANYWHERE) as chat, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        url = url_of(chat).replace('http', 'ws')
+        sock.connect(('127.0.0.1', int(url.rstrip('/').rpartition(':')[2])))
+        with connect(url, sock=sock, max_queue=1) as slow, connect(url) as fast:
+            guest, ann = Guest(slow, 'Slow'), Guest(fast, 'Ann')
+            ann.hears('welcome')
+            for _ in range(4000):
+                ann.say(type='say', text='x' * 2000)
+                ann.hears('said')
+            time.sleep(1)  # the server looks twice a second
+            assert guest.hears('slow') == {'type': 'slow'}
+        assert chat.stop() == 0
 
 
 def test_chat_serves_its_page_on_the_same_port():
