@@ -1,8 +1,11 @@
 // Node's ws as a puppet: commands come as JSON lines on stdin, what happens goes out as JSON lines on stdout.
 //
 //     node ws_client.js URL '{"protocols": [], "headers": {}, "compression": true}'     NODE_PATH says where ws is
+//
+// CERT and KEY are the files of a client's certificate; NODE_EXTRA_CA_CERTS, which is Node's own, of an authority.
 'use strict';
 
+const fs = require('node:fs');
 const WebSocket = require('ws');
 const readline = require('node:readline');
 
@@ -14,6 +17,7 @@ const ws = new WebSocket(url, options.protocols, {
   headers: options.headers,
   perMessageDeflate: options.compression && { threshold: 0 },
   maxPayload: 64 * 1024 * 1024,
+  ...(process.env.CERT && { cert: fs.readFileSync(process.env.CERT), key: fs.readFileSync(process.env.KEY) }),
 });
 
 ws.on('upgrade', (response) => tell({ event: 'upgrade', headers: response.headers }));
