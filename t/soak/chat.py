@@ -1,6 +1,6 @@
 """The server under load: rooms of chatting members, a firehose, and its own figures as JSON.
 
-GET /figures        resident memory, descriptors, connections, statistics()
+GET /figures        resident memory, seconds of processor time, descriptors, connections, statistics()
 ws  /room/NAME      what one member says goes to all members of the room
 ws  /firehose       gets a kilobyte, 200 times a second
 """
@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def figures(server: pyjows.Server) -> dict[str, Any]:
     pages = int(Path('/proc/self/statm').read_text('ascii').split()[1])
     return {
         'resident': pages * os.sysconf('SC_PAGESIZE'),
+        'processor': time.process_time(),
         'descriptors': len(os.listdir('/proc/self/fd')),
         'connections': len(server.connections),
         'statistics': server.statistics().as_dict(),

@@ -28,6 +28,7 @@ __all__ = ['add_arguments', 'run']
 CONCURRENT = 100
 THREADS = 4
 GROWTH = 8 << 20  # bytes
+PATIENCE = 30  # seconds that the server has for the ends of its last connections
 
 
 class Mischief(Exception):
@@ -228,19 +229,26 @@ def _call(options: argparse.Namespace, port: int) -> int:
     ioloop = pyjows.IOLoop(options.reactor)
     side = Calling(ioloop, f'ws://127.0.0.1:{port}/', options.connections, options.seconds)
     early: dict[str, Any] = {}
+    looking = threading.Thread(target=lambda: early.update(_figures(port)))
 
-    @ioloop.recurring(1.0)
+    @ioloop.recurring(0.1)
     def look(ioloop: pyjows.IOLoop) -> None:
-        if not early and side.ended * 5 > options.connections:
-            threading.Thread(target=lambda: early.update(_figures(port))).start()
+        if looking.ident is None and side.ended * 5 > options.connections:
+            looking.start()
 
     for thread in side.threads:
         thread.start()
     ioloop.start()
     side.stopping.set()
     ioloop.close()
-    time.sleep(2)
+    if looking.ident is None:  # the run was shorter than the look
+        looking.start()
+    looking.join()
     late = _figures(port)
+    deadline = time.monotonic() + PATIENCE
+    while (late['connections'] or late['live']) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        late = _figures(port)
     print('clients', side.seen, 'ended', side.ended, dict(side.wrong))
     print('early  ', json.dumps(early))
     print('late   ', json.dumps(late))

@@ -1,5 +1,10 @@
 """Hostile load: a thousand clients chat, first alone, then beside those that do what no client should.
 
+The offenders are processes on the same machine, and what they do costs them little: most of the processor time is
+for the server and the clients that behave, as it would be with peers of a network. (Bombs are packed once; a flood is
+bytes that are ready.) The server's own share of a processor is printed for both phases. It says on a busy machine, too,
+what the offenders cost, where latencies say what else runs there.
+
 What must hold: nothing is lost or doubled among those that behave, none of them is disconnected, their p99 stays below
 twice its quiet value, and when the others have gone the server's memory is back where it was.
 """
@@ -53,20 +58,27 @@ def run(options: argparse.Namespace) -> int:
         before = _figures(port)
         _tell(crowd, 'phase quiet')
         time.sleep(options.seconds)
+        _tell(crowd, 'phase arrival')
+        quiet = _figures(port)
         with ExitStack() as offenders:
             for kind, how_many in OFFENDERS.items():
                 process = _start(offenders, 'offenders.py', kind, str(port), str(how_many))
                 assert _line(process) == 'ready', f'{kind}: not all of them came in'
                 if kind == 'stopped':
                     process.send_signal(signal.SIGSTOP)
+            begin = _figures(port)
             _tell(crowd, 'phase hostile')
             time.sleep(options.seconds)
+            _tell(crowd, 'phase departure')
             during = _figures(port)
         _tell(crowd, 'phase afterwards')
         time.sleep(min(15, options.seconds))
         after = _figures(port)
         _tell(crowd, 'end')
         phases = json.loads(_line(crowd))
+    for name, first, last in (('quiet', before, quiet), ('hostile', begin, during)):
+        share = (last['processor'] - first['processor']) / options.seconds
+        print(f'{name:11} the server takes {share:.1%} of a processor')
     return _judge(phases, before, during, after)
 
 
