@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import random
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyjows
 
-__all__ = ['TIMEOUT', 'Service', 'echo', 'open_files', 'until']
+__all__ = ['TIMEOUT', 'Service', 'echo', 'free_port', 'open_files', 'until']
 
 TIMEOUT = 30.0
 
@@ -24,6 +27,18 @@ def until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> 
         assert time.monotonic() < deadline, f'waited {timeout:.0f} s for {what}'
         time.sleep(0.005)
     return result
+
+
+def free_port() -> int:
+    """A port that nothing listens on, and that the system will not give to anybody who asks for any.
+
+    Another test would be given it before the program that it is for listens on it; and one that tries to connect to it
+    meanwhile could be given it as its own, and be connected to itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)  # Hypothesis seeds the other one
+        with suppress(OSError), socket.create_server(('127.0.0.1', port)):
+            return port
 
 
 def open_files() -> int:

@@ -11,22 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from background import TIMEOUT, until
+from background import TIMEOUT, free_port, until
 
-__all__ = ['REDIS', 'FaultyLink', 'NatsServer', 'RedisServer', 'free_port', 'needs_nats', 'needs_redis']
+__all__ = ['REDIS', 'FaultyLink', 'NatsServer', 'RedisServer', 'needs_nats', 'needs_redis']
 
 REDIS = shutil.which('redis-server') or shutil.which('valkey-server')
 NATS = shutil.which('nats-server') or (shutil.which('nats-server', path='/usr/sbin'))
 
 needs_redis = pytest.mark.skipif(REDIS is None, reason='no redis-server here (Debian: apt install redis-server)')
 needs_nats = pytest.mark.skipif(NATS is None, reason='no nats-server here (Debian: apt install nats-server)')
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class _Server:

@@ -396,7 +396,7 @@ def test_a_dead_peer_delays_the_others_by_its_own_timeout_at_most(ioloop, slow, 
     errors = log(dead, 'error')
     others = [pyjows.connect(slow.url, ioloop=ioloop) for _ in range(2)]
     run_until(ioloop, lambda: dead.is_finished)
-    assert '0.05 seconds' in str(errors[0][1])
+    assert '0.05 s' in str(errors[0][1])  # of an answer, or on a busy machine of a connection
     for n in (1, 2):
         slow.answer(n)
     run_until(ioloop, lambda: all(ws.established for ws in others))

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import until
+from background import free_port, until
 from hypothesis import given
 from hypothesis import strategies as st
 from program import ROOT, Program
@@ -395,12 +395,6 @@ def tls_files(tmp_path):
     return tmp_path, context
 
 
-def free_ports(number: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(('127.0.0.1', 0))) for _ in range(number)]
-        return [sock.getsockname()[1] for sock in sockets]
-
-
 @contextmanager
 def proxy(command: list[str], config: Path, folder: Path, app: int, port: int, tls_port: int, **changes: str):
     """A reverse proxy with the configuration of an example, on other ports."""
@@ -427,7 +421,8 @@ def proxy(command: list[str], config: Path, folder: Path, app: int, port: int, t
 
 
 NGINX = (['nginx', '-p', '.', '-c', 'nginx.conf', '-e', 'stderr'], ROOT / 'examples' / 'nginx' / 'nginx.conf')
-HAPROXY = (['haproxy', '-f', 'haproxy.cfg'], ROOT / 'examples' / 'haproxy' / 'haproxy.cfg')
+# -dR: not on a port that another one listens on.
+HAPROXY = (['haproxy', '-dR', '-f', 'haproxy.cfg'], ROOT / 'examples' / 'haproxy' / 'haproxy.cfg')
 
 
 @needs_proxies
@@ -443,7 +438,7 @@ HAPROXY = (['haproxy', '-f', 'haproxy.cfg'], ROOT / 'examples' / 'haproxy' / 'ha
 )
 def test_the_examples_with_a_real_proxy_tell_who_the_client_is(tls_files, command, config, forwarding, changes):
     folder, context = tls_files
-    port, tls_port = free_ports(2)
+    port, tls_port = free_port(), free_port()
     with Program(ROOT / 'examples' / 'behind_proxy.py', forwarding, 'ws://127.0.0.1:0') as app:
         app_port = int(app.find(r'ws://127.0.0.1:(\d+)'))
         with proxy(command, config, folder, app_port, port, tls_port, **changes):
@@ -485,7 +480,7 @@ def children(process: subprocess.Popen) -> set[str]:
 )
 def test_connections_survive_a_reload_of_a_proxy(tls_files, command, config, forwarding, number):
     folder, context = tls_files
-    port, tls_port = free_ports(2)
+    port, tls_port = free_port(), free_port()
     with Program(ROOT / 'examples' / 'behind_proxy.py', forwarding, 'ws://127.0.0.1:0') as app, ExitStack() as stack:
         app_port = int(app.find(r'ws://127.0.0.1:(\d+)'))
         process = stack.enter_context(proxy(command, config, folder, app_port, port, tls_port))
@@ -519,7 +514,7 @@ def test_connections_survive_a_reload_of_a_proxy(tls_files, command, config, for
 @pytest.mark.slow
 def test_the_limit_for_each_address_holds_behind_nginx(tls_files):
     folder, _ = tls_files
-    port, tls_port = free_ports(2)
+    port, tls_port = free_port(), free_port()
     command, config = NGINX
     with Program(ROOT / 'examples' / 'behind_proxy.py', 'x-forwarded', 'ws://127.0.0.1:0') as app, ExitStack() as stack:
         app_port = int(app.find(r'ws://127.0.0.1:(\d+)'))

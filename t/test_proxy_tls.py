@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import until
+from background import free_port, until
 from byhand import log
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,11 +43,6 @@ frontend tls
 backend connect
     server proxy 127.0.0.1:{proxy}
 """
-
-
-def free_port() -> int:
-    with socket.create_server(('127.0.0.1', 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope='module')

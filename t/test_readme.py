@@ -6,7 +6,6 @@ themselves. `#> …` is a line that a snippet prints. Port 3000 is replaced by a
 test's own.
 """
 
-import random
 import re
 import socket
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from background import until
+from background import free_port, until
 from program import ROOT, Program
 
 pytestmark = pytest.mark.slow
@@ -54,14 +53,6 @@ def is_server(snippet: str) -> bool:
 
 def printed(snippet: str) -> list[str]:
     return re.findall(r'#> (.*)$', snippet, re.M)
-
-
-def free_port() -> int:
-    """A port that nothing listens on, and that the system will not give to anybody who asks for any."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with suppress(OSError), socket.create_server(('127.0.0.1', port)):
-            return port
 
 
 def accepts(port: int) -> bool:

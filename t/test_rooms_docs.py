@@ -5,8 +5,8 @@ import re
 import socket
 
 import pytest
-from background import until
-from brokers import RedisServer, free_port, needs_redis
+from background import free_port, until
+from brokers import RedisServer, needs_redis
 from program import ROOT, Program
 from websockets.sync.client import connect
 

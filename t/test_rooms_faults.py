@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from brokers import FaultyLink, RedisServer, free_port, needs_redis
+from background import free_port
+from brokers import FaultyLink, RedisServer, needs_redis
 from gathering import Gathering
 from program import Program
 from websockets.sync.client import connect

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from background import until
-from brokers import REDIS, RedisServer, free_port, needs_redis
+from background import free_port, until
+from brokers import REDIS, RedisServer, needs_redis
 from gathering import Gathering
 
 import pyjows

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from background import until
-from brokers import free_port
+from background import free_port, until
 from program import ROOT
 from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
