@@ -11,6 +11,7 @@ import logging
 import random
 import ssl
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import parsedate_to_datetime
 from math import inf
@@ -26,6 +27,7 @@ from .messages import check_close
 from .protocol import State
 from .resume import Positions
 from .transaction import WebSocket
+from .unsent import Unsent
 from .url import checked_url
 from .waiter import Waiter
 
@@ -199,6 +201,8 @@ class Reconnector(LoopEmitter):
     Events:
         ``websocket`` ``(client, ws)``: a connection is about to be made: register the handlers of `ws`.
         ``waiting`` ``(client, seconds)``: the connection ended, or failed; the next attempt follows in that time.
+        ``unsent`` ``(client, messages)``: the connection ended, or failed, with messages that were sent and never
+            written: they are in the list, text as `str`, also what was JSON. Before ``waiting`` and ``finish``.
         ``finish`` ``(client, code, reason)``: there is no further attempt; exactly once, with the code and reason
             of the last connection.
         ``error`` ``(client, exc)``: why there is no further attempt, or what a handler raised. Logged if there is no
@@ -207,12 +211,13 @@ class Reconnector(LoopEmitter):
     Attributes:
         ws: the current connection, open or being made; None while waiting.
         is_finished: whether there is no further attempt.
+        unsent: those messages, where ``unsent`` has no subscriber: take them out (``popleft``) and send them again.
         positions: with ``resume=True``, the last position of each room: room → ``epoch:offset``.
 
     Methods: `finish`, and those of `EventEmitter`.
     """
 
-    _own_events = frozenset(('websocket', 'waiting', 'finish', 'error', 'new_listener'))
+    _own_events = frozenset(('websocket', 'waiting', 'unsent', 'finish', 'error', 'new_listener'))
 
     def __init__(
         self,
@@ -233,6 +238,8 @@ class Reconnector(LoopEmitter):
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self.ws: WebSocket | None = None
         self.is_finished = False
+        self.unsent: deque[str | bytes] = deque()
+        self._recorded: Unsent | None = None
         self._url = url
         self._name = (
             str(checked_url('reconnect()', url)) if isinstance(url, str) else '(not asked yet)'
@@ -324,6 +331,7 @@ class Reconnector(LoopEmitter):
         ws = connect(self.positions.into(url), ioloop=self.ioloop, **options)
         if self._resume:
             ws.on('text', lambda ws, message: self.positions.heard(message))
+        self._recorded = Unsent(ws)
         # Before it is open, an error is the reason why it fails. Later ones come from its handlers.
         ws.on('error', self._failed)
         ws.on('open', self._opened)
@@ -352,7 +360,25 @@ class Reconnector(LoopEmitter):
 
     # The next attempt
 
+    def _tell_unsent(self) -> None:
+        """Report what was sent on the last connection, and never written."""
+        recorded, self._recorded = self._recorded, None
+        messages = [] if recorded is None else recorded.end()
+        if self._opened_at < inf and self.unsent:
+            _log.warning(
+                '%s: %d messages in client.unsent were not sent again, and are dropped', self._name, len(self.unsent)
+            )
+            self.unsent.clear()
+        if not messages:
+            return
+        if self.subscribers('unsent'):
+            self._emit_safely('unsent', messages)
+        else:
+            self.unsent.extend(messages)
+            _log.warning('%s: %d messages were never written; client.unsent has them', self._name, len(messages))
+
     def _decide(self, reactor: Any = None) -> None:
+        self._tell_unsent()
         self.ws = self._announced = None
         wants_next, self._wants_next = self._wants_next, False
         exc, self._exc = self._exc, None

@@ -30,6 +30,7 @@ cdef class StreamCore(Handle):
     cdef WriteBuffer out
     cdef double _timeout
     cdef long long _transmitted
+    cdef readonly long long written
     cdef object _timer
     cdef list _callbacks
     # Flags in one byte each: an idle connection keeps all of this.

@@ -94,6 +94,7 @@ class StreamCore(Handle):
         self._ending = _NOT_ENDING
         self._closed = False
         self._transmitted = 0
+        self.written = 0
         self._is_registered = False
         self._write_watched = False
 
@@ -220,6 +221,7 @@ class StreamCore(Handle):
                     self._await_writable()
                     return
                 self._transmitted += n
+                self.written += n
                 out.consume(n)
         except OSError as exc:
             self._connection_broke(exc)

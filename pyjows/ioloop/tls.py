@@ -28,6 +28,9 @@ _log = logging.getLogger('pyjows')
 # The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384
 
+# How much is given to the TLS library at once: it says that it has taken it when the kernel has all of it.
+_AT_ONCE = 65536
+
 TLSSocket: TypeAlias = ssl.SSLSocket | TLSInTLS
 """What a stream reads and writes after the handshake."""
 
@@ -205,7 +208,7 @@ class TLSStreamCore(StreamCore):
 
     def _transmit(self, out: WriteBuffer) -> int:
         try:
-            return int(self.socket.send(out.pieces()[0]))
+            return int(self.socket.send(memoryview(out.pieces()[0])[:_AT_ONCE]))
         except ssl.SSLWantWriteError:
             return -1
         except ssl.SSLWantReadError:
