@@ -1,13 +1,14 @@
 """`python -m bench.rooms`: messages to the members of rooms, beside other libraries, in memory and over Redis.
 
     pip install '.[bench,redis]' channels channels_redis python-socketio litestar      # and redis-server
-    python -m bench.rooms [--only pyjows,socketio] [--seconds 3] [--runs 3] [--quick]
+    python -m bench.rooms [--only pyjows,socketio] [--seconds 2] [--runs 1] [--quick]
 
-Servers run on one core; two processes of them share it, so that the figures show what an additional process costs and
-not what an additional core gives. Redis and the load tool (`load/wsrooms.c`) run on the other core. Each connection
-joins a room. The first member of a room says 64 bytes, all members of that room get it, then it is the next room's
-turn. A figure is the median of the runs. CPU µs is the servers' time for a delivery, which other programs on the
-machine hardly change. `p50` and `p99` are the time from saying to hearing.
+Five minutes on a quiet machine. Servers run on one core; two processes of them share it, so that the figures show what
+an additional process costs and not what an additional core gives. Redis and the load tool (`load/wsrooms.c`) run on the
+other core. Each connection joins a room. A member says 64 bytes, all members of its room get them; then it is the next
+room's turn. A figure is the median of the runs. CPU µs is the servers' time for a delivery, which other programs on the
+machine change less than the rate. `p50` and `p99` are the time from saying to hearing. Prints the tables of
+docs/performance.md at the end.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from bench.measure import PYTHON, TOOLS, BenchError, Cores, Figures, Process, build_tools
 from t.installed import ROOT
@@ -42,6 +44,7 @@ class Contestant:
     join: str = 'join %d'
     say: str = WORDS
     said: str = WORDS
+    modes: tuple[str, ...] = ('memory', 'Redis', 'Redis, 2 processes')
 
     def words(self) -> list[str]:
         """The load tool's options."""
@@ -51,7 +54,8 @@ class Contestant:
 
 CONTESTANTS = (
     Contestant('pyjows', 'pyjows_server'),
-    Contestant('channels', 'channels_server'),
+    # Its layer in memory, which is not for production, takes seconds for one message to 5000.
+    Contestant('channels', 'channels_server', modes=('Redis', 'Redis, 2 processes')),
     Contestant(
         'socketio',
         'socketio_server',
@@ -64,8 +68,11 @@ CONTESTANTS = (
     Contestant('litestar', 'litestar_server'),
 )
 
-#: Rooms, members of each, rooms in which somebody speaks at a time.
-SCENARIOS = {'1 room of 5000': (1, 5000, 1), '1000 rooms of 5': (1000, 5, 32), '1 room of 5': (1, 5, 1)}
+#: Rooms, members of each, messages on their way at a time.
+SCENARIOS = {'1 room of 5000': (1, 5000, 4), '1000 rooms of 5': (1000, 5, 32), '1 room of 5': (1, 5, 1)}
+
+#: Over Redis or not, and how many processes.
+MODES = {'memory': (False, 1), 'Redis': (True, 1), 'Redis, 2 processes': (True, 2)}
 
 
 @contextmanager
@@ -93,12 +100,10 @@ def redis_server(cores: Cores) -> Iterator[str]:
             server.wait()
 
 
-def measure(
-    contestant: Contestant, scenario: str, redis: bool, processes: int, seconds: float, cores: Cores
-) -> Figures:
+def measure(contestant: Contestant, scenario: str, mode: str, seconds: float, cores: Cores) -> Figures:
     """One run."""
     rooms, members, flying = SCENARIOS[scenario]
-
+    redis, processes = MODES[mode]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
     with ExitStack() as stack:
         url = stack.enter_context(redis_server(cores)) if redis else ''
@@ -110,14 +115,14 @@ def measure(
             ports.append(str(server.port()))
             pids.append(str(server.program.pid))
         size = ['--rooms', str(rooms), '--members', str(members), '--flying', str(flying)]
-        time_ = ['--seconds', str(seconds), '--ports', ','.join(ports), '--pids', ','.join(pids)]
+        time_ = ['--seconds', str(seconds), '--limit', '60', '--ports', ','.join(ports), '--pids', ','.join(pids)]
         with cores.pinned(cores.load):
             tool = Process([str(TOOLS / 'wsrooms'), *size, *time_, *contestant.words()], env)
         stack.callback(tool.end)
-        return tool.figures(120)
+        return tool.figures(70)
 
 
-def rest() -> None:
+def rest() -> dict[str, float]:
     """What rooms cost that nobody speaks in: bytes, by the resident memory of a process of its own."""
     script = """
 import sys, pyjows
@@ -136,13 +141,45 @@ for i in range(n):
     else: rooms['all3'].join(sockets[i])
 print((resident() - before) / n)
 """
+    found = {}
     for what, text in (
         ('room', 'a room that is followed, without members'),
         ('member', "a room with one member, and the connection's first room"),
         ('third', 'a further member of a room, which is in other rooms already'),
     ):
-        done = subprocess.run([*PYTHON, '-c', script, what], capture_output=True, text=True, check=True)
-        print(f'{float(done.stdout):8.0f} bytes: {text}')
+        done = subprocess.run([*PYTHON, '-c', script, what], capture_output=True, text=True, check=True, cwd=ROOT)
+        found[text] = float(done.stdout)
+    return found
+
+
+def tables(kept: list[dict[str, Any]], bytes_: dict[str, float]) -> Iterator[str]:
+    """The lines of docs/performance.md; in parentheses how many times better ours is."""
+    names = list(dict.fromkeys(each['name'] for each in kept))
+    found = {(each['scenario'], each['mode'], each['name']): each for each in kept}
+    places = list(dict.fromkeys((each['scenario'], each['mode']) for each in kept))
+    for title, key, form, is_speed in (
+        ('deliveries a second', 'rate', ',.0f', True),
+        ('CPU µs of the servers for a delivery', 'cpu_us', ',.1f', False),
+    ):
+        yield from ('', f'| {title} | {" | ".join(names)} |', f'|---|{"---|" * len(names)}')
+        for place in places:
+            ours = found.get((*place, 'pyjows'))
+            cells = []
+            for name in names:
+                each = found.get((*place, name))
+                cells.append(format(each[key], form) if each else '-')
+                if each and ours and name != 'pyjows':
+                    ratio = ours[key] / each[key] if is_speed else each[key] / ours[key]
+                    cells[-1] += f' ({ratio:.1f} ×)'
+            yield f'| {", ".join(place)} | {" | ".join(cells)} |'
+    yield from ('', f'| p50 / p99 in ms | {" | ".join(names)} |', f'|---|{"---|" * len(names)}')
+    for place in places:
+        row = [found.get((*place, name)) for name in names]
+        cells = [f'{each["p50"]:.2f} / {each["p99"]:.2f}' if each else '-' for each in row]
+        yield f'| {", ".join(place)} | {" | ".join(cells)} |'
+    yield from ('', '| at rest | bytes |', '|---|---|')
+    for text, size in bytes_.items():
+        yield f'| {text} | {size:,.0f} |'
 
 
 def main() -> None:
@@ -150,9 +187,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog='python -m bench.rooms', description=__doc__.splitlines()[0])
     parser.add_argument('--only', default='', help='contestants, separated by commas')
     parser.add_argument('--scenarios', default='', help='how the names of scenarios begin, separated by commas')
-    parser.add_argument('--seconds', type=float, default=3)
-    parser.add_argument('--runs', type=int, default=3)
-    parser.add_argument('--quick', action='store_true', help='one run of half a second each')
+    parser.add_argument('--seconds', type=float, default=2)
+    parser.add_argument('--runs', type=int, default=1)
+    parser.add_argument('--quick', action='store_true', help='half a second each')
     parser.add_argument('--json', help='a file for the figures')
     options = parser.parse_args()
     if options.quick:
@@ -163,32 +200,31 @@ def main() -> None:
     cores = Cores.available()
     wanted = [each for each in CONTESTANTS if not options.only or each.name in options.only.split(',')]
     chosen = [name for name in SCENARIOS if name.startswith(tuple(options.scenarios.split(',')))]
-    kept = []
+    kept: list[dict[str, Any]] = []
     for scenario in chosen:
-        for redis, processes in ((False, 1), (True, 1), (True, 2)):
-            print(f'\n{scenario}, {"Redis" if redis else "memory"}, {processes} process{"es" * (processes > 1)}')
+        for mode in MODES:
+            print(f'\n{scenario}, {mode}')
             for contestant in wanted:
+                if mode not in contestant.modes:
+                    continue
                 runs, failure = [], ''
                 for _ in range(options.runs):
                     try:
-                        runs.append(measure(contestant, scenario, redis, processes, options.seconds, cores))
+                        runs.append(measure(contestant, scenario, mode, options.seconds, cores))
                     except BenchError as exc:
                         failure = str(exc)
                         break
                 if not runs:
-                    print(f'  {contestant.name:10} {failure}')
+                    print(f'  {contestant.name:10} {failure}', flush=True)
                     continue
                 median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-                kept.append(
-                    {'scenario': scenario, 'redis': redis, 'processes': processes, 'name': contestant.name, **median}
-                )
+                kept.append({'scenario': scenario, 'mode': mode, 'name': contestant.name, **median})
                 print(
                     f'  {contestant.name:10} {median["rate"]:10,.0f} deliveries/s   {median["cpu_us"]:8.1f} CPU µs   '
                     f'p50 {median["p50"]:9.2f} ms   p99 {median["p99"]:9.2f} ms',
                     flush=True,
                 )
-    print()
-    rest()
+    print('', *tables(kept, rest()), sep='\n')
     if options.json:
         with open(options.json, 'w', encoding='utf-8') as file:
             json.dump(kept, file, indent=1)

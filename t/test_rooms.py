@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from itertools import pairwise, repeat
@@ -53,6 +54,20 @@ def test_every_member_of_a_room_hears_what_is_published_and_nobody_else(one):
     one.until(lambda: len(ann.heard) == len(bob.heard) == 3 and eve.heard)
     assert ann.heard == bob.heard == ['hello', b'\0\1', '{"a":[1,null]}']
     assert eve.heard == ['bye']
+
+
+def test_a_message_is_one_broadcast_to_all_members_so_it_is_framed_and_compressed_once(one, monkeypatch):
+    broadcasts: list[int] = []
+
+    def counted(receivers: Any, **message: Any) -> Any:
+        broadcasts.append(len(receivers))
+        return pyjows.broadcast(receivers, **message)
+
+    monkeypatch.setattr(sys.modules[pyjows.Room.__module__], 'broadcast', counted)
+    guests = [one.join() for _ in range(4)] + [one.join(numbered=1) for _ in range(3)]
+    one.rooms['lobby'].publish(text='hello')
+    one.until(lambda: all(guest.heard and 'hello' in guest.heard[-1] for guest in guests))
+    assert broadcasts == [4, 3]
 
 
 def test_a_numbered_member_gets_room_position_and_data(one):

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 
 import pytest
 from background import free_port, until
@@ -11,10 +12,11 @@ from program import ROOT, Program
 from websockets.sync.client import connect
 
 TEXT = (ROOT / 'docs' / 'rooms.md').read_text('utf-8')
-PROGRAMS = [
-    snippet for snippet in re.findall(r'^```python\n(.*?)^```', TEXT, re.M | re.S) if 'import pyjows\n' in snippet
-]
-SERVERS = [snippet for snippet in PROGRAMS if 'pyjows.serve(' in snippet]
+SNIPPETS = re.findall(r'^```python\n(.*?)^```', TEXT, re.M | re.S)
+PROGRAMS = [snippet for snippet in SNIPPETS if 'import pyjows\n' in snippet]
+(PREFORK,) = (program for program in PROGRAMS if 'pyjows.prefork(' in program)
+(JOIN,) = (snippet for snippet in SNIPPETS if snippet not in PROGRAMS)
+SERVERS = [snippet for snippet in PROGRAMS if "pyjows.serve('" in snippet]
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def redis(tmp_path):
 
 
 def run(tmp_path, program, port, redis_port=None):
-    path = tmp_path / f'program{PROGRAMS.index(program)}.py'
+    path = tmp_path / f'program{len(list(tmp_path.iterdir()))}.py'
     path.write_text(program.replace('3000', str(port)).replace("//127.0.0.1'", f"//127.0.0.1:{redis_port}'"), 'utf-8')
     return Program(path)
 
@@ -82,3 +84,33 @@ def test_two_processes_and_a_program_without_connections(tmp_path, redis):
             assert not job.errors
         assert redis.ask('XLEN', 'pyjows:{news}:log') == 1
         assert one.stop() == two.stop() == 0
+
+
+@needs_redis
+def test_a_handler_of_join_tells_the_member_who_is_there(tmp_path, redis):
+    port = free_port()
+    with run(tmp_path, SERVERS[2].replace('pyjows.run()', f'{JOIN}\n\npyjows.run()'), port, redis.port) as program:
+        until(lambda: listens(port), 'the server')
+        with connect(f'ws://127.0.0.1:{port}') as ann:
+            assert json.loads(ann.recv(timeout=30))['recovered'] is None
+            assert json.loads(ann.recv(timeout=30)) == {'here': [None]}
+        assert program.stop() == 0
+
+
+@needs_redis
+def test_workers_of_prefork_share_the_rooms(tmp_path, redis):
+    port = free_port()
+    with run(tmp_path, PREFORK, port, redis.port) as program:
+        until(lambda: listens(port), 'the workers')
+        people = [connect(f'ws://127.0.0.1:{port}').__enter__()]
+        while len(redis.ask('KEYS', '*:here:*')) < 2:  # until both workers have members
+            people.append(connect(f'ws://127.0.0.1:{port}').__enter__())
+            assert len(people) < 100
+            time.sleep(0.01)
+        people[0].send('to all')
+        for person in people:
+            assert person.recv(timeout=30) == 'to all'
+            person.close()
+        assert program.stop() == 0
+        assert not program.errors
+    assert not redis.ask('KEYS', '*:here:*')

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -440,6 +441,53 @@ def test_three_processes_four_publishers_and_one_order(redis, run_worker):
             person.ws.close()
         assert [worker.stop() for worker in (one, two, three)] == [0, 0, 0]
         assert not redis.ask('KEYS', '*:here:*')
+
+
+class Listener:
+    """A numbered member of a worker that remembers only the order in which it heard."""
+
+    def __init__(self, url, ioloop):
+        self.heard = []
+        self.offsets = []
+        self.sees = 0
+        self.ws = pyjows.connect(url, ioloop=ioloop)
+        self.ws.on('json', self._hears)
+
+    def _hears(self, ws, envelope):
+        if 'data' in envelope:
+            self.heard.append(tuple(envelope['data']))
+            self.offsets.append(int(envelope['position'].partition(':')[2]))
+        elif 'members' in envelope:
+            self.sees = len(envelope['members'])
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize('workers', [2, 3])
+def test_5000_members_in_processes_hear_four_publishers_in_one_order(workers, redis, run_worker, run_until):
+    ioloop = pyjows.IOLoop()
+    with ExitStack() as stack:
+        urls = [stack.enter_context(run_worker(redis)).find('ws://[0-9.:]+') for _ in range(workers)]
+        members = []
+        for i in range(0, 5000, 250):
+            some = [Listener(f'{urls[n % workers]}/{n}', ioloop) for n in range(i, i + 250)]
+            run_until(ioloop, lambda some=some: all(each.ws.established for each in some), 60)
+            members += some
+        publishers = members[:4]
+        for i in range(5):
+            for n, publisher in enumerate(publishers):
+                publisher.ws.send(json=[n, i])
+        run_until(ioloop, lambda: all(len(each.heard) == 20 for each in members), 120)
+        assert all(each.heard == members[0].heard for each in members)
+        assert all(each.offsets == list(range(1, 21)) for each in members)
+        for n in range(4):
+            assert [i for by, i in members[0].heard if by == n] == list(range(5))
+        for member in members[:workers]:  # one of each worker
+            member.ws.send(json='members')
+        run_until(ioloop, lambda: all(member.sees == 5000 for member in members[:workers]))
+        for each in members:
+            each.ws.finish()
+        run_until(ioloop, lambda: not ioloop.connections, 60)
+    ioloop.close()
 
 
 INSIDE_ASYNCIO = """

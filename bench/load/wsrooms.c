@@ -3,23 +3,29 @@
  *     wsrooms --ports PORT,PORT… [--rooms 1] [--members 5000] [--flying 1] [--seconds 3] [--target /]
  *             [--hello TEXT] [--join TEXT] --say TEXT --said SIZE [--pids PID,PID…] [--limit 120]
  *
- * Connection i is in room i % rooms and goes to the ports in turn. Each sends `hello`, if any, then `join` with the
- * room's number for %d. Then the first member of a room sends `say`; when all members have a message of `said` bytes,
- * the next room's turn comes; `flying` rooms at a time. Other messages are passed over. Prints one JSON object: `rate`
- * counts deliveries, p50 and p99 are milliseconds from the sending of a message to a delivery of it, `cpu_us` is the time
- * of the servers' processes for a delivery.
+ * Connection i is in room i % rooms; each port has its share of them. Each sends `hello`, if any, then `join` with the
+ * room's number for %d. Then members send `say`, the rooms in turn, in a room the members in turn; `flying` messages at a
+ * time: when all members have a message of `said` bytes, the next one is sent. Other messages are passed over. After a
+ * warm-up of half a second it measures, from the end of a message to the end of another one. Prints one JSON object:
+ * `rate` counts deliveries, p50 and p99 are milliseconds from the sending of a message to a delivery of it, `cpu_us` is
+ * the time of the servers' processes for a delivery.
  */
 #include "ws.h"
+
+enum { FLYING = 256 };
 
 struct member {
     int fd;
     int room;
+    unsigned heard; /* messages of its room */
     struct replies in;
 };
 
+/* The messages of a room that are on their way: in a ring, by their number. */
 struct room {
-    int64_t said;
-    int missing;
+    unsigned count;
+    int64_t said[FLYING];
+    int missing[FLYING];
 };
 
 static unsigned count_said(struct replies *in, const unsigned char *data, size_t size, uint64_t expected) {
@@ -33,7 +39,10 @@ static unsigned count_said(struct replies *in, const unsigned char *data, size_t
         }
         size_t taken = MIN(size, frame->left);
         data += taken, size -= taken, frame->left -= taken;
-        if (opcode_of(frame) == CLOSE) die("the server sent a close frame");
+        if (opcode_of(frame) == CLOSE) {
+            int code = taken >= 2 ? data[-(ssize_t)taken] << 8 | data[1 - (ssize_t)taken] : 0;
+            die("the server sent a close frame: %d %.*s", code, taken > 2 ? (int)taken - 2 : 0, data + 2 - taken);
+        }
         if (opcode_of(frame) < CLOSE) in->size += taken;
         if (frame->left) return whole;
         if (opcode_of(frame) < CLOSE && frame->head[0] & FIN) {
@@ -84,7 +93,7 @@ static void settle(int poller, double pause) {
 int main(int argc, char **argv) {
     static unsigned char buffer[MIB];
     int rooms = number(argv, "rooms", 1), size = number(argv, "members", 5000), count = rooms * size;
-    int flying = MIN(number(argv, "flying", 1), rooms), expected = number(argv, "said", 0), ports[16], port_count = 0;
+    int flying = MIN(number(argv, "flying", 1), FLYING), expected = number(argv, "said", 0), ports[16], port_count = 0;
     const char *hello = option(argv, "hello", ""), *join = option(argv, "join", "join %d"), *words = option(argv, "say", "");
     double duration = seconds(argv, "seconds", 3);
     request_target = option(argv, "target", "/");
@@ -112,22 +121,28 @@ int main(int argc, char **argv) {
         say(fds[i], text);
         if (i % 32 == 31) settle(poller, 0.005);
     }
-    settle(poller, 1.0);
+    /* Not every server answers a join: they have joined when the servers rest. */
+    for (int turn = 0; turn < 40; turn++) {
+        int64_t before = servers_cpu();
+        settle(poller, 0.5);
+        if (servers_cpu() - before < 0.1e9) break;
+    }
 
     size_t capacity = 8 * MIB, samples = 0;
     float *took = malloc(capacity * sizeof *took);
-    uint64_t deliveries = 0;
-    int64_t cpu = 0, start = now(), measured = start + 0.5e9, end = measured + duration * 1e9, time = start;
-    bool measuring = false;
-    int next = 0;
-    for (; next < flying; next++) {
-        all[next] = (struct room){.said = now(), .missing = size};
-        say(members[next].fd, words);
-    }
-    next %= rooms;
-    while ((time = now()) < end) {
+    uint64_t deliveries = 0, spoken = 0;
+    int64_t cpu = 0, start = 0, time = now(), warm = time + 0.5e9, end = 0;
+
+    for (int ended = flying; !end || time < end || !ended;) {
+        for (; ended; ended--, spoken++) {
+            int which = spoken % rooms, turn = spoken / rooms % size;
+            struct room *room = &all[which];
+            room->missing[room->count % FLYING] = size;
+            room->said[room->count++ % FLYING] = now();
+            /* Those who speak one after the other are on different ports. */
+            say(members[which + rooms * (int)((int64_t)turn * (size / 2 + 1) % size)].fd, words);
+        }
         struct epoll_event events[EVENTS];
-        if (!measuring && time >= measured) measuring = true, start = time, deliveries = 0, samples = 0, cpu = servers_cpu();
         int ready = epoll_wait(poller, events, EVENTS, 20000);
         if (!ready) die("no delivery for 20 s: messages are lost");
         time = now();
@@ -139,15 +154,14 @@ int main(int argc, char **argv) {
             if (got <= 0) die("the server closed a connection: %s", got ? strerror(errno) : "end of stream");
             unsigned whole = count_said(&m->in, buffer, got, expected);
             deliveries += whole;
-            for (unsigned n = 0; n < whole; n++)
-                if (samples < capacity) took[samples++] = (time - room->said) / 1e6;
-            room->missing -= whole;
-            if (whole && room->missing <= 0) {
-                all[next] = (struct room){.said = now(), .missing = size};
-                say(members[next].fd, words);
-                next = (next + 1) % rooms;
+            for (unsigned n = 0; n < whole; n++, m->heard++) {
+                if (m->heard == room->count) die("a message came twice");
+                if (samples < capacity) took[samples++] = (time - room->said[m->heard % FLYING]) / 1e6;
+                ended += !--room->missing[m->heard % FLYING];
             }
         }
+        if (ended && !end && time >= warm)
+            start = time, end = time + duration * 1e9, deliveries = 0, samples = 0, cpu = servers_cpu();
     }
     double elapsed = (time - start) / 1e9;
     cpu = servers_cpu() - cpu;

@@ -10,7 +10,12 @@ from redis.asyncio import Redis
 
 from bench.rooms_servers.common import run
 
-backend = RedisChannelsPubSubBackend(redis=Redis.from_url(sys.argv[1])) if sys.argv[1] else MemoryChannelsBackend()
+# It publishes and subscribes in many tasks at once, and redis-py allows 100 connections by default.
+backend = (
+    RedisChannelsPubSubBackend(redis=Redis.from_url(sys.argv[1], max_connections=10_000))
+    if sys.argv[1]
+    else MemoryChannelsBackend()
+)
 channels = ChannelsPlugin(backend=backend, arbitrary_channels_allowed=True)
 
 
