@@ -575,3 +575,26 @@ def test_a_function_of_the_program_itself_is_called(
 def test_wrong_arguments_are_refused(no_leaks, args, options, kind, says):
     with pytest.raises(kind, match=re.escape(says)):
         pyjows.prefork(*args, **options)
+
+
+REGISTERS = """
+import atexit, os
+import pyjows
+
+def app(sockets):
+    server = pyjows.serve(sockets=sockets)
+    atexit.register(lambda: os.write(1, b'the end of a worker\\n'))
+
+if __name__ == '__main__':
+    atexit.register(lambda: os.write(1, b'the end of the manager\\n'))
+    pyjows.prefork(app, 'ws://127.0.0.1:0', workers=2)
+"""
+
+
+def test_each_process_calls_the_exit_functions_that_it_registered_itself(tmp_path):
+    script = tmp_path / 'registers.py'
+    script.write_text('import logging; logging.basicConfig(level=logging.INFO)\n' + REGISTERS)
+    with Server(script) as server:
+        server.log('is ready', 2)
+        assert server.stop() == 0
+        assert server.lines == ['the end of a worker'] * 2 + ['the end of the manager']

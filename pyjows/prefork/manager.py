@@ -14,6 +14,7 @@ new one that ends before it was ready ends the reload, and the old ones stay.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import selectors
@@ -350,6 +351,7 @@ class Manager:
         """What the child does: become a worker, and end."""
         status = 1
         try:
+            atexit._clear()  # what the manager's program registered is its own
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, _do_nothing if number in (signal.SIGINT, signal.SIGHUP) else signal.SIG_DFL)
@@ -373,7 +375,8 @@ class Manager:
         except BaseException:
             _log.exception('worker %d failed', os.getpid())
         finally:
-            # Nothing of the manager's program may run here: no `finally`, no `atexit`.
+            # No `finally` of the manager's program may run here; what the worker's own modules registered does.
+            atexit._run_exitfuncs()
             _flush()
             os._exit(status & 0xFF)
 
