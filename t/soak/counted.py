@@ -1,8 +1,9 @@
 """The server of `reload.py`: several processes; each connection is sent numbers, and its numbers are counted.
 
-A client asks for ``/CLIENT/RECEIVED/SENT``: how far they are in both directions, as it has said and heard on its
-earlier connections. At the end of each connection a worker prints the target, how many numbers it received and sent,
-whether what it received was in order, and the code: ``end /7/20/19 12 13 True 1001``.
+A client asks for ``/CLIENT/CONNECTION/RECEIVED/SENT``: which of its connections it is, and how far they are in both
+directions, as it has said and heard on its earlier ones. At the end of each connection a worker prints the target, how
+many numbers it received and sent, whether what it received was in order, and the code:
+``end /7/2/20/19 12 13 True 1001``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def app(sockets: Any) -> None:
     def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
         assert ws.req is not None
         target = ws.req.target
-        first_received, first_sent = map(int, target.split('/')[2:])
+        first_received, first_sent = map(int, target.split('/')[3:])
         received, in_order = 0, True
 
         @ws.on

@@ -74,12 +74,13 @@ class Client:
     def __init__(self, crowd: Crowd, number: int) -> None:
         self.crowd = crowd
         self.number = number
-        self.sent = self.received = 0
+        self.sent = self.received = self.connections = 0
         self.ws: pyjows.WebSocket | None = None  # while it is open
         self.connect()
 
     def connect(self) -> None:
-        target = f'/{self.number}/{self.sent}/{self.received}'
+        self.connections += 1  # one may be closed before anything was said: the next would have its target
+        target = f'/{self.number}/{self.connections}/{self.sent}/{self.received}'
         first_sent, first_received = self.sent, self.received
         ws = pyjows.connect(self.crowd.url + target, ioloop=self.crowd.ioloop, simultaneous=True, timeout=LIMIT)
 
