@@ -267,3 +267,61 @@ def test_whatever_the_server_sends_opens_the_connection_or_fails_the_handshake(c
         assert str(exc)
     else:
         pytest.fail('the end of the connection was taken for an answer')
+
+
+# What comes whole is read without h11
+
+
+def outcome(answer: bytes, step: int, **options: object) -> tuple[object, ...]:
+    """What a client makes of an answer that comes in pieces of `step` bytes."""
+    handshake = connecting(**options)
+    response = None
+    try:
+        for at in range(0, len(answer), step):
+            if response is None:
+                response = handshake.receive(answer[at : at + step])
+            else:
+                return ('101', response, handshake.subprotocol, handshake.trailing_data + answer[at:])
+    except HandshakeError as exc:
+        return (type(exc), str(exc), exc.status)
+    return ('101', response, handshake.subprotocol, handshake.trailing_data)
+
+
+ODD_ANSWERS = [
+    switching(),
+    switching() + b'\x81\x02hi',
+    switching('Set-Cookie: a=1 ', 'X-Empty:'),
+    switching('Sec-WebSocket-Protocol: v1'),
+    switching('Sec-WebSocket-Protocol: other'),
+    switching('Upgrade: h2c', without='Upgrade'),
+    switching('Content-Length: 5'),
+    switching('Content-Length: 0'),
+    switching('Content-Length: x'),
+    switching('Transfer-Encoding: chunked'),
+    switching('Transfer-Encoding: gzip'),
+    switching().replace(b' Switching Protocols', b''),
+    switching().replace(b' Switching Protocols', b' '),
+    switching().replace(b'Switching', b'T\xfcr\t'),
+    switching().replace(b'Switching', b'\x00'),
+    switching().replace(b'HTTP/1.1', b'HTTP/1.0'),
+    switching().replace(b'HTTP/1.1', b'HTTP/1.2'),
+    switching().replace(b'Upgrade: ', b'Upgrade : '),
+    switching().replace(b'Upgrade: websocket', b'Upgrade:\r\n websocket'),
+    switching().replace(b'Upgrade: websocket', b'Upgrade: \x01websocket'),
+    switching().replace(b'\r\n', b'\n'),
+    b'HTTP/1.1 100 Continue\r\n\r\n' + switching(),
+    b'HTTP/1.1 101 Switching Protocols\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+]
+
+
+@pytest.mark.parametrize('answer', ODD_ANSWERS, ids=range(len(ODD_ANSWERS)))
+def test_an_answer_means_the_same_whole_and_in_pieces(answer: bytes) -> None:
+    assert outcome(answer, len(answer), subprotocols=['v1']) == outcome(answer, 40, subprotocols=['v1'])
+
+
+def test_a_host_header_of_the_caller_is_sent_first() -> None:
+    request = connecting().request
+    own = ClientHandshake('ws://example.com/chat', key=KEY, headers={'X-A': '1', 'Host': 'other:1'})
+    assert request.host == 'example.com'
+    assert own.send().startswith(b'GET /chat HTTP/1.1\r\nHost: other:1\r\n')

@@ -2,16 +2,21 @@
 
 Owns what a client asks for and which 101 it accepts, extensions included, and what the server is told otherwise. Must
 not know where the bytes go.
+
+As on the server's side, h11 reads what is not usual: every answer but a 101 that came whole, which one regular
+expression reads. That is narrower than h11's grammar: what it matches, h11 would read with the same result. The request
+is a format string, of headers that were checked when they were given.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import h11
 
-from .._text import cause_of, checked_token, cut, shown
+from .._text import TOKEN, cause_of, checked_token, cut, shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
@@ -30,13 +35,27 @@ from ..extensions import (
     offer_header,
     parse_extensions,
 )
-from ..http11 import USER_AGENT, Headers, HeadersLike, Request, Response, has_token
+from ..http11 import (
+    USER_AGENT,
+    Headers,
+    HeadersLike,
+    Request,
+    Response,
+    has_token,
+    parsed_headers,
+    serialized_headers,
+)
 from ..url import URL, parse_url
 from .fields import accept_key, extra_headers, generate_key, is_key, read_headers
 
 __all__ = ['ClientHandshake', 'negotiation_close']
 
 _HTTP = b'HTTP/'
+
+_REQUEST = b'GET %b HTTP/1.1\r\n%b\r\n'
+_switching = re.compile(
+    rb'HTTP/1\.1 101 ([^\x00\n\r\x0b\x0c]*+)\r\n((?:%b:[^\x00\n\r\x0b\x0c]*+\r\n)++)\r\n' % TOKEN.encode()
+).match
 
 # The first byte of a TLS record: an alert, or a part of a handshake (RFC 8446 section 5.1).
 _TLS_RECORDS = (0x15, 0x16)
@@ -89,7 +108,9 @@ class ClientHandshake:
         '_first',
         '_head',
         '_http',
+        '_is_over',
         '_is_secure',
+        '_is_sent',
         '_max_body_size',
         '_max_header_size',
         '_offered',
@@ -165,7 +186,9 @@ class ClientHandshake:
         self.extensions = []
         self.agreed_extensions = []
         self.trailing_data = b''
-        self._http: h11.Connection | None = h11.Connection(h11.CLIENT, max_header_size)
+        self._http: h11.Connection | None = None  # made when an answer comes that h11 has to read
+        self._is_sent = False
+        self._is_over = False
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
         self._head: Response | None = None  # an answer other than 101, while its body is still coming
@@ -182,12 +205,15 @@ class ClientHandshake:
 
     def send(self) -> bytes:
         """The request as bytes. InvalidState the second time."""
-        http = self._http
-        if http is None or http.our_state is not h11.IDLE:
+        if self._is_over or self._is_sent:
             raise InvalidState('the request has been sent already: one handshake makes one request')
         request = self.request
-        event = h11.Request(method=request.method, target=request.target, headers=request.headers.raw)
-        return http.send(event) + http.send(h11.EndOfMessage())
+        fields = serialized_headers(request.headers)
+        # h11 puts the Host header first, wherever it stands, and refuses a second one.
+        is_usual = self._http is None and fields.startswith(b'Host:')
+        sent = _REQUEST % (request.target.encode('ascii'), fields) if is_usual else self._send_by_h11()
+        self._is_sent = True
+        return sent
 
     def receive(self, data: bytes) -> Response | None:
         """Takes bytes as they come from the socket.
@@ -205,12 +231,14 @@ class ClientHandshake:
         """
         if self.response is not None:
             raise InvalidState('the handshake is over: what comes now are frames')
-        http = self._http
-        if not data or http is None:
+        if not data or self._is_over:
             return None
+        if not self._first and self._is_sent and (answer := self._match_switching(data)) is not None:
+            return answer
         if len(self._first) < _NAMEABLE:
             self._first += data[: _NAMEABLE - len(self._first)]
             self._check_protocol()
+        http = self._parser()
         http.receive_data(data)
         self._unread += len(data)
         return self._read(http)
@@ -221,16 +249,16 @@ class ClientHandshake:
         Raises:
             HandshakeError: the handshake was not over; with the answer, as far as it came.
         """
-        http = self._http
-        if http is None:
+        if self._is_over:
             return
+        http = self._parser()
         http.receive_data(b'')
         self._read(http)
         raise self.unanswered()
 
     def unanswered(self) -> HandshakeError:
         """The error for a connection that was closed before the server answered."""
-        self._http = None
+        self._end()
         message = 'the connection was closed before the server answered the handshake'
         if not self._first and not self._is_secure:
             message += '; a server that expects TLS does that, then wss:// is right instead of ws://'
@@ -239,6 +267,47 @@ class ClientHandshake:
         error = InvalidMessage(message)
         error.__cause__ = self.cause
         return error
+
+    def _send_by_h11(self) -> bytes:
+        """Tell h11 of the request; returns it as bytes."""
+        request = self.request
+        http = self._http
+        if http is None:
+            http = self._http = h11.Connection(h11.CLIENT, self._max_header_size)
+        event = h11.Request(method=request.method, target=request.target, headers=request.headers.raw)
+        return http.send(event) + http.send(h11.EndOfMessage())
+
+    def _parser(self) -> h11.Connection:
+        """h11's connection, which knows the request if it was sent."""
+        http = self._http
+        if http is None:
+            http = self._http = h11.Connection(h11.CLIENT, self._max_header_size)
+            if self._is_sent:
+                self._send_by_h11()
+        return http
+
+    def _match_switching(self, data: bytes) -> Response | None:
+        """Read a 101 in its usual form, whole, without h11; None if `data` is anything else."""
+        match = _switching(data)
+        if match is None or match.end() > self._max_header_size:
+            return None
+        reason, fields = match.groups()
+        headers = parsed_headers(b'\n%b' % fields.replace(b'\r\n', b'\n'))
+        if 'content-length' in headers or 'transfer-encoding' in headers:
+            return None
+        return self._accept(Response(101, headers, b'', reason.decode('latin-1')), data[match.end() :])
+
+    def _accept(self, answer: Response, trailing_data: bytes) -> Response:
+        """Check a 101, which ends the handshake."""
+        self._check(answer)
+        self._end()
+        self.trailing_data = trailing_data
+        self.response = answer
+        return answer
+
+    def _end(self) -> None:
+        self._http = None
+        self._is_over = True
 
     def _read(self, http: h11.Connection) -> Response | None:
         try:
@@ -255,11 +324,7 @@ class ClientHandshake:
                         if event.http_version < b'1.1':
                             version = event.http_version.decode()
                             self._fail(f'the server answered 101 in HTTP/{version}; that status needs HTTP/1.1', head)
-                        self._check(head)
-                        self.trailing_data = bytes(http.trailing_data[0])
-                        self._http = None
-                        self.response = head
-                        return head
+                        return self._accept(head, bytes(http.trailing_data[0]))
                     if head.status >= 200:
                         self._head = head
                 elif isinstance(event, h11.Data):
@@ -348,7 +413,7 @@ class ClientHandshake:
         *about: Any,
         cause: NegotiationError | None = None,
     ) -> NoReturn:
-        self._http = None
+        self._end()
         if answer is None:
             raise InvalidMessage(message)
         if answer.status != 101:
