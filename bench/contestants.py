@@ -37,6 +37,11 @@ class Contestant:
         return '.' not in self.script
 
     @property
+    def is_node(self) -> bool:
+        """Whether Node runs it; `NODE_PATH` says where its `ws` is."""
+        return self.script.endswith('.js')
+
+    @property
     def is_ours(self) -> bool:
         """Whether it is pyjows."""
         return self.name.startswith('pyjows')
@@ -133,6 +138,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
     _peer('wsproto', 'uvloop', SERVER),
     _peer('tornado', 'asyncio', SERVER),
     _peer('socketify', 'libuv', SERVER),
+    Contestant(name='ws-node', label='ws, Node', modes=('text', 'deflate', 'idle'), script='servers/ws_server.js'),
     Contestant(name='wsecho', label='bare C server', modes=('echo', 'text', 'idle'), script='wsecho'),
     Contestant(
         name='wsecho', label='bare C server', modes=('broadcast',), script='wsecho', arguments=('--broadcast', '1')

@@ -244,6 +244,8 @@ class Suite:
         env = dict(os.environ)
         if isinstance(what, Path):
             command = [str(what), *arguments]
+        elif what.is_node:
+            command = ['node', str(Path(__file__).parent / what.script), *what.arguments, *arguments]
         elif what.is_tool:
             command = [str(TOOLS / what.script), *what.arguments, *arguments]
         else:
