@@ -28,8 +28,9 @@ def test_random_handlers_end_each_connection_once():
     assert not [line for line in lines if line.startswith('FAILED') and 'memory' not in line], lines
 
 
-def test_nothing_is_lost_in_a_graceful_restart():
-    lines = soak('reload', '--connections', '300', '--messages', '20', '--seconds', '2')
+@pytest.mark.parametrize('graceful', ['0', '0.2'])
+def test_nothing_is_lost_in_a_graceful_restart(graceful):
+    lines = soak('reload', '--connections', '300', '--messages', '20', '--seconds', '2', '--graceful', graceful)
     assert 'ok     what one side has sent, the other has received' in lines, lines
     assert 'ok     no connection was refused' in lines
     assert not [line for line in lines if line.startswith('FAILED')], lines

@@ -31,14 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--messages', type=int, default=100, help='numbers that each says and hears (100)')
     parser.add_argument('--seconds', type=float, default=60, help='over which they are sent (60)')
     parser.add_argument('--workers', type=int, default=2, help='processes of the server (2)')
+    parser.add_argument(
+        '--graceful', type=float, default=5, help='seconds over which a worker closes its connections (5)'
+    )
 
 
 class Server:
     """The manager and its workers; what they print comes in by threads."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        pace, graceful = options.seconds / options.messages, options.seconds / 10
-        arguments = ['ws://127.0.0.1:0', options.workers, options.messages, pace, graceful]
+        pace = options.seconds / options.messages
+        arguments = ['ws://127.0.0.1:0', options.workers, options.messages, pace, options.graceful]
         self.process = subprocess.Popen(
             [sys.executable, '-P', str(Path(__file__).with_name('counted.py')), *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -126,7 +129,7 @@ class Client:
         self.finish_if_done()
 
     def finish_if_done(self) -> None:
-        if self.is_done and self.ws is not None:
+        if self.is_done and self.ws is not None and self.crowd.is_replaced:
             self.ws.finish(1000)
 
 
@@ -138,6 +141,9 @@ class Crowd:
         self.url = url
         self.messages = messages
         self.opened = self.done = 0
+        self.is_replaced = (
+            False  # until then nobody leaves: the workers that stop have connections, however slow they are
+        )
         self.counts: dict[str, tuple[int, int]] = {}  # said and heard, by the target of the connection
         self.codes: Counter[int] = Counter()
         self.refused: list[str] = []
@@ -184,6 +190,9 @@ def _talk(server: Server, crowd: Crowd, options: argparse.Namespace, deadline: f
     wait_until(lambda: time.monotonic() - began > options.seconds / 5)
     server.process.send_signal(signal.SIGHUP)
     wait_until(lambda: server.logged('has stopped with status 0') >= options.workers)
+    crowd.is_replaced = True
+    for client in crowd.clients:
+        client.finish_if_done()
     print(f'all workers replaced {time.monotonic() - began:.1f} s after the first message', flush=True)
     wait_until(lambda: crowd.done >= options.connections)
     print(f'all messages exchanged after {time.monotonic() - began:.1f} s', flush=True)
