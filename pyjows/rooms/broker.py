@@ -14,8 +14,8 @@ the next one begins after a while (`backoff`).
 
 **No gaps.** What a session missed is read from the history before anything else is handed over (`follower.py`).
 
-**Presence.** The server has one entry for each room and process, with a time to live; it is refreshed thrice in that
-time, and written anew in each session. Who joins and leaves meanwhile is told as it happens.
+**Presence.** The server has one entry for each room and process, with a time to live; it is refreshed three times
+in that time, and written again in each session. Joins and leaves are published as they happen.
 """
 
 from __future__ import annotations
@@ -154,14 +154,14 @@ class Broker(Follower):
 
     @abstractmethod
     async def unsubscribe(self, rooms: Sequence[str]) -> None:
-        """Have them sent no more."""
+        """Stop them from being sent."""
 
     @abstractmethod
     async def perform(self, batch: Sequence[Publication | Entry]) -> Sequence[Exception | None]:
         """Do what is in a batch, in this order; for each None, or why the server refused it."""
 
     async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
-        """Write anew who is here in these rooms, and tell the other processes to look."""
+        """Replace what the server has of the members here in these rooms, and tell the other processes to read it."""
 
     async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]]]:
         """Extend the life of this process' entries in the rooms that say True.
@@ -226,7 +226,7 @@ class Broker(Follower):
             if self._is_up:
                 self._commands.append(entry)
             else:
-                self._undeclared.add(entry.room)  # the next session writes all of it anew
+                self._undeclared.add(entry.room)  # the next session writes all of it
         self._wake_up()
 
     def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
@@ -496,7 +496,7 @@ class Broker(Follower):
             await self.declare(rooms)
 
     async def _change(self) -> None:
-        """Follow rooms, and follow them no more."""
+        """Follow and unfollow rooms."""
         wanted: dict[str, bool] = {}
         while self._changes:
             what, room, keep = self._changes.popleft()

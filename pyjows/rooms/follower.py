@@ -154,7 +154,7 @@ class Follower(Engine):
         self._check_gone(feed, set(roster))
 
     def _check_gone(self, feed: Feed, living: set[str]) -> None:
-        """Processes without an entry are gone; soon after a loss, they may only not have written theirs anew yet."""
+        """Processes without an entry are gone; but soon after a loss, they may not have written theirs again yet."""
         if monotonic() > self._settled:
             for process in feed.processes - living:
                 feed.processes.discard(process)
@@ -218,7 +218,7 @@ class Follower(Engine):
                 self._make_stale(feed)
 
     def renewed(self, room: str, process: str) -> None:
-        """Another process has written anew who is there."""
+        """Another process has replaced its entry of members."""
         if process != self.process and (feed := self._feeds.get(room)) is not None:
             self._make_stale(feed)
 

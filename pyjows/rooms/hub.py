@@ -219,7 +219,7 @@ class Rooms(LoopEmitter):
         with self._lock:
             self._known[room.name] = self._held[room.name] = room
 
-    def enlist(self, ws: TransactionCore, room: Room) -> None:
+    def add_membership(self, ws: TransactionCore, room: Room) -> None:
         """A connection joins a room."""
         joined = self._of.get(ws)
         if joined is None:
@@ -229,7 +229,7 @@ class Rooms(LoopEmitter):
             raise RoomLimit(f'{ws!r} is in {len(joined)} rooms: rooms(max_rooms={self.max_rooms})')
         joined[room] = None
 
-    def discharge(self, ws: TransactionCore, room: Room) -> None:
+    def remove_membership(self, ws: TransactionCore, room: Room) -> None:
         """A connection left a room."""
         joined = self._of.get(ws)
         if joined is not None:

@@ -3,8 +3,8 @@
 Owns how each of them looks as text and bytes. Must not know who sends or gets them.
 
 A position is ``epoch:offset``. The offset grows by one with each message of a room. The epoch is a random word that
-changes whenever the counting began anew: a memory engine that was started again, a broker that lost its data. Positions
-of different epochs cannot be compared, and nothing is recovered across them.
+changes whenever the count starts again at 0: a memory engine that was started again, a broker that lost its data.
+Positions of different epochs cannot be compared, and nothing is recovered across them.
 """
 
 from __future__ import annotations
@@ -174,5 +174,5 @@ def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, P
 
 
 def new_epoch() -> str:
-    """A word for a count that begins anew."""
+    """A random word for a count that starts at 0."""
     return secrets.token_hex(6)

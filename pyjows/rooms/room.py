@@ -44,8 +44,8 @@ class Host(Protocol):
     def check_thread(self, method: str) -> None: ...
     def post(self, call: Callable[..., object], *args: Any) -> None: ...
     def new_id(self) -> str: ...
-    def enlist(self, ws: TransactionCore, room: Room) -> None: ...
-    def discharge(self, ws: TransactionCore, room: Room) -> None: ...
+    def add_membership(self, ws: TransactionCore, room: Room) -> None: ...
+    def remove_membership(self, ws: TransactionCore, room: Room) -> None: ...
     def retain(self, room: Room) -> None: ...
     def sweep_soon(self) -> None: ...
 
@@ -214,7 +214,7 @@ class Room(LoopEmitter):
             raise ValueError(f'info is {len(encoded)} bytes as JSON; every process keeps it: at most {_MAX_INFO}')
         if len(self._members) + len(self._waiting) >= self.rooms.max_members:
             raise RoomLimit(f'room {self.name!r} is full here: rooms(max_members={self.rooms.max_members})')
-        self.rooms.enlist(ws, self)
+        self.rooms.add_membership(ws, self)
         member = Member(self.name, self.rooms.new_id(), info, ws, numbered)
         member._since = find_position(since, self.name)
         member._history = history
@@ -250,7 +250,7 @@ class Room(LoopEmitter):
                 for message in missed:
                     ws.send(**message.bare())
         except ConnectionClosed:
-            self.rooms.discharge(ws, self)
+            self.rooms.remove_membership(ws, self)
             self._check_idle()
             return
         member.joined = True
@@ -274,7 +274,7 @@ class Room(LoopEmitter):
         return _json.dumps(value).decode()
 
     def leave(self, ws: TransactionCore) -> bool:
-        """Have a connection hear no more of the room; tells whether it was in it.
+        """Remove a connection from the room; returns whether it was in it.
 
         Raises:
             RuntimeError: this is not the loop's thread.
@@ -282,7 +282,7 @@ class Room(LoopEmitter):
         self.rooms.check_thread('leave()')
         if not self._drop(ws):
             return False
-        self.rooms.discharge(ws, self)
+        self.rooms.remove_membership(ws, self)
         return True
 
     def _drop(self, ws: TransactionCore) -> bool:
@@ -398,7 +398,7 @@ class Room(LoopEmitter):
             self._emit_safely('message', message)
 
     def _forget_lists(self) -> None:
-        # A list that a broadcast walks through is never changed: whoever leaves meanwhile has it replaced.
+        # A broadcast may be iterating over a list, so it is never changed: a join or leave makes a new one.
         self._bare = self._numbered = None
 
     def _synced(self, epoch: str, offset: int, messages: Sequence[Message], gap: bool) -> None:

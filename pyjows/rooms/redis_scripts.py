@@ -1,0 +1,161 @@
+"""The scripts that change what rooms have in Redis (`redis.py` says what that is), in Lua.
+
+Owns each change as one step that nothing can interrupt. Must not know the connection that runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+__all__ = ['SCRIPTS', 'SHA']
+
+# How the count of a room begins, goes on, or begins anew.
+# ARGV: 1 a new epoch, 2 the server or '' to have the script look.
+_COUNT = """
+local server = ARGV[2]
+if server == '' then server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '' end
+local function begin(log, meta)
+  redis.call('DEL', log)
+  redis.call('HSET', meta, 'epoch', ARGV[1], 'offset', 0, 'server', server)
+  return ARGV[1], 0
+end
+local function count(log, meta)
+  local found = redis.call('HMGET', meta, 'epoch', 'offset', 'server')
+  if not found[1] or found[3] ~= server then return begin(log, meta) end
+  return found[1], tonumber(found[2])
+end
+"""
+
+# Publishes messages, of several rooms where they are on one server. A refused one does not keep the next from being
+# published: the reply has an offset (0 for one that was published before) or an error for each.
+# KEYS, for each: log, meta, from. ARGV from 3 on, for each: size, seconds, number, kind and payload.
+_PUBLISH = (
+    _COUNT
+    + """
+local clock = redis.call('TIME')
+local now = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000)) .. ' '
+local function publish(log, meta, from, size, seconds, number, said)
+  local last = redis.call('GET', from)
+  if last and tonumber(last) >= tonumber(number) then return 0 end
+  local epoch = count(log, meta)
+  local offset = redis.call('HINCRBY', meta, 'offset', 1)
+  local place = string.format('%.0f', offset)
+  if tonumber(size) > 0 then
+    redis.call('XADD', log, 'MAXLEN', size, place .. '-0', 'm', now .. said)
+    redis.call('EXPIRE', log, seconds)
+  end
+  redis.call('EXPIRE', meta, seconds + 86400)
+  redis.call('SET', from, number, 'EX', 300)
+  redis.call('PUBLISH', string.sub(log, 1, -5), 'm' .. epoch .. ':' .. place .. ' ' .. now .. said)
+  return offset
+end
+local found = {}
+for i = 1, #KEYS / 3 do
+  local k, a = 3 * i, 4 * i - 1
+  local ok, result = pcall(publish, KEYS[k - 2], KEYS[k - 1], KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
+  if not ok and type(result) ~= 'table' then result = {err = result} end
+  found[i] = result
+end
+return found
+"""
+)
+
+# KEYS: log, meta. ARGV: 3 known epoch, 4 known offset, 5 how many at most, 6 seconds.
+_LOAD = (
+    _COUNT
+    + """
+local epoch, offset = count(KEYS[1], KEYS[2])
+if epoch == ARGV[3] and offset < tonumber(ARGV[4]) then epoch, offset = begin(KEYS[1], KEYS[2]) end
+redis.call('EXPIRE', KEYS[2], tonumber(ARGV[6]) + 86400)
+local first = '-'
+if epoch == ARGV[3] then first = string.format('%.0f-0', tonumber(ARGV[4]) + 1) end
+local entries = {}
+if tonumber(ARGV[5]) > 0 then entries = redis.call('XREVRANGE', KEYS[1], '+', first, 'COUNT', ARGV[5]) end
+return {epoch, offset, entries}
+"""
+)
+
+# Milliseconds since 1970, by Redis' clock.
+_NOW = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+"""
+
+# KEYS: here, live. ARGV: 1 process, 2 milliseconds, 3 channel, 4 id, 5 info.
+_ENTER = (
+    _NOW
+    + """
+redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
+redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+redis.call('PUBLISH', ARGV[3], 'j' .. ARGV[1] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
+"""
+)
+
+_LEAVE = """
+redis.call('HDEL', KEYS[1], ARGV[4])
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
+redis.call('PUBLISH', ARGV[3], 'l' .. ARGV[1] .. ' ' .. ARGV[4])
+"""
+
+# ARGV from 4 on: id, info, id, info …
+_DECLARE = (
+    _NOW
+    + """
+redis.call('DEL', KEYS[1])
+for i = 4, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+if #ARGV > 3 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+else
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+redis.call('PUBLISH', ARGV[3], 'h' .. ARGV[1])
+"""
+)
+
+# ARGV: 1 process, 2 milliseconds, 3 whether it has members.
+_REFRESH = (
+    _NOW
+    + """
+local there = 1
+if ARGV[3] == '1' then
+  there = redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  if there == 1 then
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
+    redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+  end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+return {there, redis.call('ZRANGE', KEYS[2], 0, -1)}
+"""
+)
+
+# KEYS: live. ARGV: 1 what the keys of the members begin with.
+_ROSTER = (
+    _NOW
+    + """
+local found = {}
+for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')) do
+  found[#found + 1] = {process, redis.call('HGETALL', ARGV[1] .. process)}
+end
+return found
+"""
+)
+
+#: By name.
+SCRIPTS = {
+    'publish': _PUBLISH,
+    'load': _LOAD,
+    'enter': _ENTER,
+    'leave': _LEAVE,
+    'declare': _DECLARE,
+    'refresh': _REFRESH,
+    'roster': _ROSTER,
+}
+#: By name, what `EVALSHA` calls them by.
+SHA = {name: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for name, script in SCRIPTS.items()}
