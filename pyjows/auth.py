@@ -36,7 +36,8 @@ def basic(
 
     Args:
         users: passwords by name; the name is the identity. Or ``check(name, password)``, plain or ``async``: it
-            returns the identity, True for the name, a `Response`, or None or False for a wrong password.
+            returns the identity, True for the name, a `Response`, or None, False or something empty for a wrong
+            password.
         realm: what the browser shows to the user.
 
     Returns:
@@ -70,7 +71,7 @@ def bearer(tokens: Mapping[str, Any] | Callable[[str], Any], *, realm: str = 'We
 
     Args:
         tokens: identities by token. Or ``check(token)``, plain or ``async``: it returns the identity, a `Response`, or
-            None or False for a wrong token.
+            None, False or something empty for a wrong token.
         realm: named in the challenge.
 
     Returns:
@@ -150,11 +151,19 @@ def _credentials(request: Request, wanted: str) -> str | None:
     return given if scheme.lower() == wanted and _is_token68(given) else None
 
 
+def is_nobody(found: Any) -> bool:
+    """Whether what a user's function returned is no identity: None, False, an empty string or collection.
+
+    Those are what a look-up gives that found nothing. The number 0 may be an identity.
+    """
+    return found is None or found is False or (not isinstance(found, int | float) and not found)
+
+
 def _verdict(found: Any, name: Any, challenge: str) -> Any:
     """What `authenticate` returns for what a user's check returned."""
     if inspect.isawaitable(found):
         return _later(found, name, challenge)
-    if found is None or found is False:
+    if is_nobody(found):
         return unauthorized(challenge)
     return name if found is True and name is not None else found
 

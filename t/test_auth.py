@@ -144,10 +144,26 @@ def test_the_identity_is_the_user_of_the_websocket(serve, status):
         (Response.text('busy', 503), 503),
         (None, 403),
         (False, 403),
+        ('', 403),
+        (b'', 403),
+        ({}, 403),
+        ([], 403),
         (Response(101), 500),
         (PermissionError('no'), 500),
     ],
-    ids=['401', '302', '503', 'None', 'False', '101', 'an exception as value'],
+    ids=[
+        '401',
+        '302',
+        '503',
+        'None',
+        'False',
+        'empty str',
+        'empty bytes',
+        'empty dict',
+        'empty list',
+        '101',
+        'an exception as value',
+    ],
 )
 def test_what_is_no_identity_refuses(serve, status, run_until, ioloop, answer, expected, caplog):
     server = serve(authenticate=lambda request: answer)
@@ -321,14 +337,16 @@ def test_bearer_lets_in_who_has_a_token(serve, ask, authorization, expected):
     assert (b'error="invalid_token"' in answer) == (authorization == 'Bearer t0k')
 
 
-@pytest.mark.parametrize(('found', 'expected'), [(True, ['ann']), ('Ann', ['Ann']), (None, []), (False, [])])
+@pytest.mark.parametrize(
+    ('found', 'expected'), [(True, ['ann']), ('Ann', ['Ann']), (0, [0]), (None, []), (False, []), ('', []), ({}, [])]
+)
 def test_a_function_checks_the_password(serve, status, found, expected):
     server = serve(authenticate=basic(lambda name, password: found))
     assert status(server, Authorization=basic_header('ann', 'x')) == (101 if expected else 401)
     assert server.seen == expected
 
 
-@pytest.mark.parametrize(('found', 'expected'), [('Ann', ['Ann']), (None, [])])
+@pytest.mark.parametrize(('found', 'expected'), [('Ann', ['Ann']), (0, [0]), (None, []), ('', [])])
 def test_a_coroutine_checks_the_token(serve, status, coroutines, found, expected):
     async def check(token):
         await asyncio.sleep(0)

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ..auth import is_nobody
 from ..errors import HandshakeError
 from ..handshake import refusal_for
 from ..http11 import Request, Response
@@ -89,7 +90,7 @@ class Admission:
 
 def _is_let_in(ws: Any, opening: Any, verdict: Any) -> bool:
     """Keep the identity, or refuse the request; raises TypeError for what may be meant as a refusal."""
-    if verdict is None or verdict is False:
+    if is_nobody(verdict):
         verdict = Response.text('forbidden\n', 403)
     if isinstance(verdict, Response):
         _log.info('an upgrade request for %s is refused with %d by authenticate', ws.req.path, verdict.status)
