@@ -158,12 +158,11 @@ def subprotocols(caller: str, name: str, value: Any) -> list[str]:
 
 
 def compression(caller: str, name: str, value: Any) -> Any:
-    """Extensions, or whether to compress."""
+    """Extensions, or whether to compress: the factories, which all connections of a server share."""
     try:
-        as_factories(value)
+        return as_factories(value)
     except TypeError as exc:
         raise TypeError(f'{caller}: {exc}') from None
-    return value
 
 
 def ip_address(caller: str, name: str, value: Any) -> str | None:

@@ -47,14 +47,14 @@ class Tally:
 
     def connection_closed(self, ws: Any) -> None:
         """A connection is gone; where its upgrade was refused, that is what counts."""
-        if ws.res is not None and ws.res.status != 101:
-            cause = ws.protocol.cause
-            self.refused[cause if cause in (ORIGIN_REFUSED, ADDRESS_REFUSED) else str(ws.res.status)] += 1
+        protocol, answer = ws.protocol, ws.res
+        if answer is not None and answer.status != 101:
+            cause = protocol.cause
+            self.refused[cause if cause in (ORIGIN_REFUSED, ADDRESS_REFUSED) else str(answer.status)] += 1
             return
-        if not ws.established:
+        if protocol.opening is not None:
             self.refused['lost before the answer'] += 1
             return
-        protocol = ws.protocol
         self.opened += 1
         self.closed[protocol.finish_code] += 1
         sent = protocol.close_sent

@@ -38,7 +38,7 @@ cdef class ServerHandshake:
 @cython.locals(handshake=ServerHandshake)
 cpdef ServerHandshake accepted_handshake(object request, object extensions)
 cdef bytes _switching_fields(str key, str subprotocol, str extensions)
-@cython.locals(name=str, value=str, known=list)
+@cython.locals(fields=str, folded=str, name=str, value=str, known=list, at=Py_ssize_t, end=Py_ssize_t, colon=Py_ssize_t, line_end=Py_ssize_t)
 cdef dict _values_of(bytes block)
 cdef tuple _verified(object request, dict values)
 cdef object _joined(dict values, str name)

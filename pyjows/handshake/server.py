@@ -595,15 +595,20 @@ def _check_offered(extensions: str, offered: ExtensionList) -> None:
 def _values_of(block: bytes) -> _Values:
     """All values of a block of header fields by lower-case name. One pass, for a reader of many fields."""
     values: _Values = {}
-    for line in block.decode('latin-1').split('\n'):
-        name, _, value = line.partition(':')
-        name = name.lower()
-        value = value.strip(' \t')
+    fields = block.decode('latin-1')
+    folded = fields.lower()  # no character of ISO 8859-1 becomes two
+    at, end = 1, len(fields)
+    while at < end:
+        colon = fields.find(':', at)
+        line_end = fields.find('\n', at)
+        name = folded[at:colon]
+        value = fields[colon + 1 : line_end].strip(' \t')
         known = values.get(name)
         if known is None:
             values[name] = [value]
         else:
             known.append(value)
+        at = line_end + 1
     return values
 
 
@@ -623,11 +628,11 @@ def _verified(request: Request, values: _Values) -> _Offer:
         wrong = f'the Host header is not a valid host and port: {shown(hosts[0])}'
         raise _invalid(400, wrong, InvalidHeaderValue, (), 'Host', hosts[0])
     upgrade = _joined(values, 'upgrade')
-    if not has_token(upgrade, 'websocket'):
+    if upgrade != 'websocket' and not has_token(upgrade, 'websocket'):
         wrong = 'the Upgrade header is missing' if upgrade is None else f'the Upgrade header is {shown(upgrade)}'
         raise _invalid(426, f'{wrong}; here it has to be "websocket"', InvalidUpgrade, _UPGRADE, 'Upgrade', upgrade)
     connection = _joined(values, 'connection')
-    if not has_token(connection, 'upgrade'):
+    if connection != 'Upgrade' and not has_token(connection, 'upgrade'):
         wrong = 'is missing' if connection is None else f'is {shown(connection)}'
         message = f'the Connection header {wrong}; it has to name "Upgrade"'
         raise _invalid(400, message, InvalidUpgrade, (), 'Connection', connection)

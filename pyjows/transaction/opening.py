@@ -296,7 +296,8 @@ class Opening(Receiver):
         if ws.subprotocol is None and self.subprotocols:
             ws.subprotocol = select_subprotocol(self.subprotocols, request.subprotocols)
         headers = self.with_pending(self.headers)
-        head = handshake._accept(headers, ws.subprotocol, as_factories(self.compression))
+        factories = as_factories(self.compression) if self.compression else ()
+        head = handshake._accept(headers, ws.subprotocol, factories)
         self.is_answered = True
         ws.res = self.pending
         ws._handshake = None  # from now on, the request is enough
