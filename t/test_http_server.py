@@ -104,7 +104,7 @@ def test_others_are_served_between_pipelined_requests(ioloop, serve, run_until):
         handled.append(req.path)
         return Response(200)
 
-    number = 2000
+    number = 500
     with tcp(server) as greedy, tcp(server) as modest:
         run_until(ioloop, lambda: len(ioloop.connections) == 2)
         greedy.send(b''.join(get(f'/{n}') for n in range(number)))
