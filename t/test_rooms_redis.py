@@ -373,13 +373,15 @@ sentinel down-after-milliseconds main 500
 sentinel failover-timeout main 3000
 """)
     watcher = subprocess.Popen([REDIS, conf, '--sentinel'], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    until(lambda: replica.ask('INFO', 'replication')['master_link_status'] == 'up', 'the replica')
-    until(lambda: _known_replicas(port) == 1, 'the sentinel to find the replica')
-    yield master, replica, f'redis+sentinel://:secret@127.0.0.1:{port}/main/0'
-    watcher.kill()
-    watcher.wait()
-    master.kill()
-    replica.kill()
+    try:
+        until(lambda: replica.ask('INFO', 'replication')['master_link_status'] == 'up', 'the replica')
+        until(lambda: _known_replicas(port) == 1, 'the sentinel to find the replica')
+        yield master, replica, f'redis+sentinel://:secret@127.0.0.1:{port}/main/0'
+    finally:
+        watcher.kill()
+        watcher.wait()
+        master.kill()
+        replica.kill()
 
 
 def _known_replicas(port):
