@@ -10,7 +10,7 @@ if _build.wants_source():
 
 from . import auth, metrics
 from .broadcasting import Broadcast, broadcast
-from .client import connect
+from .client import Reconnector, backoff, connect, reconnect
 from .connection import ConnectionState, ConnectionType, WSConnection
 from .deflate import PerMessageDeflate
 from .emitter import EventEmitter
@@ -33,7 +33,6 @@ from .ioloop import IOLoop, Stream
 from .prefork import prefork
 from .protocol import Protocol, Side, State
 from .reactor import Reactor
-from .reconnect import Reconnector, backoff, reconnect
 from .rooms import Room, Rooms, rooms
 from .run import run, stop
 from .sansio import ClientProtocol, ServerProtocol

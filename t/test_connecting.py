@@ -19,8 +19,8 @@ from wire import cut
 
 import pyjows
 from pyjows import HandshakeError
-from pyjows.proxy import parse_proxy
-from pyjows.socks import SocksTunnel
+from pyjows.client.proxy import parse_proxy
+from pyjows.client.socks import SocksTunnel
 from pyjows.url import parse_url
 
 needs_microsocks = pytest.mark.skipif(not shutil.which('microsocks'), reason='no microsocks here (Debian: apt install)')

@@ -17,7 +17,7 @@ from program import Program
 
 import pyjows
 from pyjows import HandshakeError, IOLoop
-from pyjows.proxy import Tunnel, choose_proxy, parse_proxy
+from pyjows.client.proxy import Tunnel, choose_proxy, parse_proxy
 from pyjows.url import parse_url
 
 # Which proxy

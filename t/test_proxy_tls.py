@@ -25,7 +25,7 @@ from wire import cut
 
 import pyjows
 from pyjows import HandshakeError
-from pyjows.proxy import open_tunnel, parse_proxy
+from pyjows.client.proxy import open_tunnel, parse_proxy
 from pyjows.simple import AioClient, Client, ConnectionError
 from pyjows.url import parse_url
 

@@ -15,7 +15,7 @@ from byhand import log
 
 import pyjows
 from pyjows import HandshakeError, IOLoop, backoff, reconnect
-from pyjows.reconnect import is_temporary
+from pyjows.client.reconnect import is_temporary
 
 # How long
 

@@ -32,7 +32,7 @@ from itertools import count
 from time import monotonic, sleep
 from typing import Any, ClassVar, NamedTuple
 
-from ..reconnect import backoff
+from ..client import backoff
 from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
 from .messages import Message, QueueFull

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from .. import events
+from ..client.proxy import choose_proxy, open_tunnel
 from ..frames import CloseCode
-from ..proxy import choose_proxy, open_tunnel
 from ..url import URL, parse_url
 from .asgi import ASGI, ASGIChannel
 from .dial import default_context

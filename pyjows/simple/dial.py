@@ -11,8 +11,8 @@ import ssl
 from time import monotonic
 from typing import Any
 
+from ..client.proxy import choose_proxy, open_tunnel
 from ..errors import HandshakeError
-from ..proxy import choose_proxy, open_tunnel
 from ..tls_in_tls import TLSInTLS
 from ..url import URL
 from .errors import ConnectionError

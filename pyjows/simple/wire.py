@@ -12,10 +12,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ..client.proxy import Tunnel
+from ..client.socks import SocksTunnel
 from ..errors import HandshakeError, InvalidState
 from ..protocol import Side
-from ..proxy import Tunnel
-from ..socks import SocksTunnel
 from ..waiter import TaskGate, Waiter
 from .errors import ConnectionError
 from .session import Session, read_response

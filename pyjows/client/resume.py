@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from . import _json
+from .. import _json
 
 __all__ = ['Positions']
 

@@ -17,19 +17,19 @@ from email.utils import parsedate_to_datetime
 from math import inf
 from typing import Any, Unpack
 
-from ._options import Rule, check_options, function, instance, number
+from .._options import Rule, check_options, function, instance, number
+from ..errors import HandshakeError
+from ..frames import CloseCode
+from ..http11 import HeadersLike
+from ..ioloop import IOLoop, LoopEmitter
+from ..messages import check_close
+from ..protocol import State
+from ..transaction import WebSocket
+from ..url import checked_url
+from ..waiter import Waiter
 from .client import DialOptions, connect
-from .errors import HandshakeError
-from .frames import CloseCode
-from .http11 import HeadersLike
-from .ioloop import IOLoop, LoopEmitter
-from .messages import check_close
-from .protocol import State
 from .resume import Positions
-from .transaction import WebSocket
 from .unsent import Unsent
-from .url import checked_url
-from .waiter import Waiter
 
 __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 

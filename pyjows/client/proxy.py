@@ -14,10 +14,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import h11
 
-from .errors import HandshakeError
-from .http11 import USER_AGENT, Headers, Response
+from ..errors import HandshakeError
+from ..http11 import USER_AGENT, Headers, Response
+from ..url import URL, format_authority, parse_url, redact
 from .socks import SocksTunnel
-from .url import URL, format_authority, parse_url, redact
 
 __all__ = ['Tunnel', 'choose_proxy', 'open_tunnel', 'parse_proxy']
 

@@ -10,8 +10,8 @@ from collections import deque
 from math import inf
 from typing import Any
 
-from . import _json
-from .transaction import WebSocket
+from .. import _json
+from ..transaction import WebSocket
 
 __all__ = ['Unsent']
 

@@ -20,7 +20,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Unpack
 
-from ._options import (
+from .._options import (
     CONNECTION,
     LIMIT_RULES,
     LimitOptions,
@@ -34,17 +34,17 @@ from ._options import (
     number,
     text,
 )
-from .errors import HandshakeError
-from .heartbeat import Heartbeat
-from .http11 import Headers, HeadersLike
-from .ioloop import IOLoop, Stream
-from .ioloop.tls_errors import explained
-from .limits import LIMITS, Limits
+from ..errors import HandshakeError
+from ..heartbeat import Heartbeat
+from ..http11 import Headers, HeadersLike
+from ..ioloop import IOLoop, Stream
+from ..ioloop.tls_errors import explained
+from ..limits import LIMITS, Limits
+from ..tls import TLS
+from ..transaction import WebSocket, new_websocket
+from ..url import URL, checked_url, redirected_url
 from .proxy import Tunnel, choose_proxy, open_tunnel
 from .socks import SocksTunnel
-from .tls import TLS
-from .transaction import WebSocket, new_websocket
-from .url import URL, checked_url, redirected_url
 
 __all__ = ['connect']
 

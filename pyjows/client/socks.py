@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NoReturn
 
-from .errors import HandshakeError
-from .url import URL, format_authority
+from ..errors import HandshakeError
+from ..url import URL, format_authority
 
 __all__ = ['SocksTunnel']
 
