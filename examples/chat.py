@@ -69,8 +69,7 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     def tell_others(member: Member, what: str) -> None:
         """What each process finds out by itself, it tells its own people."""
         others = [other.ws for other in lobby.local_members if other is not member]
-        if others:  # until the room is ready there are none, and nobody knows who is elsewhere
-            pyjows.broadcast(others, json={'type': what, 'who': member.info, 'people': people()})
+        pyjows.broadcast(others, json={'type': what, 'who': member.info, 'people': people()})
 
     @lobby.on
     def join(lobby: Room, member: Member) -> None:

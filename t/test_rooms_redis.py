@@ -162,6 +162,17 @@ def test_presence_is_known_in_every_process(gather):
     assert set(b.rooms['lobby'].members()) == set(a.rooms['lobby'].members())
 
 
+def test_who_was_elsewhere_before_is_told_when_the_copy_here_is_complete(gather):
+    a, b = gather(), gather()
+    a.join(name='Ann')
+    lobby = b.rooms['lobby']
+    seen = []
+    lobby.on('join', lambda lobby, member: seen.append((member.info['name'], b.names())))
+    b.join(name='Ben')
+    assert seen == [('Ann', ['Ann']), ('Ben', ['Ann', 'Ben'])]
+    assert not b.errors
+
+
 def test_presence_outlives_its_time_to_live_while_the_process_does(gather):
     a, b = gather(presence_ttl=0.3), gather(presence_ttl=0.3)
     a.join(name='Ann')

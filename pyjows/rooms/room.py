@@ -409,6 +409,8 @@ class Room(LoopEmitter):
             self._epoch, self._offset = epoch, offset
             self._log.extend(messages)
             self._is_ready = True
+            for member in [one for members in (self._elsewhere or {}).values() for one in members.values()]:
+                self._emit_safely('join', member)
         elif gap:
             self._log.clear()
             self._epoch, self._offset = epoch, messages[0].offset - 1 if messages else offset
@@ -436,14 +438,16 @@ class Room(LoopEmitter):
         others = self._elsewhere.setdefault(process, {})
         if id not in others:
             member = others[id] = Member(self.name, id, info)
-            self._emit_safely('join', member)
+            if self._is_ready:  # else when it is: a handler may ask for members and history
+                self._emit_safely('join', member)
 
     def _departed(self, process: str, id: str) -> None:
         others = (self._elsewhere or {}).get(process)
         if others is not None and (member := others.pop(id, None)) is not None:
             if not others and self._elsewhere is not None:
                 del self._elsewhere[process]
-            self._emit_safely('leave', member)
+            if self._is_ready:
+                self._emit_safely('leave', member)
 
     def _roster(self, process: str, members: dict[str, Any]) -> None:
         """All who are in another process: tell the difference."""
