@@ -712,6 +712,7 @@ def test_a_connection_may_be_encrypted(tmp_path):
     certificate.cert_chain_pems[0].write_to_path(tmp_path / 'cert.pem')
     context = ssl.create_default_context()
     authority.configure_trust(context)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # for the blocking client: see tls_files in test_proxied.py
     with serving(ssl_keyfile=str(tmp_path / 'key.pem'), ssl_certfile=str(tmp_path / 'cert.pem')) as server:
         with connect(f'wss://localhost:{server.port}/scope', ssl=context) as ws:
             assert json.loads(ws.recv())['scheme'] == 'wss'

@@ -226,8 +226,12 @@ class NodeClient:
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        self.headers = self._until('upgrade')['headers']
-        opened = self._until('open')
+        try:
+            self.headers = self._until('upgrade')['headers']
+            opened = self._until('open')
+        except BaseException:
+            self.release()
+            raise
         self.protocol = opened['protocol'] or None
         self.compressed = 'permessage-deflate' in opened['extensions']
 
