@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import signal
 import socket
 import threading
@@ -366,7 +367,7 @@ def test_prefork_serves_with_workers_and_replaces_them():
                 return pid
 
         def pids():
-            return [line.split()[1][:-1] for line in list(manager.lines)]
+            return re.findall(r'Worker (\d+): ws', '\n'.join(manager.lines))  # they may share a line
 
         until(lambda: len(pids()) == 2, f'two workers: {manager}')
         assert worker() in pids()
