@@ -149,9 +149,9 @@ def _options() -> argparse.Namespace:
     )
     for name, known in (('faces', FACES), ('roles', _ROLES), ('reactors', REACTORS), ('builds', BUILDS)):
         parser.add_argument(f'--{name}', type=listed(known), default=list(known), metavar='LIST', help=', '.join(known))
-    cpus = os.cpu_count() or 1
+    jobs = (os.cpu_count() or 1) + 1  # one and what it tests wait for each other
     parser.add_argument(
-        '--jobs', type=int, default=cpus, help=f'so many wstest beside each other ({cpus}, the processors)'
+        '--jobs', type=int, default=jobs, help=f'so many wstest beside each other ({jobs}, one more than processors)'
     )
     parser.add_argument(
         '--reports', metavar='FOLDER', help='keep the reports there (else kept only when something is not OK)'
