@@ -23,7 +23,7 @@ from pyjows import IOLoop
 from pyjows import reactor as reactors
 from pyjows.prefork import restart_delays
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.wide(later=True)]
 
 # Each connection is greeted with the worker's number and the program's version. What it sends is counted; each message
 # is answered with a number, until the server has said that it closes. At the end the worker prints both counts.

@@ -18,7 +18,7 @@ import pyjows
 
 __all__ = ['node_modules']
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.wide(later=True)]
 
 MESSAGES = ['hi', '', 'Grüße 👋', b'\x00\xff', 'x' * 70_000, b'y' * 200_000]
 
