@@ -76,7 +76,7 @@ def pytest_report_header() -> str:
 
 # A busy machine is slow at making up examples, and that says nothing about what they are for.
 settings.register_profile(
-    'patient', deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100 if EVERYTHING else 40
+    'patient', deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100 if EVERYTHING else 25
 )
 settings.register_profile('quick', settings.get_profile('patient'), max_examples=10)
 settings.load_profile('patient')

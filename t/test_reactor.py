@@ -247,8 +247,8 @@ def test_only_something_to_call_can_be_a_callback(reactor: Reactor, pair: Pair) 
 
 def test_timers_come_in_the_order_of_their_deadlines(reactor: Reactor) -> None:
     got: list[str] = []
-    reactor.timer(lambda r: got.append('late'), 0.02)
-    reactor.timer(lambda r: got.append('early'), 0.01)
+    reactor.timer(lambda r: got.append('late'), 0.4)
+    reactor.timer(lambda r: got.append('early'), 0.2)
     reactor.timer(lambda r: got.append('first'), 0)
     reactor.timer(lambda r: got.append('second'), 0)
     reactor.start()
