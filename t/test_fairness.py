@@ -13,6 +13,8 @@ from wire import CONT, PING, TEXT, asked, close, frame
 
 import pyjows
 
+pytestmark = pytest.mark.wide(later=True)
+
 # Frames of one connection in one turn, and bytes of what it inflates to: what the loop's documentation says.
 FRAMES = 2048
 INFLATED = 1 << 20

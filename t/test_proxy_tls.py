@@ -29,6 +29,8 @@ from pyjows.client.proxy import open_tunnel, parse_proxy
 from pyjows.simple import AioClient, Client, ConnectionError
 from pyjows.url import parse_url
 
+pytestmark = pytest.mark.wide(later=True)
+
 needs_haproxy = pytest.mark.skipif(not shutil.which('haproxy'), reason='no haproxy here (Debian: apt install)')
 
 HAPROXY = """

@@ -15,6 +15,8 @@ from byhand import log
 import pyjows
 from pyjows import reconnect
 
+pytestmark = pytest.mark.wide(later=True)
+
 SIZE = 100_000
 
 
