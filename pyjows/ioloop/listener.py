@@ -25,7 +25,7 @@ from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
 from . import syscalls
 
-__all__ = ['Listener', 'listen', 'listening_sockets']
+__all__ = ['Listener', 'listen', 'listening_sockets', 'socket_inode']
 
 _log = logging.getLogger('pyjows')
 
@@ -86,7 +86,7 @@ class Listener(Handle):
         self._retry_timer: Timer | None = None
         self._is_exhausted = False
         self._owner = os.getpid()
-        self._inode = _inode(self.path) if self.path and not self.path.startswith('\0') else None
+        self._inode = socket_inode(self.path) if self.path else None
         reactor.io(self._fd, self)
 
     def __repr__(self) -> str:
@@ -142,7 +142,12 @@ class Listener(Handle):
         self._fd = -1
         self.socket.close()
         # The path belongs to the process that bound it, not to its forked children.
-        if self._inode is not None and self._owner == os.getpid() and self.path and _inode(self.path) == self._inode:
+        if (
+            self._inode is not None
+            and self._owner == os.getpid()
+            and self.path
+            and socket_inode(self.path) == self._inode
+        ):
             os.unlink(self.path)
 
     def keep_path(self) -> None:
@@ -278,24 +283,24 @@ def _bind_unix(path: str, mode: int | None = None) -> _socket.socket:
         socket.close()
         cause = cause_of(exc)
         if exc.errno == errno.EADDRINUSE:
-            cause = 'another socket listens there' if _inode(path) else 'the path exists and is not a socket'
+            cause = 'another socket listens there' if socket_inode(path) else 'the path exists and is not a socket'
         raise OSError(exc.errno, f'cannot listen to {path!r}: {cause}') from exc
     return socket
 
 
 def _is_stale(path: str) -> bool:
     """Whether a path is a socket without a listener."""
-    if _inode(path) is None:
+    if socket_inode(path) is None:
         return False
     with _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def socket_inode(path: str) -> tuple[int, int] | None:
     """Device and inode of the socket file at a path; None if there is none."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # an abstract name has a zero byte
         return None
     return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None

@@ -15,13 +15,12 @@ import asyncio
 import logging
 import os
 import socket
-import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .._options import Rule, check_options, flag, function, number, unix_mode
-from ..ioloop.listener import listen, listening_sockets
+from ..ioloop.listener import listen, listening_sockets, socket_inode
 from ..url import checked_url, redact
 from .delays import restart_delays
 from .manager import Manager
@@ -184,7 +183,7 @@ class _Listening:
             opened = listen(address=parsed.host, port=parsed.port, reuse_port=reuse_port, backlog=backlog)
         else:
             opened = listen(path=path, mode=mode, backlog=backlog)
-            inode = _inode(path)
+            inode = socket_inode(path)
             if inode is not None:
                 self._paths[path] = inode
         self.add(url, opened)
@@ -199,18 +198,9 @@ class _Listening:
         while self.sockets:
             self.sockets.pop().close()
         for path, inode in self._paths.items():
-            if _inode(path) == inode:
+            if socket_inode(path) == inode:
                 os.unlink(path)
         self._paths.clear()
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    """Device and inode of the socket file at a path; None if there is none."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):  # an abstract name has a zero byte
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
 
 
 def _runs_asyncio() -> bool:
