@@ -15,7 +15,7 @@ from typing import Any
 
 import pyjows
 
-__all__ = ['TIMEOUT', 'Service', 'echo', 'free_port', 'open_files', 'until']
+__all__ = ['TIMEOUT', 'Service', 'accepts', 'echo', 'free_port', 'open_files', 'until']
 
 TIMEOUT = 30.0
 
@@ -39,6 +39,12 @@ def free_port() -> int:
         port = random.SystemRandom().randrange(20000, 32000)  # Hypothesis seeds the other one
         with suppress(OSError), socket.create_server(('127.0.0.1', port)):
             return port
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as sock:
+        return sock.connect_ex(('127.0.0.1', port)) == 0
 
 
 def open_files() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import until
+from background import accepts, until
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import cut
@@ -35,12 +35,7 @@ def microsocks(*options: str) -> Iterator[str]:
         ['microsocks', '-i', '127.0.0.1', '-p', str(port), *options], stderr=subprocess.DEVNULL
     ) as process:
         try:
-
-            def accepts():
-                with socket.socket() as sock:
-                    return sock.connect_ex(('127.0.0.1', port)) == 0
-
-            until(accepts, 'microsocks')
+            until(lambda: accepts(port), 'microsocks')
             yield f'127.0.0.1:{port}'
         finally:
             process.kill()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import free_port, until
+from background import accepts, free_port, until
 from hypothesis import given
 from hypothesis import strategies as st
 from program import ROOT, Program
@@ -413,8 +413,7 @@ def proxy(command: list[str], config: Path, folder: Path, app: int, port: int, t
 
             def is_up():
                 assert process.poll() is None, process.stderr.read()
-                with socket.socket() as probe:
-                    return probe.connect_ex(('127.0.0.1', tls_port)) == 0
+                return accepts(tls_port)
 
             until(is_up, 'the proxy')
             yield process

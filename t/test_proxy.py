@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import until
+from background import accepts, until
 from byhand import log
 from program import Program
 
@@ -219,11 +219,6 @@ class Proxy(Program):
         port = int(text.split()[0])
         until(lambda: accepts(port), 'the proxy to listen')
         return port
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(('127.0.0.1', port)) == 0
 
 
 @pytest.fixture(scope='module')

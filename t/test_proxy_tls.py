@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import free_port, until
+from background import accepts, free_port, until
 from byhand import log
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,12 +63,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, proxy_authority: trustme.CA)
         (folder / 'haproxy.cfg').write_text(HAPROXY.format(port=port, folder=folder, proxy=behind.port))
         with subprocess.Popen(['haproxy', '-f', folder / 'haproxy.cfg'], stderr=subprocess.DEVNULL) as process:
             try:
-
-                def is_up() -> bool:
-                    with socket.socket() as probe:
-                        return probe.connect_ex(('127.0.0.1', port)) == 0
-
-                until(is_up, 'haproxy')
+                until(lambda: accepts(port), 'haproxy')
                 yield f'localhost:{port}'
             finally:
                 process.terminate()

@@ -55,11 +55,6 @@ def printed(snippet: str) -> list[str]:
     return re.findall(r'#> (.*)$', snippet, re.M)
 
 
-def accepts(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(('127.0.0.1', port)) == 0
-
-
 def turns(port: int) -> bool:
     """Whether a server's loop turns: it listens earlier, but then SIGTERM would not stop it gracefully yet."""
     with socket.socket() as sock:

@@ -2,11 +2,10 @@
 
 import json
 import re
-import socket
 import time
 
 import pytest
-from background import free_port, until
+from background import accepts, free_port, until
 from brokers import RedisServer, needs_redis
 from program import ROOT, Program
 from websockets.sync.client import connect
@@ -33,15 +32,10 @@ def run(tmp_path, program, port, redis_port=None):
     return Program(path)
 
 
-def listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(('127.0.0.1', port)) == 0
-
-
 def test_one_process(tmp_path):
     port = free_port()
     with run(tmp_path, SERVERS[0], port) as program:
-        until(lambda: listens(port), 'the server')
+        until(lambda: accepts(port), 'the server')
         with connect(f'ws://127.0.0.1:{port}') as ann, connect(f'ws://127.0.0.1:{port}') as bob:
             bob.send('hello')
             assert ann.recv(timeout=30) == bob.recv(timeout=30) == 'hello'
@@ -51,7 +45,7 @@ def test_one_process(tmp_path):
 def test_who_comes_back_misses_nothing(tmp_path):
     port = free_port()
     with run(tmp_path, SERVERS[1], port) as program:
-        until(lambda: listens(port), 'the server')
+        until(lambda: accepts(port), 'the server')
         with connect(f'ws://127.0.0.1:{port}') as bob:
             with connect(f'ws://127.0.0.1:{port}') as ann:
                 position = json.loads(ann.recv(timeout=30))['position']
@@ -70,7 +64,7 @@ def test_two_processes_and_a_program_without_connections(tmp_path, redis):
     one = run(tmp_path, SERVERS[2], port, redis.port)
     two = run(tmp_path, SERVERS[2], port, redis.port)
     with one, two:
-        until(lambda: listens(port), 'a server')
+        until(lambda: accepts(port), 'a server')
         people = [connect(f'ws://127.0.0.1:{port}').__enter__() for _ in range(8)]
         for person in people:
             assert json.loads(person.recv(timeout=30))['recovered'] is None
@@ -90,7 +84,7 @@ def test_two_processes_and_a_program_without_connections(tmp_path, redis):
 def test_a_handler_of_join_tells_the_member_who_is_there(tmp_path, redis):
     port = free_port()
     with run(tmp_path, SERVERS[2].replace('pyjows.run()', f'{JOIN}\n\npyjows.run()'), port, redis.port) as program:
-        until(lambda: listens(port), 'the server')
+        until(lambda: accepts(port), 'the server')
         with connect(f'ws://127.0.0.1:{port}') as ann:
             assert json.loads(ann.recv(timeout=30))['recovered'] is None
             assert json.loads(ann.recv(timeout=30)) == {'here': [None]}
@@ -101,7 +95,7 @@ def test_a_handler_of_join_tells_the_member_who_is_there(tmp_path, redis):
 def test_workers_of_prefork_share_the_rooms(tmp_path, redis):
     port = free_port()
     with run(tmp_path, PREFORK, port, redis.port) as program:
-        until(lambda: listens(port), 'the workers')
+        until(lambda: accepts(port), 'the workers')
         people = [connect(f'ws://127.0.0.1:{port}').__enter__()]
         while len(redis.ask('KEYS', '*:here:*')) < 2:  # until both workers have members
             people.append(connect(f'ws://127.0.0.1:{port}').__enter__())

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 import socketio
-from background import free_port, until
+from background import accepts, free_port, until
 from program import ROOT, Program
-from test_readme import accepts
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
