@@ -8,7 +8,7 @@
 #include <signal.h>
 
 enum { MODE = 33, PARTIAL_WRITE = 1, MOVING_BUFFER = 2, RELEASE_BUFFERS = 16, AS_PEM = 1, WANT_READ = 2, WANT_WRITE = 3 };
-enum { DESCRIPTORS = 1 << 20 };
+enum { DESCRIPTORS = 1 << 20, RECORD = 16 * KIB };
 
 typedef struct ssl_st SSL;
 typedef struct ssl_ctx_st SSL_CTX;
@@ -86,9 +86,15 @@ static inline ssize_t receive(int fd, void *data, size_t size) {
     return have;
 }
 
+static inline void cork(int fd, int on) {
+    setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
 static inline ssize_t transmit(int fd, const void *data, size_t size, uint32_t *waits_for) {
     if (!tls_of) return send(fd, data, size, MSG_NOSIGNAL);
+    if (size > RECORD) cork(fd, 1);  /* OpenSSL makes a send(2) of each record: without it, the other side is woken by each */
     int n = SSL_write(tls_of[fd], data, size);
+    if (size > RECORD) cork(fd, 0);
     return n > 0 ? n : failed(tls_of[fd], n, waits_for);
 }
 
