@@ -1,10 +1,13 @@
 """`pyjows.simple` beside simple-websocket, in the same program under the same host.
 
-    python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp] [--seconds 2] [--repeat 3]
+    python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp|uvloop] [--bare] [--seconds 2] [--repeat 3]
 
 The server is one echo program that imports simple_websocket; ``pyjows.simple.install()`` before the import is the only
-difference. The client is a few lines over a raw socket, whose frames are made beforehand, so that what is measured is
-the server. For each library, best of the repetitions:
+difference. ``uvloop`` is aiohttp on uvloop. With ``--bare`` the same host also runs a program without a library, which
+answers the same number of bytes and does nothing with frames: the host cannot be faster than that.
+
+The client is a few lines over a raw socket, whose frames are made beforehand, so that what is measured is the server.
+For each library, best of the repetitions:
 
 - round trip: one connection, one message under way; microseconds from sending to the answer.
 - throughput: 16 connections, eight messages under way on each; messages a second.
@@ -17,6 +20,7 @@ Beside each rate stands what a message costs the server in CPU time, which other
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import resource
 import selectors
@@ -24,16 +28,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pyjows.simple.hosts import find_socket
+
+LIBRARIES = ('simple-websocket', 'pyjows.simple')
+BARE = 'bare'
+HOSTS = ('werkzeug', 'gunicorn', 'gevent', 'aiohttp', 'uvloop')
 
 PAYLOAD = b'x' * 100
 KEY = b'\x37\xfa\x21\x3d'
 FRAME = b'\x81' + bytes([0x80 | len(PAYLOAD)]) + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(PAYLOAD))
-ANSWER = 2 + len(PAYLOAD)
+ECHO = b'\x81' + bytes([len(PAYLOAD)]) + PAYLOAD
+ANSWER = len(ECHO)
 REQUEST = (
     b'GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
     b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+)
+SWITCHING = (
+    b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+    b'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n'
 )
 
 
@@ -99,6 +114,8 @@ def serve(host: str, library: str) -> None:
         from aiohttp import web
 
         async def echo(request):
+            if library == BARE:
+                await BareEcho(request.transport).closed
             ws = await simple_websocket.AioServer.accept(aiohttp=request)
             try:
                 while True:
@@ -109,7 +126,47 @@ def serve(host: str, library: str) -> None:
 
         app = web.Application()
         app.router.add_get('/echo', echo)
+        if host == 'uvloop':
+            import uvloop
+
+            uvloop.install()
         web.run_app(app, sock=sock, print=None)
+
+
+def echo_bare(environ) -> None:
+    """What takes the place of a library in a blocking host."""
+    sock, _ = find_socket(environ)
+    sock.sendall(SWITCHING)
+    came = 0
+    while data := sock.recv(65536):
+        answers, came = divmod(came + len(data), len(FRAME))
+        sock.sendall(ECHO * answers)
+    sock.shutdown(socket.SHUT_RDWR)
+
+
+class BareEcho(asyncio.BufferedProtocol):
+    """What takes the place of a library in aiohttp; `closed` is a future."""
+
+    buffer = memoryview(bytearray(65536))
+
+    def __init__(self, transport) -> None:
+        self.came = 0
+        self.transport = transport
+        self.host = transport.get_protocol()
+        self.closed = asyncio.get_running_loop().create_future()
+        transport.set_protocol(self)
+        transport.write(SWITCHING)
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, n):
+        answers, self.came = divmod(self.came + n, len(FRAME))
+        self.transport.write(ECHO * answers)
+
+    def connection_lost(self, exc):
+        self.host.connection_lost(exc)
+        self.closed.cancel()
 
 
 class Server:
@@ -265,7 +322,6 @@ def _receive(sock: socket.socket, n: int) -> None:
         n -= len(data)
 
 
-LIBRARIES = ('simple-websocket', 'pyjows.simple')
 SCENARIOS = (round_trip, throughput, burst)
 
 
@@ -273,7 +329,8 @@ def main() -> None:
     """Measure, and print a table for each host."""
     parser = argparse.ArgumentParser(prog='python -m bench.simple')
     parser.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument('--host', choices=['werkzeug', 'gunicorn', 'gevent', 'aiohttp'], action='append')
+    parser.add_argument('--host', choices=HOSTS, action='append')
+    parser.add_argument('--bare', action='store_true', help='also a program without a library')
     parser.add_argument('--seconds', type=float, default=2.0)
     parser.add_argument('--repeat', type=int, default=3)
     options = parser.parse_args()
@@ -282,21 +339,21 @@ def main() -> None:
     if options.serve:
         serve(*options.serve)
         return
-    for host in options.host or ['werkzeug', 'gunicorn', 'gevent', 'aiohttp']:
-        compare(host, options.seconds, options.repeat)
+    for host in options.host or HOSTS:
+        compare(host, [*LIBRARIES, BARE] if options.bare else LIBRARIES, options.seconds, options.repeat)
 
 
-def compare(host: str, seconds: float, repeat: int) -> None:
-    """Both libraries under one host, as a table."""
-    best: dict[str, list[float]] = {library: [0.0] * 6 for library in LIBRARIES}
+def compare(host: str, libraries: Sequence[str], seconds: float, repeat: int) -> None:
+    """The libraries under one host, as a table."""
+    best: dict[str, list[float]] = {library: [0.0] * 6 for library in libraries}
     for _ in range(repeat):
-        for library in LIBRARIES:
+        for library in libraries:
             with Server(host, library) as server:
                 found = [one for scenario in SCENARIOS for one in measured(server, scenario, seconds)]
             best[library] = [max(pair) for pair in zip(best[library], found, strict=True)]
     print(f'\n{host:17}{"round trip":>22}{"throughput":>24}{"burst":>24}{"memory":>14}{"threads":>9}')
     costs = {}
-    for library in LIBRARIES:
+    for library in libraries:
         with Server(host, library) as server:
             costs[library], threads = memory(server)
         a, cpu_a, b, cpu_b, c, cpu_c = [one or float('nan') for one in best[library]]
@@ -304,7 +361,8 @@ def compare(host: str, seconds: float, repeat: int) -> None:
             f'{library:17}{1e6 / a:9.1f} µs {1e6 / cpu_a:6.1f} µs{b:13,.0f} /s {1e6 / cpu_b:6.1f} µs'
             f'{c:13,.0f} /s {1e6 / cpu_c:6.1f} µs{costs[library] / 1024:10.1f} KiB{threads:9}'
         )
-    ratios = [ours / theirs if theirs else float('nan') for theirs, ours in zip(*best.values(), strict=True)]
+    theirs, ours = (best[library] for library in LIBRARIES)
+    ratios = [b / a if a else float('nan') for a, b in zip(theirs, ours, strict=True)]
     a, cpu_a, b, cpu_b, c, cpu_c = ratios
     print(
         f'{"times as good":17}{a:9.1f} × {cpu_a:8.1f} ×{b:14.1f} × {cpu_b:8.1f} ×{c:14.1f} × {cpu_c:8.1f} ×'

@@ -78,7 +78,7 @@ class Session:
 
     # Receiving
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Bytes came; b'' is the end of the stream."""
         protocol = self.protocol
         if self.ended:
