@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from background import TIMEOUT, Service, echo, open_files, until
+from background import TIMEOUT, Service, echo, free_port, open_files, until
 from wire import BINARY, CLOSE, CONT, PING, TEXT, UPGRADE, asked, frame
 
 import pyjows
@@ -536,8 +536,7 @@ def test_a_client_refuses_an_answer_that_is_no_switch_to_websocket(reactor_name:
 
 
 def test_a_client_of_a_port_where_nobody_listens_gets_an_error_and_a_finish(reactor_name: str) -> None:
-    with socket.create_server(('127.0.0.1', 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     loop = pyjows.IOLoop(reactor=reactor_name)
     ws = pyjows.connect(f'ws://127.0.0.1:{port}/', ioloop=loop)
     heard: list[Any] = []

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 import trustme
+from background import free_port
 from byhand import log
 
 import pyjows
@@ -35,9 +36,7 @@ def server(ioloop: IOLoop, run_until: Any, assert_idle: Any) -> Iterator[Any]:
 @pytest.fixture
 def nobody() -> str:
     """The URL of a port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return f'ws://127.0.0.1:{probe.getsockname()[1]}'
+    return f'ws://127.0.0.1:{free_port()}'
 
 
 def test_connect_returns_at_once_and_opens_on_the_loop(ioloop, server, run_until):

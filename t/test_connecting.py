@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import accepts, until
+from background import accepts, free_port, until
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import cut
@@ -29,8 +29,7 @@ needs_microsocks = pytest.mark.skipif(not shutil.which('microsocks'), reason='no
 @contextmanager
 def microsocks(*options: str) -> Iterator[str]:
     """microsocks on a free port; its host and port."""
-    with socket.create_server(('127.0.0.1', 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(
         ['microsocks', '-i', '127.0.0.1', '-p', str(port), *options], stderr=subprocess.DEVNULL
     ) as process:
@@ -239,8 +238,7 @@ def test_credentials_stay_behind_on_a_redirect_to_another_origin(ioloop, run_unt
 
 
 def test_a_client_gives_up_after_as_many_attempts_as_there_are_delays(ioloop, run_until):
-    with socket.create_server(('127.0.0.1', 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     failures, ends = [], []
     client = pyjows.reconnect(f'ws://127.0.0.1:{port}', ioloop=ioloop, delays=lambda: iter([0.01] * 3))
     client.on('websocket', lambda client, ws: ws.on('error', lambda ws, exc: failures.append(exc)))

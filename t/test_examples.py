@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from itertools import combinations
 
 import pytest
-from background import until
+from background import free_port, until
 from brokers import RedisServer, needs_redis
 from program import ROOT, Program
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
@@ -88,9 +88,7 @@ def test_echo_client_says_that_nobody_is_there():
 
 
 def test_reconnecting_client_comes_back_when_the_server_does():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        url = f'ws://127.0.0.1:{probe.getsockname()[1]}'
+    url = f'ws://127.0.0.1:{free_port()}'
     with example('reconnecting_client.py', url, '0.1') as client:
         client.find('Not connected')
         for times in (1, 2):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from background import free_port
 
 from pyjows.buffers import Receiver
 from pyjows.ioloop import IOLoop, Stream, TLSStream
@@ -350,8 +351,7 @@ def test_a_connected_socket_can_be_taken_on(ioloop: IOLoop, dial: Any, run_until
 
 
 def test_a_refused_connection_names_place_and_cause(ioloop: IOLoop, dial: Any, assert_idle: Any) -> None:
-    with socket.create_server(('127.0.0.1', 0)) as closing:
-        port = closing.getsockname()[1]
+    port = free_port()
     err = dial(ioloop, port=port)
     assert isinstance(err, ConnectionRefusedError)
     assert f'could not connect to 127.0.0.1:{port}: Connection refused' in str(err)

@@ -11,6 +11,7 @@ from itertools import chain, islice, pairwise, repeat
 from typing import Any
 
 import pytest
+from background import free_port
 from byhand import log
 
 import pyjows
@@ -115,9 +116,7 @@ def test_each_connection_is_a_new_one_with_handlers_of_its_own(ioloop, server, r
 
 
 def test_it_waits_for_a_server_that_is_not_there_yet(ioloop, run_until, assert_idle):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     client = reconnect(f'ws://127.0.0.1:{port}', ioloop=ioloop, delays=soon)
     seen = log(client, 'waiting', 'error', 'finish')
     run_until(ioloop, lambda: len(seen) == 3)

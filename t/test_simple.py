@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import pytest
 import trustme
-from background import until
+from background import free_port, until
 from threaded import Peer, Threaded, upgrade_environ
 from wire import BINARY, CLOSE, PING, PONG, TEXT, close, frame
 
@@ -621,10 +621,8 @@ def test_a_server_that_says_nothing_is_given_up():
 
 
 def test_a_port_that_nobody_listens_on_is_an_os_error():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        port = server.getsockname()[1]
     with pytest.raises(OSError):
-        Client.connect(f'ws://127.0.0.1:{port}')
+        Client.connect(f'ws://127.0.0.1:{free_port()}')
 
 
 @pytest.mark.parametrize('headers', [{'X-Token': 'abc', 'Cookie': 'a=1'}, [('X-Token', 'abc'), ('Cookie', 'a=1')]])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from aiohttp import web
+from background import free_port
 from threaded import Threaded
 from wire import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, close, frame
 
@@ -442,7 +443,7 @@ async def test_a_server_that_hangs_up_or_says_nothing_is_an_error():
     with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(TimeoutError):
         await Impatient.connect(f'ws://127.0.0.1:{silent.getsockname()[1]}')
     with pytest.raises(OSError):
-        await AioClient.connect(f'ws://127.0.0.1:{silent.getsockname()[1] if silent.fileno() > 0 else 1}')
+        await AioClient.connect(f'ws://127.0.0.1:{free_port()}')
 
 
 @on_a_loop
