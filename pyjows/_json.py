@@ -1,7 +1,7 @@
 """JSON as bytes: orjson where it is installed, else the standard library, with the same meaning.
 
 orjson is many times faster, but knows neither integers of more than 64 bits nor keys that are not strings, and writes
-NaN as null. The standard library takes both, and writes what no other reader takes. Here both do the same:
+NaN as null. The standard library takes both, and writes NaN as ``NaN``, which is not JSON. Here both do the same:
 
 * written are integers of any size, keys that are numbers, booleans or None (as strings), dataclasses, dates and times
   (ISO 8601), UUIDs and enumerations;
@@ -31,7 +31,7 @@ _MIN, _MAX = -(2**63), 2**64 - 1  # the integers that orjson reads as such
 
 
 def _as_json(value: Any) -> Any:
-    """What stands for a value of a type that JSON does not have."""
+    """The value to write in place of one whose type JSON does not have."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, (datetime.date, datetime.time)):  # a datetime is a date

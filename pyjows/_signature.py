@@ -1,7 +1,7 @@
 """The signatures of compiled classes, for `inspect.signature` and `help`.
 
 A compiled class does not know the parameters of its ``__init__``. Its source does, and is installed beside it: it is
-read when somebody asks. Must not be needed by anything else.
+read when the signature is asked for. Nothing else may depend on this module.
 """
 
 from __future__ import annotations

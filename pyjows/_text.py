@@ -11,7 +11,7 @@ import re
 __all__ = ['HOST', 'TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'shown']
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-"""The pattern of a token, as part of larger ones. It is possessive: no input makes it try twice."""
+"""The pattern of a token, as part of larger ones. It is possessive: the matching never backtracks."""
 
 HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)"
 """The pattern of a host, an IPv6 address in brackets (RFC 3986 section 3.2.2), as part of larger ones."""
@@ -20,7 +20,7 @@ is_token = re.compile(TOKEN).fullmatch
 
 
 def checked_token(text: str, what: str) -> str:
-    """`text`, which is a token; ValueError, which calls it `what`, if it is not."""
+    """Return `text` if it is a token, else raise ValueError; `what` is its name in the message."""
     if not is_token(text):
         raise ValueError(
             f"{shown(text)} is not a valid {what}: it may hold letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2)"

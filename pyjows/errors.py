@@ -125,9 +125,9 @@ class PayloadTooBig(ProtocolError):
     """A frame or message is larger than the limit: close code 1009.
 
     Args:
-        size_or_message: what to say; or, as in websockets, how many bytes a frame has, None where that is not known.
-        max_size: then how many it may have after those before,
-        current_size: which are as many.
+        size_or_message: the message; or, as in websockets, the size of the frame in bytes, None if unknown.
+        max_size: the limit in bytes, where `size_or_message` is a size.
+        current_size: bytes of the same message in earlier frames; `max_size` is what they have left of the limit.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class PayloadTooBig(ProtocolError):
         self.set_current_size(current_size)
 
     def set_current_size(self, current_size: int | None) -> None:
-        """Say how many bytes of the message came before, of which `max_size` knows nothing yet."""
+        """Set the bytes of the earlier frames, and count them into `max_size`, which is without them so far."""
         if current_size is not None and self.max_size is not None:
             self.max_size += current_size
             self.current_size = current_size
@@ -377,9 +377,9 @@ class InvalidHeader(HandshakeError):
     """A header of the handshake is missing or has a wrong value.
 
     Args:
-        name: of the header.
-        value: what it is, None where it is missing.
-        message: what to say; by default made of these two.
+        name: the name of the header.
+        value: its value, None where it is missing.
+        message: the message; by default made of these two.
         answer: ``status``, ``headers``, ``body`` and ``response``, as in `HandshakeError`.
     """
 
@@ -405,7 +405,7 @@ class InvalidUpgrade(InvalidHeader):
 
 
 class InvalidOrigin(InvalidHeader):
-    """The client's ``Origin`` is not an allowed one: `origin`, None for none."""
+    """The client's ``Origin`` is not allowed; `origin` is its value, None if there was none."""
 
     def __init__(self, origin: str | None = None, *, message: str | None = None, **answer: Any) -> None:
         super().__init__('Origin', origin, message=message, **answer)
@@ -416,7 +416,7 @@ class InvalidStatus(HandshakeError):
 
     Args:
         response: its answer.
-        message: what to say; by default made of its status.
+        message: the message; by default made of its status.
         answer: ``status``, ``headers`` and ``body``, by default those of the answer.
     """
 
@@ -451,7 +451,7 @@ WebSocketException = WebSocketError
 
 
 class LocalProtocolError(ProtocolError):
-    """This program tried what the state or the protocol does not allow."""
+    """This program called what the state of the connection or the protocol does not allow."""
 
 
 class RemoteProtocolError(ProtocolError):

@@ -1,7 +1,7 @@
 """`Limits`: how much of memory and time one connection may take. And the check of numbers that users give.
 
 Owns the defaults and ranges (docs/limits.md has them as tables). Must not know what happens when a limit is reached:
-that is known to `protocol.py` (sizes) and `transaction/driver.py` (time, backlog).
+that is in `protocol.py` (sizes) and `transaction/driver.py` (time, backlog).
 
 The connections of one server share one object, so that a limit costs an idle connection nothing.
 """

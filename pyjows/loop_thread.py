@@ -57,7 +57,7 @@ class LoopThread:
             )
 
     def hand_over(self, f: Callable[..., object], *args: Any) -> None:
-        """Have the loop call ``f(*args)``; what that raises is the loop's to report. For all threads."""
+        """Have the loop call ``f(*args)``; the loop reports what that raises. For all threads."""
         with self._lock:
             self._calls.append((f, args))
             is_first = len(self._calls) == 1
@@ -65,7 +65,7 @@ class LoopThread:
             self._wake(self._run)
 
     def _run(self, reactor: Any) -> None:
-        """Make the calls that wait now; those that come meanwhile are for the next turn."""
+        """Make the calls that wait now; calls that are added meanwhile wait for the next turn."""
         with self._lock:
             calls, self._calls = self._calls, deque()
         while calls:

@@ -1,6 +1,6 @@
 """Raw memory, and the id of the current thread, as plain Python: the few operations that the compiled build does in C.
 
-The hot modules are ordinary Python that also compiles. Where they touch raw memory they say ``memory.word(…)``:
+The hot modules are ordinary Python that also compiles. They access raw memory through ``memory.function(…)``:
 interpreted, that is a function of this file; compiled, it is the C function of the same name in ``memory.pxd``. Read
 the two files side by side: they mean the same. `ioloop/syscalls.py` does the same for system calls. Must not know
 what the bytes mean.
@@ -70,7 +70,7 @@ def unmasked(p: Octets, at: int, n: int, key: int) -> bytes:
 
 @cache
 def _table(key: int) -> bytes:
-    """What one byte of a key makes of every byte."""
+    """The XOR of each byte with one byte of a key, as a table for `bytes.translate`."""
     return bytes(byte ^ key for byte in range(256))
 
 
@@ -85,7 +85,7 @@ def copy_masked(q: bytearray, to: int, data: Octets, n: int, key: int) -> None:
 
 
 def blank(n: int) -> bytearray:
-    """Memory for `n` bytes that are still to come; in C it is a bytes object that nobody else has seen yet."""
+    """Memory for `n` bytes that `fill` writes; in C a bytes object, which `frozen` returns without a copy."""
     return bytearray(n)
 
 

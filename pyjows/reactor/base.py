@@ -1,8 +1,8 @@
 """`Reactor`: waits for file descriptors and for time, and calls back.
 
 Owns what all reactors share: the watchers, the timers, the next ticks, the order of callbacks in a turn, and the
-handling of exceptions. Must not know sockets or streams, nor how the waiting is done: that is one small subclass a file
-(`poll`, `epoll`, `aio`).
+handling of exceptions. Must not know streams or what a descriptor carries, nor how the waiting is done: that is one
+small subclass a file (`poll`, `epoll`, `aio`).
 
 One turn of the loop is
 
@@ -451,7 +451,7 @@ class Reactor(EventEmitter):
             pass
 
     def _has_work(self) -> bool:
-        """Whether anything is left that a callback could come from."""
+        """Whether there is anything to wait for: a descriptor, a tick or a timer."""
         return bool(self._watchers or self._ticks or self._timers.active)
 
     def _run_timers(self) -> int:

@@ -1,12 +1,12 @@
 """The native reactor: epoll itself, with no Python call between the kernel and a handle that is compiled.
 
 Owns the epoll descriptor and the array of events. Its Python stand-in is `poll.py`, which does the same through the
-standard library; both fill the same few blanks of `base.py`, and pass the same tests.
+standard library; both override the same few methods of `base.py`, and pass the same tests.
 
 Level triggered, for three reasons. A stream receives once a turn and leaves the rest to the next one, which is what keeps a
-flooding connection from starving the others; edge triggered, it would have to queue itself for that. A read that was paused
-and goes on needs no extra look at what came meanwhile. And the cost that edge triggering saves, rearming, does not arise: what
-is wanted of a connection hardly ever changes, since most writes are taken by the kernel at once.
+flooding connection from starving the others; edge triggered, it would have to queue itself for that. A read that is resumed
+after a pause needs no extra recv(2) for what arrived meanwhile. And the cost that edge triggering saves, rearming, does not
+arise: what is wanted of a connection hardly ever changes, since most writes are taken by the kernel at once.
 
 An event carries a pointer to its `Watcher`. A watcher that is removed during a turn is kept until no event of that turn can
 refer to it any more.
@@ -33,7 +33,7 @@ cdef extern from '<sys/epoll.h>' nogil:
         epoll_data_t data
     int epoll_create1(int flags)
     int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
-    int epoll_wait(int epfd, epoll_event* events, int most, int timeout)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
     enum:
         EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
         EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
@@ -42,7 +42,7 @@ cdef extern from '<sys/epoll.h>' nogil:
 
 # Events taken from the kernel at once. What is left over waits for the next turn; the kernel serves all in rotation.
 cdef enum:
-    MOST = 256
+    MAX_EVENTS = 256
 
 
 cdef class Epoll:
@@ -76,13 +76,13 @@ cdef class Epoll:
         if epoll_ctl(self.fd, op, watcher.fd, &event) < 0:
             raise OSError(errno, f'epoll cannot watch file descriptor {watcher.fd}: {os.strerror(errno)}')
 
-    cdef object forget(self, Watcher watcher):
-        # Closed already, and perhaps in use anew: then the kernel has forgotten it by itself.
+    cdef object unregister(self, Watcher watcher):
+        # The descriptor may be closed already, and its number reused: then the kernel has dropped the registration.
         if epoll_ctl(self.fd, EPOLL_CTL_DEL, watcher.fd, NULL) < 0 and errno not in (EBADF, ENOENT, EPERM):
-            raise OSError(errno, f'epoll cannot forget file descriptor {watcher.fd}: {os.strerror(errno)}')
+            raise OSError(errno, f'epoll cannot unregister file descriptor {watcher.fd}: {os.strerror(errno)}')
 
     cdef int wait(self, object reactor, double timeout, object waker) except -1:
-        cdef epoll_event events[MOST]
+        cdef epoll_event events[MAX_EVENTS]
         cdef int n, i, handled = 0
         cdef int milliseconds = <int>ceil(timeout * 1000)
         cdef unsigned int flags
@@ -91,9 +91,9 @@ cdef class Epoll:
         cdef Handle handle
         if milliseconds:
             with nogil:
-                n = epoll_wait(self.fd, events, MOST, milliseconds)
+                n = epoll_wait(self.fd, events, MAX_EVENTS, milliseconds)
         else:
-            n = epoll_wait(self.fd, events, MOST, 0)
+            n = epoll_wait(self.fd, events, MAX_EVENTS, 0)
         if n < 0:
             if errno != EINTR:
                 raise OSError(errno, f'epoll_wait: {os.strerror(errno)}')
@@ -149,9 +149,9 @@ class EpollReactor(Reactor):
         (<Epoll>self._epoll).control(EPOLL_CTL_ADD, watcher)
 
     def _modify(self, Watcher watcher, was_read, was_write):
-        # One that wants nothing is taken out, or the kernel would go on telling of its errors.
+        # One that wants nothing is unregistered: epoll reports EPOLLERR and EPOLLHUP even for an empty mask.
         if not (watcher.read or watcher.write):
-            (<Epoll>self._epoll).forget(watcher)
+            (<Epoll>self._epoll).unregister(watcher)
         else:
             (<Epoll>self._epoll).control(EPOLL_CTL_MOD if was_read or was_write else EPOLL_CTL_ADD, watcher)
 
@@ -159,4 +159,4 @@ class EpollReactor(Reactor):
         cdef Epoll epoll = self._epoll
         epoll.removed.append(watcher)
         if was_read or was_write:
-            epoll.forget(watcher)
+            epoll.unregister(watcher)

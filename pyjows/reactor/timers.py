@@ -37,7 +37,7 @@ class Timer:
         after: seconds from being set (or set back) to being due.
         recurring: whether it is set again when it is due.
         deadline: when it is due, in seconds of ``time.monotonic()``.
-        is_active: False once it was removed or, not recurring, has come.
+        is_active: False once it was removed or, not recurring, has expired.
     """
 
     __signature__ = ConstructorSignature()
@@ -74,8 +74,8 @@ class Timers:
         """Set a timer.
 
         Raises:
-            TypeError: the callback cannot be called, or `after` is no number.
-            ValueError: `after` is negative, infinite or no number.
+            TypeError: the callback cannot be called, or `after` is not a number.
+            ValueError: `after` is negative, infinite or NaN.
         """
         if not callable(callback):
             raise TypeError(f'a timer calls a function, not {callback!r}')
@@ -89,10 +89,10 @@ class Timers:
         """Set a timer back: it is due `after` seconds from now (by default as many as before).
 
         Raises:
-            ValueError: the timer has come or was removed, or `after` is no good number.
+            ValueError: the timer has expired or was removed, or `after` is negative, infinite or NaN.
         """
         if not timer.is_active:
-            raise ValueError(f'{timer!r} has come or was removed and cannot be set back: set a new one with timer()')
+            raise ValueError(f'{timer!r} has expired or was removed and cannot be set back: set a new one with timer()')
         if after is not None:
             timer.after = seconds(after)
         timer.deadline = monotonic() + timer.after
@@ -101,7 +101,7 @@ class Timers:
             self.push(timer)
 
     def cancel(self, timer: Timer) -> bool:
-        """Remove a timer; tells whether it was active."""
+        """Remove a timer; returns whether it was active."""
         if not timer.is_active:
             return False
         timer.is_active = False
@@ -189,7 +189,7 @@ def _removed(reactor: Any) -> None:
 
 
 def seconds(after: float) -> float:
-    """`after` as a float, if it is a time that can pass."""
+    """`after` as a float; raises ValueError if it is negative, infinite or NaN."""
     if not 0 <= after < math.inf:
-        raise ValueError(f'{after!r} is no time to wait: give seconds, 0 or more')
+        raise ValueError(f'{after!r} is not a valid time to wait: give seconds, 0 or more')
     return float(after)
