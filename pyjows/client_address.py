@@ -1,10 +1,10 @@
-"""`ClientAddress`: where a client is that reaches us through a reverse proxy, and how the proxy tells it.
+"""`ClientAddress`: the address of a client behind a reverse proxy, and how the proxy sends it.
 
 Owns the grammar of the PROXY protocol, of ``Forwarded`` (RFC 7239) and of ``X-Forwarded-For``, and which proxies are
-believed. Must not know sockets, servers, nor what is done with an address.
+trusted. Must not know sockets, servers, nor what is done with an address.
 
-Only what the last trusted proxy says is believed: each proxy appends the address that it sees itself, so the lists are
-read from their end, as long as the addresses there are those of trusted proxies. What is malformed ends the reading.
+Each proxy appends the address that it sees itself. So the lists are read from their end, as long as the addresses there
+are those of trusted proxies; a malformed entry ends the reading. What a client has put in front has no effect.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class ClientAddress:
 
 
 class ProxyHeaderError(ValueError):
-    """The bytes that a connection begins with are no header of the PROXY protocol."""
+    """A connection does not begin with a valid header of the PROXY protocol."""
 
 
 class TrustedProxies:
-    """The addresses of proxies that are believed.
+    """The addresses of trusted proxies.
 
     Args:
         networks: IP addresses and networks (``'10.0.0.0/8'``), and ``'unix'`` for all peers of Unix sockets.
@@ -85,15 +85,15 @@ class TrustedProxies:
 
 
 def x_forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> ClientAddress | None:
-    """The client that ``X-Forwarded-For`` and ``X-Forwarded-Proto`` tell of.
+    """The client in ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
 
     Args:
-        proxies: who is believed.
+        proxies: the trusted ones.
         peer: the address that the connection comes from; None for a Unix socket.
         headers: a request's `Headers`.
 
     Returns:
-        None if the peer is not a trusted proxy, or says nothing.
+        None if the peer is not a trusted proxy, or sends neither.
     """
     if peer not in proxies:
         return None
@@ -106,13 +106,13 @@ def x_forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> Clie
 
 
 def forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> ClientAddress | None:
-    """The client that ``Forwarded`` tells of (RFC 7239); as `x_forwarded`."""
+    """The client in ``Forwarded`` (RFC 7239); as `x_forwarded`."""
     if peer not in proxies:
         return None
     elements = [_parameters(element) for element in _split(','.join(headers.get_all('forwarded')), ',')]
     hops = [None if element is None else _node(element.get('for', '')) for element in elements]
     at = _client_of(proxies, [hop and hop[0] for hop in hops])
-    # Without a known address, protocol and host are those that the nearest proxy tells of.
+    # Without a known address, protocol and host are those of the nearest proxy's element.
     element = elements[-1 if at is None else at] if elements else None
     if element is None:
         return None
@@ -120,7 +120,7 @@ def forwarded(proxies: TrustedProxies, peer: str | None, headers: Any) -> Client
 
 
 def _client_of(proxies: TrustedProxies, hops: Sequence[str | None]) -> int | None:
-    """Which hop is the client: the last that is no proxy, or the first before something malformed; None for none."""
+    """Which hop is the client: the last that is not a proxy, or the one after a malformed entry; None for none."""
     found = None
     for at in reversed(range(len(hops))):
         hop = hops[at]
@@ -215,11 +215,11 @@ def proxy_header(data: bytes) -> tuple[int, ClientAddress | None]:
         data: what has come so far.
 
     Returns:
-        How many bytes the header has, and the client. None: the proxy itself speaks (a health check), or does not know.
-        ``(0, None)`` if more is needed.
+        The size of the header in bytes, and the client; None for the proxy's own connection (a health check), or a
+        client that it does not know. ``(0, None)`` if more bytes are needed.
 
     Raises:
-        ProxyHeaderError: this is no header, or one that is too long.
+        ProxyHeaderError: it is not a valid header, or too long.
     """
     if data.startswith(V1) or (len(data) < len(V1) and V1.startswith(data)):
         end = data.find(b'\n', 0, MAX_V1) + 1

@@ -17,8 +17,8 @@ def run(ioloop: IOLoop | None = None, *, timeout: float = 10.0, graceful: float 
     """Run a loop until nothing is left to do, until `stop`, or until SIGINT or SIGTERM.
 
     A signal stops it gracefully: no new connections, 1001 to the open ones, which have at most `timeout` seconds to
-    close. What it waits for is logged. A second signal raises KeyboardInterrupt (SIGINT) or SystemExit (SIGTERM) where
-    the program is, be it in the loop or in a handler that does not return.
+    close. What it waits for is logged. A second signal raises KeyboardInterrupt (SIGINT) or SystemExit (SIGTERM) at
+    once, in the loop or in a handler that does not return.
 
     Args:
         ioloop: the loop; by default the current one (`IOLoop.singleton`).

@@ -1,7 +1,7 @@
-"""`TLS`: whose certificate is shown and whom to trust, as a value; and the context that a server uses at the moment.
+"""`TLS`: which certificate to present and which to trust, as a value; and `ServerTLS`, a server's current context.
 
-Owns the options and what `ssl.SSLContext` is made of them. Must not know connections: the handshake
-is in `ioloop/tls.py`.
+Owns the options, and making an `ssl.SSLContext` of them. Must not know connections: the handshake is in
+`ioloop/tls.py`.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class TLS:
 
     @classmethod
     def of_query(cls, caller: str, url: str, query: str) -> TLS:
-        """What the query of a server's URL says: ``cert``, ``key``, ``ca`` and ``verify`` (0, 1 or optional).
+        """A `TLS` of the query of a server's URL: ``cert``, ``key``, ``ca`` and ``verify`` (0, 1 or optional).
 
         Raises:
-            ValueError: it says something else.
+            ValueError: the query has another name, one of them twice, or a value that is not valid.
         """
         options: dict[str, Any] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
@@ -98,13 +98,13 @@ class TLS:
         """A new context for a server, from the files as they are now.
 
         Raises:
-            ValueError: there is no certificate, or the options are a client's, or a file is not what it should be.
+            ValueError: there is no certificate, or the options are a client's, or a file is not a valid PEM file.
             OSError: a file cannot be read.
         """
         if self.cert is None:
             raise ValueError('TLS(): a server needs a certificate: TLS(cert, key)')
         if self.verify and self.ca is None:
-            raise ValueError(f'TLS(): verify={self.verify!r} without ca: give the authorities that clients are of')
+            raise ValueError(f'TLS(): verify={self.verify!r} without ca: give the authorities of client certificates')
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if self.ca is not None:
             self._load_authorities(context)
@@ -130,7 +130,7 @@ class TLS:
         """The context for clients; made with the first connection.
 
         Raises:
-            ValueError: the options are a server's, or a file is not what it should be.
+            ValueError: the options are a server's, or a file is not a valid PEM file.
             OSError: a file cannot be read.
         """
         if self.sni:
@@ -191,7 +191,7 @@ class ServerTLS:
         """What `adopt` takes: made of the files as they are now, or of something else.
 
         Raises:
-            ValueError: there are no files to be read again, or one is not what it should be.
+            ValueError: there are no files to be read again, or one is not a valid PEM file.
             OSError: a file cannot be read.
         """
         given = self._given if given is None else given

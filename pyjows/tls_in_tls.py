@@ -17,8 +17,8 @@ __all__ = ['TLSInTLS']
 _RECORD = 16384
 _AT_ONCE = _RECORD - 512
 
-# With less room than this for what is decrypted, `recv_into` receives no more: what one received record can complete
-# fits in it, so that nothing stays in memory, where no reactor sees it.
+# With less room than this in the buffer, `recv_into` receives no more. What one received record can complete fits in
+# it: otherwise decrypted bytes would stay in memory, and no file descriptor would be readable for them.
 _ROOM = 4 * _RECORD
 
 
@@ -127,9 +127,9 @@ class TLSInTLS:
         try:
             self._flush()
         except OSError:
-            pass  # it waits for the next that is sent, or the connection broke, which reading tells
+            pass  # the next send flushes it; if the connection broke, the next read raises
 
-    # What is the inner connection's
+    # Of the inner connection
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         """The certificate at the other end of the inner connection."""
@@ -143,7 +143,7 @@ class TLSInTLS:
         """The version of TLS inside."""
         return self._inner.version()
 
-    # What is the socket's
+    # Of the socket
 
     def fileno(self) -> int:
         """The file descriptor."""

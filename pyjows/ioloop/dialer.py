@@ -121,7 +121,7 @@ class Attempt(Handle):
         self.timer: Timer | None = None
 
     def begin(self) -> None:
-        """Start to connect; raises OSError if that fails at once."""
+        """Call connect(2); raises OSError if that fails at once."""
         family, place = self.info[0], self.info[4]
         self.socket.setblocking(False)
         if family in (_socket.AF_INET, _socket.AF_INET6):

@@ -25,7 +25,7 @@ class ConnectionLimit:
     Args:
         total: connections at a time, None for as many as the loop takes; further ones wait in the kernel's backlog.
         per_address: connections from one IP address at a time, 0 for no limit. Unix sockets have no address.
-        is_proxy: tells whether a socket comes from a reverse proxy, whose address does not count.
+        is_proxy: returns whether a socket comes from a reverse proxy, whose address does not count.
         refuse: called ``refuse(loop, stream)`` with a connection that is one too many from its address, to answer and
             close it; without it, and before a TLS handshake, it is closed at once.
 
@@ -54,7 +54,7 @@ class ConnectionLimit:
         self.count = 0
         self.refused = 0
         self._addresses: Counter[str] = Counter()
-        self._noted: set[str] = set()
+        self._logged: set[str] = set()
 
     def room(self, most: int) -> int:
         """How many of `most` connections may be accepted now."""
@@ -86,8 +86,8 @@ class ConnectionLimit:
             self._addresses[address] += 1
             return address
         self.refused += 1
-        if address not in self._noted:
-            self._noted.add(address)
+        if address not in self._logged:
+            self._logged.add(address)
             _log.info('%s has %d connections, more are refused', address, self.per_address)
         return None
 
@@ -100,7 +100,7 @@ class ConnectionLimit:
         """A connection that `acquire_address` has counted is closed."""
         if address:
             self._addresses[address] -= 1
-            self._noted.discard(address)
+            self._logged.discard(address)
             if not self._addresses[address]:
                 del self._addresses[address]
 

@@ -169,7 +169,7 @@ class IOLoop(Scheduling):
             _HOSTED.add(ioloop)
         return ioloop
 
-    # Looking
+    # State
 
     @property
     def is_running(self) -> bool:

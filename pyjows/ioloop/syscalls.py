@@ -26,7 +26,7 @@ def accept(sock: socket, fd: int) -> int:
     """Accept a connection; returns its descriptor, which does not block, or -1 when none waits.
 
     Raises:
-        OSError: there was one and it came to nothing, or the system has no room for it.
+        OSError: the connection was lost before it was accepted, or the system lacks descriptors or memory.
     """
     try:
         connection, _ = sock.accept()
@@ -69,7 +69,7 @@ def transmit_pieces(sock: socket, fd: int, pieces: Sequence[bytes | bytearray | 
 
 
 def unsent(sock: socket) -> int:
-    """How many of the bytes that the kernel has taken the peer has not acknowledged; 0 where the system does not tell.
+    """How many bytes the kernel has taken and the peer has not acknowledged; 0 where the system does not tell.
 
     Not in the compiled form: it is called rarely.
     """

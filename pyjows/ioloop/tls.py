@@ -28,7 +28,7 @@ _log = logging.getLogger('pyjows')
 # The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384
 
-# How much is given to the TLS library at once: it says that it has taken it when the kernel has all of it.
+# Bytes of one write to the TLS library, which reports a write as done only when the kernel has taken all of it.
 _AT_ONCE = 65536
 
 TLSSocket: TypeAlias = ssl.SSLSocket | TLSInTLS
@@ -37,7 +37,7 @@ TLSSocket: TypeAlias = ssl.SSLSocket | TLSInTLS
 
 @functools.cache
 def default_context() -> ssl.SSLContext:
-    """The context of clients that bring none; made once, because loading the authorities takes some 30 ms."""
+    """The default context of clients; made once, because loading the authorities takes some 30 ms."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(['http/1.1'])
     return context
