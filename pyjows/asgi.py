@@ -1,8 +1,8 @@
 """WebSockets for an ASGI server: ``uvicorn app:app --ws pyjows.asgi:WebSocketProtocol``.
 
 Owns the way between an asyncio transport and an ASGI application: one coroutine of the application for each connection,
-its ``receive`` and ``send``, keep-alive, back pressure both ways. Must not know HTTP or frames: both are
-the job of `ServerProtocol`. Of uvicorn it needs only the objects that it is called with.
+its ``receive`` and ``send``, keep-alive, back pressure both ways. Must not know HTTP or frames: both are the job of
+`ServerProtocol`. Of uvicorn it needs only the objects that it is called with.
 
 What makes it fast: what is sent in one turn of the event loop leaves in one write; and reading goes on while the
 application works, up to a limit, instead of being stopped and started for every message.
@@ -167,7 +167,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # From the client to the application
 
     def _request_received(self, request: Request) -> None:
-        """The upgrade request is here: accept it or not is up to the application, once it is a valid one."""
+        """The upgrade request was received: refuse an invalid one, call the application for a valid one."""
         self._request = request
         response = self._response = self.protocol.accept(request)
         if response.status_code != 101:

@@ -297,7 +297,7 @@ class Connection:
         raise LocalProtocolError(f'{event} cannot be sent in state {state}')
 
     def receive_data(self, data: bytes | None) -> None:
-        """Bytes came from the network; None is their end. Then see to `events`.
+        """Take bytes from the network, None for EOF; `events` is to be called then.
 
         Raises:
             LocalProtocolError: the connection is closed.
@@ -423,7 +423,7 @@ class WSConnection:
         return data
 
     def receive_data(self, data: bytes | None) -> None:
-        """Bytes came from the network; None is their end. Then see to `events`.
+        """Take bytes from the network, None for EOF; `events` is to be called then.
 
         Raises:
             RemoteProtocolError: the handshake is not valid; a server sends its `event_hint` in answer.
@@ -512,7 +512,7 @@ class Handshake:
         raise LocalProtocolError(f'{event} cannot be sent during the handshake')
 
     def receive_data(self, data: bytes | None) -> None:
-        """Bytes came from the network; None is their end."""
+        """Take bytes from the network, None for EOF."""
         data = bytes(data or b'')
         if self._server is not None:
             try:

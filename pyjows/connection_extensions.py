@@ -32,7 +32,7 @@ def server_extensions_handshake(requested: Iterable[str], supported: Sequence[An
 
     Args:
         requested: the offers, such as ``'permessage-deflate; client_max_window_bits'``.
-        supported: `PerMessageDeflate` and its like. They remember what was agreed upon: give them to `Connection`.
+        supported: `PerMessageDeflate` objects and the like. They keep what was agreed upon: give them to `Connection`.
 
     Returns:
         The ``Sec-WebSocket-Extensions`` of the answer, None if nothing was accepted.
@@ -48,11 +48,11 @@ def server_extensions_handshake(requested: Iterable[str], supported: Sequence[An
 
 
 def client_extensions_handshake(accepted: Iterable[str], supported: Sequence[Any]) -> list[Any]:
-    """What a client makes of the extensions that the server accepted, for a handshake that the host does itself.
+    """A client's extensions after the server's answer, for a handshake that the host does itself.
 
     Args:
         accepted: the answers, such as ``'permessage-deflate; server_max_window_bits=10'``.
-        supported: those that were offered, `PerMessageDeflate` and its like.
+        supported: those that were offered, `PerMessageDeflate` objects and the like.
 
     Returns:
         Those in use: give them to `Connection`.
@@ -108,7 +108,7 @@ def _list_header(elements: Iterable[str]) -> str | None:
 
 
 def applied_extensions(extensions: Iterable[Any]) -> list[Any]:
-    """The extensions that frames go through: of an object that negotiates, the extension that came of it."""
+    """The extensions that frames go through: of each object that negotiates, the one that it has negotiated."""
     return [_applied(extension) for extension in extensions if _is_enabled(extension)]
 
 
@@ -117,7 +117,7 @@ def _is_enabled(extension: Any) -> bool:
 
 
 def _applied(extension: Any) -> Any:
-    """What changes the frames: of an object that negotiates, the extension that came of it."""
+    """What changes the frames: of an object that negotiates, the extension that it has negotiated."""
     if hasattr(extension, 'frame_outbound'):
         raise TypeError(
             f"{type(extension).__name__} has wsproto's hooks, frame_outbound and the others: give it encode and decode "

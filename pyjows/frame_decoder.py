@@ -4,9 +4,10 @@ Owns what is needed to get whole frames out of bytes that arrive in any portions
 portion, the limits of its size, the checks of its header, and the check of its text while it arrives. Must not know
 what a frame does to a connection (states, answers, closing: `protocol.py`), nor how a header is laid out (`frames.py`).
 
-`feed` is called with the bytes. What it finds goes to four methods that `Protocol` fills in: `_frame_received` (a whole
-frame), `_part_received` (a part of a data frame, where parts are wanted), `_check_sequence` (whether a data frame may
-come now) and `_fail_violation` (the peer broke a rule).
+`feed` is called with the bytes. What it finds goes to methods that `Protocol` overrides: `_frame_received` (a whole
+frame), `_part_received` (a part of a data frame, where parts are wanted), `_check_sequence` (whether a data frame is
+allowed now), `_fail_violation` (the peer broke a rule), `_fail_internally` (an extension failed, or memory ran out),
+`_turn_is_over` (many frames were delivered at once) and `_input_processed` (all bytes at hand are).
 
 A frame that is whole in the bytes of one `feed` is unmasked straight out of them: no buffer, no copy but the payload.
 A frame that is cut is collected in memory of its own, and its text is checked as it arrives, so that an invalid byte
@@ -34,14 +35,14 @@ _TEXT, _BINARY, _CLOSE, _PONG = Opcode.TEXT.value, Opcode.BINARY.value, Opcode.C
 # The memory for the payload of a cut frame is taken in steps of this many bytes.
 _STEP = 1 << 20
 
-# What is handled before others have their turn: so many frames, of which one that was inflated counts more.
+# Frames that are delivered before other connections have their turn; one that was inflated counts as several.
 _TURN = 2048
 
 _UTF8 = codecs.getincrementaldecoder('utf-8')
 
 
 class FrameDecoder(Receiver):
-    """Finds the frames in the bytes of a peer, and checks what one frame alone can show (RFC 6455 5.2, 5.5).
+    """Finds the frames in the bytes of a peer, and checks each frame by itself (RFC 6455 5.2, 5.5).
 
     Args:
         masks: whether this side masks its frames: a client does, and its peer must not (RFC 6455 5.3).
@@ -76,7 +77,7 @@ class FrameDecoder(Receiver):
         self._filled = 0
         self._remaining = 0
         # The message whose fragments arrive: its opcode (0: none has begun), its bytes so far, and its text decoder,
-        # with the note that the payload of a cut frame has passed it already. `Protocol` moves them on.
+        # and whether that has checked the payload of the cut frame already. `Protocol` updates them.
         self._opcode = 0
         self._size = 0
         self._text_decoder: Any = None
@@ -106,16 +107,16 @@ class FrameDecoder(Receiver):
         """
 
     def _check_sequence(self, opcode: int, reserved: int) -> None:
-        """Raise ProtocolError if a data frame with this opcode and these reserved bits may not come now."""
+        """Raise ProtocolError if a data frame with this opcode and these reserved bits is not allowed now."""
 
     def _turn_is_over(self) -> None:
-        """Much was delivered from one chunk of bytes: time for others."""
+        """Many frames of one chunk were delivered: other connections are to be served first."""
 
     def _fail_violation(self, exc: ProtocolError) -> None:
         """The peer broke a rule."""
 
     def _fail_internally(self, exc: BaseException) -> None:
-        """Something else than the peer failed, such as an extension or the memory: the frame is lost."""
+        """An extension raised, or memory ran out: the frame is lost."""
 
     def _input_processed(self) -> None:
         """All frames of the bytes at hand are delivered."""
@@ -177,11 +178,11 @@ class FrameDecoder(Receiver):
         self._unread = unread if self._unread is None else self._unread + unread
 
     def _pause_input(self, reasons: int) -> None:
-        """Deliver no more frames, also not those of the bytes that are being parsed."""
+        """Deliver no more frames for these reasons (bits), not even those of the bytes that are being parsed."""
         self._paused |= reasons
 
     def _resume_input(self, reasons: int) -> None:
-        """Where no other reason is left, deliver what was kept, and what comes; a handler may pause again."""
+        """Clear these reasons; if none is left, deliver the frames that were kept. A handler may pause again."""
         self._paused &= ~reasons
         if self._paused:
             return
@@ -220,7 +221,7 @@ class FrameDecoder(Receiver):
         self._collect_payload(p, at, n - at)
 
     def _collect_payload(self, p: Any, at: int, n: int) -> None:
-        """Take `n` more bytes of the payload of the cut frame."""
+        """Copy `n` more bytes of the payload of the cut frame."""
         header = self._header
         if self._in_parts and not header.head & 0x08:
             if n:

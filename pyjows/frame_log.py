@@ -3,8 +3,8 @@
 Owns the logger and the id of a connection, and how a frame is written in the log. Must not know which frames are
 allowed, nor what they do (`protocol.py`).
 
-Whether frames are logged is looked up once, when the connection is open. The way of a received frame has no branch for
-it: `_shows_frames` is set already where a handler wants to see frames, and this is another reason to set it.
+Whether frames are logged is looked up once, when the connection is open. Receiving a frame costs no branch for it:
+`_shows_frames`, which is tested anyway for handlers that want to see frames, is set for the log too.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ USER_AGENT = f'Python/{sys.version_info[0]}.{sys.version_info[1]} pyjows'
 _T = TypeVar('_T')
 
 _field_name = re.compile(TOKEN.encode()).fullmatch
-_field_value = re.compile(rb'[^\x00\n\r\x0b\x0c]*').fullmatch  # no line end, nothing that a reader takes for one
+_field_value = re.compile(rb'[^\x00\n\r\x0b\x0c]*').fullmatch  # no line end, and nothing that some parsers take for one
 _target = re.compile(r'[\x21-\x7e]+').fullmatch
 _reason = re.compile(r'[^\x00\n\r\x0b\x0c\u0100-\U0010ffff]*').fullmatch
 
@@ -149,7 +149,7 @@ class Headers(Mapping[str, str]):
 
 
 def _field_line(name: str | bytes, value: str | bytes) -> bytes:
-    """One field as it stands in the block; raises ValueError for what h11 would refuse or a reader would split."""
+    """One field as a line of the block; raises ValueError for a value that could end the line or that h11 refuses."""
     if not isinstance(name, (str, bytes)) or not isinstance(value, (str, bytes)):
         raise TypeError(f'header names and values are str or bytes, not {shown(name)}: {shown(value)}')
     raw_name = name.encode('ascii', 'replace') if isinstance(name, str) else name

@@ -1,9 +1,9 @@
 """`Protocol`: the one state machine of a WebSocket connection after its handshake (RFC 6455 sections 5 to 7).
 
-Owns the rules: which frame may come when, what is answered, who may send what, how fragments make a message, how a
-connection closes and fails. Everything that changes the state of a connection is in this file. Must not know sockets,
-events or handlers, nor how frames are found in bytes (`frame_decoder.py`) and laid out in them (`frames.py`). The
-transaction, the typed events and everything else on this floor or above are faces of this class.
+Owns the rules: which frame is allowed in which state, what is answered, what either side may send, how fragments make a
+message, how a connection closes and fails. Everything that changes the state of a connection is in this file. Must not
+know sockets, events or handlers, nor how frames are found in bytes (`frame_decoder.py`) and laid out in them
+(`frames.py`). The transaction, the typed events and the classes of `sansio/` are faces of this class.
 
 Bytes come in through `receive_data`, or without a copy through `feed`. Bytes to send wait in `out`, and leave through
 `data_to_send`, or through the stream that owns that buffer. What was received goes to hooks. A face fills in those that
@@ -164,7 +164,7 @@ class Protocol(FrameLog):
         self._max_fragments = -1 if max_fragments is None else min(max_fragments, _MAX_INT)
         self._answers_nothing = False
         self._events: list[Any] | None = None
-        # The payload of the latest ping that was not answered, because too much waits to be written.
+        # The latest ping that was not answered, because too much waits to be written, and how many were not.
         self._unanswered_ping: bytes | None = None
         self._unanswered_pings = 0
         # A fragmented message was begun by us, and its next fragment is to be sent.
@@ -184,7 +184,7 @@ class Protocol(FrameLog):
         if state == _OPEN:
             self._begin_log()
 
-    # What is known
+    # State
 
     @property
     def side(self) -> Side:
@@ -276,7 +276,7 @@ class Protocol(FrameLog):
         self._begin_log()
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Bytes came from the network; then see to `data_to_send` and `events_received`.
+        """Take bytes from the network; `events_received` and `data_to_send` are to be called then.
 
         Raises:
             EOFError: the end was received before.
@@ -468,7 +468,7 @@ class Protocol(FrameLog):
             self._send_eof()
 
     def _send_deferred_close(self) -> None:
-        """Close now: `defer_close` has delayed the peer's close frame or fault until here."""
+        """Answer the peer's close frame, or fail for its fault, which `defer_close` has delayed."""
         deferred, self._deferred_close = self._deferred_close, None
         if isinstance(deferred, ProtocolError):
             self.fail(deferred.code, str(deferred))
@@ -489,7 +489,7 @@ class Protocol(FrameLog):
             self.fail(exc.code, str(exc))
 
     def _fail_internally(self, exc: BaseException) -> None:
-        """An extension failed, or memory ran out: fail with 1011; an interrupt goes on from here."""
+        """An extension failed, or memory ran out: fail with 1011; KeyboardInterrupt and its like are raised again."""
         self.logger.error('%s while a frame was received', type(exc).__name__, exc_info=exc)
         if self._extends_control:
             self._claimed_bits = 0  # the close frame is sent past the extensions, of which one may have failed

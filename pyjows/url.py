@@ -120,7 +120,7 @@ def redact(url: str) -> str:
 
 
 def parse_url(url: str) -> URL:
-    """Takes a WebSocket URL apart (RFC 6455 section 3).
+    """Parse a WebSocket URL (RFC 6455 section 3).
 
     ::
 

@@ -1,7 +1,7 @@
 """The opening handshake: HTTP/1.1 Upgrade, both sides (RFC 6455 sections 4, 9.1 and 11.3).
 
 Owns the opening sequence, from the first byte of a connection to its first frame: which request asks for a WebSocket,
-which subprotocol and extensions come of it, which answer grants it, and what the peer is told where it fails. The
+which subprotocol and extensions are agreed on, which answer accepts it, and what the peer is sent where it fails. The
 transaction, the typed events and the sans-I/O protocols all call it; none of them makes a 101 of its own. It knows no
 frame and no socket: bytes go in, a `Request` or a `Response` comes out, and the answer is bytes again.
 

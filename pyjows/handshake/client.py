@@ -1,7 +1,7 @@
 """The client's side of the opening handshake: writes the request, checks the answer (RFC 6455 section 4.1).
 
-Owns what a client asks for and which 101 it accepts, extensions included, and what the server is told otherwise. Must
-not know where the bytes go.
+Owns what a client asks for, which 101 it accepts, extensions included, and the error for every other answer. Must not
+know where the bytes go.
 
 As on the server's side, h11 reads what is not usual: every answer but a 101 that came whole, which one regular
 expression reads. That is narrower than h11's grammar: what it matches, h11 would read with the same result. The request
@@ -60,8 +60,8 @@ _switching = re.compile(
 # The first byte of a TLS record: an alert, or a part of a handshake (RFC 8446 section 5.1).
 _TLS_RECORDS = (0x15, 0x16)
 
-# How much of an answer that is not HTTP is shown.
-_NAMEABLE = 40
+# Bytes of an answer that is not HTTP which the error shows.
+_MAX_SHOWN = 40
 
 
 class ClientHandshake:
@@ -95,7 +95,7 @@ class ClientHandshake:
         agreed_extensions: the `Extension` objects of this connection that come of them; none where `extensions` was
             given as a header value.
         trailing_data: what came after the 101: the first frames.
-        cause: why the connection broke before the answer, if whoever drives it knows; it becomes a part of the error.
+        cause: the exception that broke the connection before the answer, if the caller sets it; a part of the error.
 
     Raises:
         ValueError: an argument is malformed, or a header is one that the handshake sets.
@@ -216,7 +216,7 @@ class ClientHandshake:
         return sent
 
     def receive(self, data: bytes) -> Response | None:
-        """Takes bytes as they come from the socket.
+        """Take bytes as they come from the socket.
 
         Returns:
             The 101, once it has come whole and passes every check of RFC 6455 section 4.1; None as long as more is
@@ -235,8 +235,8 @@ class ClientHandshake:
             return None
         if not self._first and self._is_sent and (answer := self._match_switching(data)) is not None:
             return answer
-        if len(self._first) < _NAMEABLE:
-            self._first += data[: _NAMEABLE - len(self._first)]
+        if len(self._first) < _MAX_SHOWN:
+            self._first += data[: _MAX_SHOWN - len(self._first)]
             self._check_protocol()
         http = self._parser()
         http.receive_data(data)
@@ -244,7 +244,7 @@ class ClientHandshake:
         return self._read(http)
 
     def eof(self) -> None:
-        """Takes the end of what the server sends, which may also end an answer's body.
+        """The server ended its half of the connection, which may also end an answer's body.
 
         Raises:
             HandshakeError: the handshake was not over; with the answer, as far as it came.
@@ -423,7 +423,7 @@ class ClientHandshake:
 
 
 def negotiation_close(exc: BaseException, request: Request | None) -> tuple[int, str] | None:
-    """What a client tells a server whose 101 it cannot use (RFC 6455 sections 7.1.7 and 7.4.1).
+    """The close frame with which a client refuses a server's 101 (RFC 6455 sections 7.1.7 and 7.4.1).
 
     Args:
         exc: why the handshake failed.

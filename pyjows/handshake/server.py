@@ -161,7 +161,7 @@ class ServerHandshake:
         return http is not None and http.our_state is h11.DONE and http.their_state is h11.DONE
 
     def receive(self, data: bytes) -> Request | None:
-        """Takes bytes as they come from the socket.
+        """Take bytes as they come from the socket.
 
         Returns:
             The request, once it is here with its body; None as long as more is needed. What follows it is kept: as the
@@ -190,7 +190,7 @@ class ServerHandshake:
         return None
 
     def begin(self, request: Request) -> Request:
-        """Takes a request that a host framework has read from the socket already.
+        """Take a request that a host framework has read from the socket already.
 
         Raises:
             HandshakeError: as `receive` does.
@@ -203,7 +203,7 @@ class ServerHandshake:
         return found
 
     def eof(self) -> None:
-        """Takes the end of what the client sends.
+        """The client ended its half of the connection.
 
         Raises:
             HandshakeError: it came in the middle of a request. The client may still read an answer.
@@ -214,7 +214,7 @@ class ServerHandshake:
                 self._read(self._http)
 
     def asks_for_websocket(self) -> bool:
-        """Whether the request that was received is one for a WebSocket, though perhaps not a valid one: see `check`."""
+        """Whether the received request asks for a WebSocket; `check` tells whether it is valid."""
         request = self.request
         if request is None:
             return False
@@ -249,7 +249,7 @@ class ServerHandshake:
         return None
 
     def verify(self, request: Request | None = None) -> None:
-        """`check`, whose result is raised.
+        """`check` that raises instead of returning the answer.
 
         Raises:
             HandshakeError: the request may not be accepted; `response` is the answer that says why. InvalidUpgrade and
@@ -387,7 +387,7 @@ class ServerHandshake:
         return sent + end
 
     def next(self) -> Request | None:
-        """Begins the next request of the connection, and returns it if it is here already: clients may pipeline.
+        """Begin the next request of the connection, and return it if it is here already: clients may pipeline.
 
         Raises:
             HandshakeError: as `receive` does.
@@ -405,7 +405,7 @@ class ServerHandshake:
         return self._read(http)
 
     def _match_upgrade_request(self, data: bytes) -> bool:
-        """Read an upgrade request in its usual form without h11; tells whether `data` is one."""
+        """Read an upgrade request in its usual form without h11; returns whether `data` is one."""
         match = _upgrade_request(data)
         if match is None:
             return False
@@ -565,7 +565,7 @@ def _switching_fields(key: str, subprotocol: str | None, extensions: str | None)
 def refusal_for(exc: Exception) -> Response:
     """The answer to a request whose handshake failed: the one that `exc` carries, 400 for a NegotiationError, else 500.
 
-    What is not a peer's mistake is not told to the peer.
+    An exception that is not the peer's mistake says nothing in the answer: it may name things of the program.
     """
     if isinstance(exc, HandshakeError) and exc.response is not None:
         refusal: Response = exc.response
@@ -589,7 +589,7 @@ def _check_offered(extensions: str, offered: ExtensionList) -> None:
             raise ValueError(f"the client did not offer extension {name!r}: it can't be accepted (RFC 6455 9.1)")
 
 
-# What a request has to be
+# Checking a request
 
 
 def _values_of(block: bytes) -> _Values:

@@ -1,8 +1,7 @@
 """The face of frames without I/O, in the shape of websockets' Sans-I/O API.
 
-Owns the names: `ServerProtocol` and `ClientProtocol` (`protocols.py`), the HTTP values of their handshake (`http.py`)
-their URLs (`uri.py`)
-and their extensions (`extensions.py`).
+Owns the names: `ServerProtocol` and `ClientProtocol` (`protocols.py`), the HTTP values of their handshake (`http.py`),
+their URLs (`uri.py`) and their extensions (`extensions.py`).
 """
 
 from ..protocol import SEND_EOF

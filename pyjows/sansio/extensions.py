@@ -44,7 +44,7 @@ def _is_of_websockets(factory: Any) -> bool:
 class _Adapted:
     """An `ExtensionFactory` that negotiates through one in websockets' shape, of either side.
 
-    Such a one gets no list of those accepted before it: that no two are in conflict is seen to in `extensions`.
+    It gets an empty list of those accepted before it: `extensions.py` checks that no two claim the same bits.
     """
 
     def __init__(self, factory: Any) -> None:
@@ -166,7 +166,7 @@ class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate, ServerExtensionF
     ) -> tuple[Sequence[Parameter], Any]:
         """A server's answer to one offer, and the extension; raises NegotiationError to decline it."""
         _check_duplicate(self.name, accepted_extensions)
-        deflate.parse_parameters(params, is_offer=True)  # raises what says more
+        deflate.parse_parameters(params, is_offer=True)  # raises a more precise error
         answer: tuple[Sequence[Parameter], Any] | None = self.answer([params])
         if answer is None:
             raise NegotiationError(f'{self.name} is not acceptable as it is offered: {list(params)!r}')

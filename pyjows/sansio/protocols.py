@@ -75,7 +75,7 @@ class OpeningProtocol(Protocol):
         self.available_subprotocols: Sequence[str] | None = None
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Bytes came from the network; then see to `data_to_send` and `events_received`.
+        """Take bytes from the network; `events_received` and `data_to_send` are to be called then.
 
         Raises:
             EOFError: the end was received before.
@@ -86,13 +86,13 @@ class OpeningProtocol(Protocol):
             Protocol.receive_data(self, data)
 
     def receive_eof(self) -> None:
-        """The peer ended its half of the connection; once more is nothing new."""
+        """The peer ended its half of the connection; a second call does nothing."""
         if self._state == _CONNECTING and not self._discarding and not self._eof_received:
             self._receive_handshake_eof()
         Protocol.receive_eof(self)
 
     def _receive_handshake(self, data: bytes) -> None:
-        """Bytes of the handshake came."""
+        """Take bytes of the handshake."""
 
     def _receive_handshake_eof(self) -> None:
         """The peer ended its half in the middle of the handshake."""
@@ -162,7 +162,7 @@ class ServerProtocol(OpeningProtocol):
         self._handshake = ServerHandshake()
 
     def accept(self, request: Request) -> Response:
-        """The answer to a request: a 101, or a refusal if the request is not what it has to be; see `send_response`."""
+        """The answer to a request: a 101, or a refusal if the request is not valid; see `send_response`."""
         headers = request.headers
         try:
             requested = self._verified(request)
@@ -197,7 +197,7 @@ class ServerProtocol(OpeningProtocol):
         return acceptable_origin(self.origins, headers.get_all('Origin'))
 
     def process_extensions(self, headers: Headers) -> tuple[str | None, list[Any]]:
-        """The answer to the offered extensions, None for none, and what becomes of it; raises NegotiationError."""
+        """The header that answers the offered extensions, or None, and the agreed ones; raises NegotiationError."""
         offers = headers.get_all('Sec-WebSocket-Extensions')
         return negotiate_server(adapted_factories(self.available_extensions), ', '.join(offers) if offers else None)
 
