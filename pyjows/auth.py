@@ -115,7 +115,7 @@ def bearer_token(request: Request) -> str | None:
 def find_secret(secret: str, known: Mapping[str, _T]) -> _T | None:
     """The value of a secret, such as a session's token; None if it is not known.
 
-    It is compared with all that are known, so that the time tells nothing. With very many, look up a hash of it.
+    It is compared with each known one, so that the time reveals nothing. With very many, look up a hash of it instead.
     """
     found = None
     for one, value in known.items():
@@ -151,10 +151,10 @@ def _credentials(request: Request, wanted: str) -> str | None:
     return given if scheme.lower() == wanted and _is_token68(given) else None
 
 
-def is_nobody(found: Any) -> bool:
-    """Whether what a user's function returned is no identity: None, False, an empty string or collection.
+def is_rejection(found: Any) -> bool:
+    """Whether what a user's function returned refuses the request: None, False, an empty string or collection.
 
-    Those are what a look-up gives that found nothing. The number 0 may be an identity.
+    A look-up that finds nothing returns one of those. The number 0 may be an identity.
     """
     return found is None or found is False or (not isinstance(found, int | float) and not found)
 
@@ -163,7 +163,7 @@ def _verdict(found: Any, name: Any, challenge: str) -> Any:
     """What `authenticate` returns for what a user's check returned."""
     if inspect.isawaitable(found):
         return _later(found, name, challenge)
-    if is_nobody(found):
+    if is_rejection(found):
         return unauthorized(challenge)
     return name if found is True and name is not None else found
 

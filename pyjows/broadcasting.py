@@ -1,8 +1,7 @@
 """`broadcast`: one message to many transactions.
 
 Owns what is done once for all receivers, encoding, framing and compressing, and which of them are skipped. Must not
-know who the receivers are (`server/` knows its own) nor how a connection writes (`transaction/`,
-`ioloop/stream.py`).
+know how the receivers are chosen, nor how a connection writes (`transaction/`, `ioloop/stream.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _OPEN = State.OPEN.value
 
 
 class Broadcast(NamedTuple):
-    """What became of a broadcast.
+    """The result of a broadcast.
 
     Attributes:
         sent: how many transactions it was queued for.

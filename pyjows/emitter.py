@@ -268,7 +268,7 @@ class EmitterCore:
                 coroutines.append(result)
 
     def _emit_error(self, exc: BaseException) -> bool:
-        """Emit ``error``, or log the exception; tells whether ``error`` had handlers and none of them raised."""
+        """Emit ``error``, or log the exception; returns whether ``error`` had handlers and none of them raised."""
         handlers = self._events.get('error')
         if handlers is None:
             self._log_error(exc)
@@ -290,16 +290,16 @@ class EmitterCore:
         return handled
 
     def _raise_later(self, exc: BaseException) -> None:
-        """Raise KeyboardInterrupt and its like, which a handler has raised, when the state is consistent: here, now."""
+        """Raise KeyboardInterrupt or the like, which a handler has raised, once the state is consistent: here, now."""
         raise exc
 
     def _log_error(self, exc: BaseException) -> None:
         _log.error('%s on %r', type(exc).__name__, self, exc_info=exc)
 
     def _is_late_use(self, exc: BaseException) -> bool:
-        """Whether it is no error that a handler raised this: it used a connection whose close had begun.
+        """Whether a handler raised this because it used a connection whose close had begun; logs it then.
 
-        The handler could not know. A handler of ``error`` is told all the same.
+        That is not an error, because the handler could not know. It is emitted all the same if ``error`` has a handler.
         """
         if isinstance(exc, ConnectionClosed) and 'error' not in self._events:
             self._log_late_use(exc)

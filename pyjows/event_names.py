@@ -52,8 +52,8 @@ def similar_event(event: str, known: frozenset[str]) -> str | None:
 def _differ_by_one_letter(typed: str, name: str) -> bool:
     """Whether one letter is missing, doubled or added, two are swapped, or one is another.
 
-    The first letter has to be the same, because nobody mistypes it and ``gopen`` is a word of its own. A name of four
-    letters has too many neighbours that are words to count another letter: ``test`` is not ``text``.
+    The first letter has to be the same: it is rarely mistyped, and ``gopen`` may be an event of the program's own. In a
+    name of four letters a different letter does not count, because too many words differ by one: ``test``, ``text``.
     """
     at = next((i for i, (a, b) in enumerate(zip(typed, name, strict=False)) if a != b), min(len(typed), len(name)))
     rest, wanted = typed[at:], name[at:]

@@ -1,10 +1,10 @@
-"""`Heartbeat`: looks at the connections of one server or client again and again, spread over time.
+"""`Heartbeat`: checks the connections of one server or client periodically, spread over time.
 
-Owns when a connection is looked at. Must not know what is looked for, nor what happens to a peer that is silent, behind
-or idle: `TransactionProtocol.check` does (`transaction/driver.py`).
+Owns when a connection is checked. Must not know what is checked, nor what happens to a peer that is silent, slow or
+idle: that is `TransactionProtocol.check` (`transaction/driver.py`).
 
-The connections are dealt out to a few slots, and each tick of one timer looks at those of one slot. So each is looked
-at once a round, at the cost of a few comparisons, and no tick has to ping all of them at once.
+The connections are distributed over a few slots, and each tick of one timer checks those of one slot. So each is
+checked once a round, at the cost of a few comparisons, and no tick has to ping all of them at once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Heartbeat:
         self._zero = monotonic() - 1.0
 
     def add(self, protocol: TransactionProtocol) -> None:
-        """Look at this connection, too."""
+        """Check this connection from now on."""
         protocol.slot = self._next_slot
         self._slots[self._next_slot][protocol] = None
         self._next_slot = (self._next_slot + 1) % len(self._slots)
@@ -56,7 +56,7 @@ class Heartbeat:
             self._timer = self._reactor.recurring(self._tick, self._tick_after)
 
     def remove(self, protocol: TransactionProtocol) -> None:
-        """Look at this connection no more."""
+        """Stop checking this connection."""
         slot = self._slots[protocol.slot]
         if protocol in slot:
             del slot[protocol]

@@ -1,6 +1,6 @@
 """Prometheus metrics of a server (extra ``metrics``: prometheus-client).
 
-Owns the names of the metrics and their text. Must not know what is counted, nor when: each look is a snapshot of
+Owns the names of the metrics and their text. Must not know how things are counted: each scrape takes a snapshot,
 `Server.statistics`.
 """
 
@@ -37,7 +37,7 @@ _BY_LABEL = {
 
 
 class Collector:
-    """What prometheus_client asks for the numbers of a server.
+    """A collector for prometheus_client: the statistics of a server.
 
     ::
 

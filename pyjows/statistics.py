@@ -1,6 +1,6 @@
-"""`Statistics`: what a server has seen, as numbers.
+"""`Statistics`: what a server has counted.
 
-Owns the counters and the names of the causes. Must not know who counts.
+Owns the counters and the names of the causes. Must not know servers.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Tally:
             self.causes[cause] += 1
 
     def statistics(self, websockets: Iterable[Any], pending: int) -> Statistics:
-        """A snapshot, with what is known of the connections that are there."""
+        """A snapshot, with the numbers of the current connections."""
         traffic = self.traffic
-        there = list(websockets)
+        current = list(websockets)
         return Statistics(
-            connections=len(there),
-            connections_total=self.opened + sum(ws.established for ws in there),
+            connections=len(current),
+            connections_total=self.opened + sum(ws.established for ws in current),
             pending=pending,
             refused=dict(self.refused),
             closed=dict(self.closed),
@@ -79,14 +79,14 @@ class Tally:
             messages_sent=traffic.messages_sent,
             bytes_received=traffic.bytes_received,
             bytes_sent=traffic.bytes_sent,
-            bytes_waiting=sum(ws.buffered_amount for ws in there),
-            paused=sum(ws.is_paused for ws in there),
+            bytes_waiting=sum(ws.buffered_amount for ws in current),
+            paused=sum(ws.is_paused for ws in current),
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What a server has seen so far; a snapshot.
+    """What a server has counted so far; a snapshot.
 
     Attributes:
         connections: WebSockets that are open, opening or closing now.
@@ -100,7 +100,7 @@ class Statistics:
             ``'internal error'``.
         messages_received, messages_sent: whole messages.
         bytes_received, bytes_sent: their payloads, in bytes, before compression.
-        bytes_waiting: wait to be written now, of all connections.
+        bytes_waiting: how many bytes wait to be written now, in all connections together.
         paused: connections that are not read now, because too much waits for them or by `WebSocket.pause_reading`.
     """
 

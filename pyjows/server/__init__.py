@@ -11,7 +11,7 @@ connection does afterwards in the transaction, sockets in `ioloop/`.
 - `routes.py`, `static.py`: where a path leads, and the files beside the socket.
 - `slow_close.py`: connections closed over a while, not all at once.
 - `systemd.py`: sockets that the system has opened.
-- `access_log.py`: a line for each handshake and each end.
+- `access_log.py`: a line for each answered upgrade and each close.
 """
 
 from .server import ServeOptions, Server, serve

@@ -1,10 +1,10 @@
 """`Admission`: who may open a WebSocket on a server.
 
-Owns the order of the questions (origin, then identity) and what each answer means. Must not know what a user's
+Owns the order of the checks (origin, then identity) and what each result means. Must not know what a user's
 `authenticate` looks at, nor how an upgrade is accepted or refused (`transaction/opening.py`).
 
-Whatever goes wrong here refuses: an exception leaves for `Opening`, which answers 500, and what is neither an identity
-nor a refusal is an exception.
+It fails closed: an exception propagates to `Opening`, which answers 500, and a value that is neither an identity nor a
+refusal raises one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..auth import is_nobody
+from ..auth import is_rejection
 from ..errors import HandshakeError
 from ..handshake import refusal_for
 from ..http11 import Request, Response
@@ -37,7 +37,7 @@ class Admission:
 
     Args:
         origins: the acceptable origins; None for all.
-        authenticate: tells who sent a request; None if nobody asks.
+        authenticate: returns who sent a request; None to admit all.
     """
 
     def __init__(self, origins: Origins | None, authenticate: Authenticate | None) -> None:
@@ -67,14 +67,14 @@ class Admission:
         verdict = self.authenticate(request)
         if inspect.isawaitable(verdict):
             coroutines.append(self._admit_later(ws, verdict, announce))
-        elif _is_let_in(ws, opening, verdict):
+        elif _is_admitted(ws, opening, verdict):
             announce(ws, coroutines)
 
     async def _admit_later(self, ws: Any, verdict: Any, announce: Announce) -> None:
-        """Await who it is; then refuse or announce, unless the client was answered or has gone by now."""
+        """Await the identity; then refuse or announce, unless the request was answered or the client gone by then."""
         opening = ws.protocol.opening
         identity = await verdict
-        if not opening.awaits_answer() or not _is_let_in(ws, opening, identity):
+        if not opening.awaits_answer() or not _is_admitted(ws, opening, identity):
             return
         coroutines: list[Any] = []
         try:
@@ -88,9 +88,9 @@ class Admission:
                 coroutine.close()
 
 
-def _is_let_in(ws: Any, opening: Any, verdict: Any) -> bool:
-    """Keep the identity, or refuse the request; raises TypeError for what may be meant as a refusal."""
-    if is_nobody(verdict):
+def _is_admitted(ws: Any, opening: Any, verdict: Any) -> bool:
+    """Keep the identity as ``ws.user``, or refuse the request; TypeError for a value that may be meant as a refusal."""
+    if is_rejection(verdict):
         verdict = Response.text('forbidden\n', 403)
     if isinstance(verdict, Response):
         _log.info('an upgrade request for %s is refused with %d by authenticate', ws.req.path, verdict.status)
@@ -104,5 +104,5 @@ def _is_let_in(ws: Any, opening: Any, verdict: Any) -> bool:
     return True
 
 
-# An object with one of these and headers is the response of another library, and no identity.
+# An object with one of these and `headers` is the response of another library, not an identity.
 _STATUS = {'status', 'status_code'}

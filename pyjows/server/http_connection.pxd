@@ -29,5 +29,5 @@ cdef class HTTPConnection(Receiver):
     cpdef object stop(self, double seconds)
     cdef object _end(self)
     cdef object _set_timer(self, object seconds=*)
-    cdef object _forget_timer(self)
+    cdef object _cancel_timer(self)
     cpdef object _timed_out(self, object reactor)

@@ -59,7 +59,7 @@ class HTTPConnection(Receiver):
     # Requests
 
     def feed(self, data: bytes | bytearray, n: int) -> None:
-        """Bytes of a request came."""
+        """Take bytes of a request."""
         if self._ending:
             return  # read and discarded: unread bytes would make the close a reset, which can destroy the answer
         self._is_idle = False
@@ -75,7 +75,7 @@ class HTTPConnection(Receiver):
         answered = 0
         while request is not None:
             if self.handshake.asks_for_websocket():
-                self._forget_timer()
+                self._cancel_timer()
                 self.server._upgrade(self, request)
                 return
             self._is_handled = True
@@ -119,19 +119,19 @@ class HTTPConnection(Receiver):
     # Answers
 
     def _handle(self, request: Request) -> bool:
-        """Have the handlers answer a request; tells whether the next one may follow at once."""
+        """Have the handlers answer a request; returns whether the next one may follow at once."""
         try:
             response = self.server._respond(request)
             if not inspect.isawaitable(response):
                 return self._answer(response)
         except BaseException as exc:
             return self._failed(exc)
-        self._forget_timer()
+        self._cancel_timer()
         self.server._spawn(self._answer_later(response))
         return False
 
     async def _answer_later(self, response: Any) -> None:
-        """Answer with what a coroutine handler returns, and go on."""
+        """Answer with what a coroutine handler returns, then serve the next request."""
         try:
             goes_on = self._answer(await response)
         except Exception as exc:
@@ -155,7 +155,7 @@ class HTTPConnection(Receiver):
         self._answer(exc.response)
 
     def _answer(self, response: Any) -> bool:
-        """Write an answer; tells whether the connection can carry another request."""
+        """Write an answer; returns whether the connection can carry another request."""
         if self.stream is None:
             if isinstance(response, FileResponse):
                 response.close()
@@ -203,7 +203,7 @@ class HTTPConnection(Receiver):
             self._file = None
 
     def _answered(self) -> bool:
-        """The answer is written; tells whether the connection can carry another request."""
+        """The answer is written; returns whether the connection can carry another request."""
         self._is_handled = False
         self._set_timer()
         if not self.handshake.keep_alive:
@@ -246,19 +246,19 @@ class HTTPConnection(Receiver):
 
     def lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
-        self._forget_timer()
+        self._cancel_timer()
         self._close_file()
         self.server._lost(self)
 
     # Time
 
     def _set_timer(self, seconds: float | None = None) -> None:
-        self._forget_timer()
+        self._cancel_timer()
         if seconds is None:
             seconds = self.server._handshake_timeout
         self._timer = self._reactor.timer(self._timed_out, seconds)
 
-    def _forget_timer(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._reactor.remove(self._timer)
             self._timer = None

@@ -1,6 +1,6 @@
 """Where one server listens: at its URLs, and on the sockets that it was given.
 
-Owns the acceptors of a server, and what is served over TLS with which certificate. Must not know connections.
+Owns the acceptors of a server, and which of them speak TLS with which certificate. Must not know connections.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Listening:
         if given is not None:
             port = self._accept_on(given, context).port
         elif parsed.unix_path is not None:
-            # The mode is set before the socket listens: nobody connects earlier.
+            # The mode is set before the socket listens, so that no client connects before that.
             opened = listen(path=parsed.unix_path, mode=self._unix_mode, backlog=self._options['backlog'])
             port = self._accept_from(context, socket=opened).port
         else:
@@ -99,7 +99,7 @@ class Listening:
             self._ioloop.remove(acceptor)
 
     def reload_tls(self, tls: TLS | ssl.SSLContext | None) -> None:
-        """What `Server.reload_tls` says."""
+        """Replace the certificates, all or none; see `Server.reload_tls`."""
         if not isinstance(tls, TLS | ssl.SSLContext | None):
             raise TypeError(f'reload_tls() takes {TLS_TAKES}, not {tls!r}')
         if self._tls is None and (tls is not None or not self._tls_of_urls):
@@ -112,7 +112,7 @@ class Listening:
             each.adopt(prepared)
 
     def _tls_for(self, url: str, parsed: URL) -> ServerTLS | None:
-        """What a URL is served with: the files that its query names, or the option."""
+        """The certificate of a URL: the files that its query names, or the option ``tls``."""
         tls = self._given_tls
         if parsed.query and (not parsed.secure or tls is not None):
             why = 'tls= has the certificate already' if parsed.secure else 'only the certificate of wss:// goes there'
@@ -129,7 +129,7 @@ class Listening:
         return self._tls_of_option()
 
     def _tls_of_option(self) -> ServerTLS | None:
-        """What the option ``tls`` says, the same for all that is served with it."""
+        """The certificate of the option ``tls``, one object for all sockets that use it."""
         if self._tls is None and self._given_tls is not None:
             self._tls = ServerTLS(self._given_tls)
         return self._tls

@@ -1,4 +1,4 @@
-"""`Proxies`: what a server does about the reverse proxies in front of it.
+"""`Proxies`: the reverse proxies in front of a server, and the client that they name.
 
 Owns the options, and who the client of a connection is. Must not know what proxies write (`client_address.py`), nor how
 connections are counted.
@@ -46,7 +46,7 @@ class Proxies:
     """The reverse proxies of a server.
 
     Args:
-        trusted: who is believed.
+        trusted: the proxies that are believed.
         forwarding: one of `FORWARDING`.
     """
 
@@ -66,7 +66,7 @@ class Proxies:
             return False  # it is gone already
 
     def client(self, stream: Stream, request: Request) -> ClientAddress | None:
-        """Who has sent a request; None: it did not come through a proxy, or the proxy does not tell."""
+        """The client that has sent a request; None if it did not come through a proxy, or the proxy does not say."""
         if self.forwarding == 'proxy-protocol':
             client: ClientAddress | None = stream.client
             return client

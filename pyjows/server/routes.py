@@ -1,7 +1,7 @@
 """`Routes`: which handler a path leads to, by werkzeug's rules (extra ``routing``).
 
-Owns what werkzeug's findings mean as answers. Must not know connections: it takes a request and gives a handler or a
-`Response`.
+Owns which answer each result of werkzeug means. Must not know connections: it takes a request and returns a handler or
+a `Response`.
 """
 
 from __future__ import annotations

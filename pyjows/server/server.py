@@ -1,7 +1,7 @@
 """`serve()`: listens, reads HTTP, answers or upgrades it, and drives the transactions.
 
-Owns the connections of one server from their first byte to their last, and who is asked about each request. Must not
-know where it listens (`listening.py`), the content of an upgrade request (`handshake/`), the order of plain HTTP
+Owns the connections of one server from their first byte to their last, and which handlers each request goes to. Must
+not know where it listens (`listening.py`), the content of an upgrade request (`handshake/`), the order of plain HTTP
 requests (`http_connection.py`), nor the WebSocket protocol (`transaction/`).
 
 A connection begins as `HTTPConnection`: HTTP requests, answered through the server's ``request`` event, until one of
@@ -265,7 +265,7 @@ class Server(LoopEmitter):
         if checked['trusted_proxies'] is not None:
             self._proxies = Proxies(checked['trusted_proxies'], forwarding)
         elif forwarding != 'x-forwarded':
-            raise ValueError(f'serve(): forwarding={forwarding!r} without trusted_proxies: say whose word counts')
+            raise ValueError(f'serve(): forwarding={forwarding!r} without trusted_proxies=: name the proxies to trust')
         self._limit: ConnectionLimit | None = None
         if max_connections is not None or max_connections_per_address != 0:
             is_proxy = None if self._proxies is None else self._proxies.is_proxy
@@ -273,8 +273,8 @@ class Server(LoopEmitter):
                 max_connections, max_connections_per_address, self._refuse_connection, is_proxy
             )
             self.ioloop.max_connections = max(self.ioloop.max_connections, max_connections or 0)
-        # A dict, not a set: a broadcast goes through them in the order in which they lie in memory.
-        # With each, the address of a client behind a proxy that the limit has counted.
+        # A dict, not a set: a broadcast iterates in the order of creation, which is kind to the CPU's caches.
+        # The values: the address of a client behind a proxy that the limit has counted.
         self._websockets: dict[WebSocket, str | None] = {}
         self._incoming: set[HTTPConnection] = set()
         self._refused: set[Stream] = set()
@@ -424,7 +424,7 @@ class Server(LoopEmitter):
         self._files.append(StaticFiles(prefix, os.fspath(folder), index, max_age))
 
     def statistics(self) -> Statistics:
-        """What the server has seen so far; goes through all connections."""
+        """The counters so far, as a snapshot; goes through all connections."""
         return self._tally.statistics(self._websockets, len(self._incoming))
 
     def stop(self, code: int = 1001, reason: str = '', *, graceful: float = 0.0) -> Server:
@@ -472,7 +472,7 @@ class Server(LoopEmitter):
             tls: something else for the option ``tls`` of `serve`; it is needed where that was an `ssl.SSLContext`.
 
         Raises:
-            ValueError: the server has no TLS, there are no files to be read again, or one is not what it should be.
+            ValueError: the server has no TLS, there are no files to be read again, or one is not a valid PEM file.
             OSError: a file cannot be read. In all cases, everything stays as it was.
         """
         self._listening.reload_tls(tls)
@@ -498,7 +498,7 @@ class Server(LoopEmitter):
         self._tally.refused['PROXY header'] += 1
 
     def _refuse_connection(self, ioloop: IOLoop, stream: Stream) -> None:
-        """One connection too many from its address: answer before it asks, and close it soon, whatever it sends."""
+        """One connection too many from its address: send 429 without reading a request, and close it soon."""
         self._tally.refused[ADDRESS_REFUSED] += 1
         stream.write(ServerHandshake().respond(_too_many_connections())).shutdown()
         timer = ioloop.reactor.timer(lambda reactor: stream.close(), _REFUSAL_TIMEOUT)
@@ -536,7 +536,7 @@ class Server(LoopEmitter):
             self._admission.admit(ws, coroutines, self._announce_admitted)
 
     def _is_client_counted(self, ws: WebSocket, proxies: Proxies) -> bool:
-        """Find out which client is behind a proxy, and count its address; returns whether it has not too many."""
+        """Determine the client behind a proxy, and count its address; False if it has too many and was refused."""
         assert ws.req is not None
         client = ws.protocol.client = proxies.client(ws.protocol.stream, ws.req)
         if client is None or self._limit is None or proxies.forwarding == 'proxy-protocol':

@@ -1,6 +1,6 @@
 """`SlowClose`: closes many connections spread over a time, so that their clients do not all come back at once.
 
-Owns how many are due. Must not know how a connection is closed.
+Owns when each is closed. Must not know how a connection is closed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ['SlowClose']
 
-# Seconds between two looks at what is due.
+# Seconds between two closes, or rounds of closes.
 _INTERVAL = 0.05
 
 

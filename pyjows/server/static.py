@@ -24,7 +24,7 @@ __all__ = ['FileResponse', 'StaticFiles']
 _RANGE = re.compile(r'bytes=(\d{0,18})-(\d{0,18})').fullmatch
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 
-# Not what the machine is configured for: types of the web are the same everywhere.
+# Not the types that this machine is configured for, so that an answer is the same everywhere.
 _TYPES = mimetypes.MimeTypes()
 for _suffix, _type in {
     '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.webp': 'image/webp',

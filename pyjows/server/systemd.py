@@ -24,7 +24,7 @@ def systemd_sockets() -> list[socket.socket]:
 
     Raises:
         ValueError: the variables are malformed.
-        OSError: a descriptor is no socket.
+        OSError: a descriptor is not a socket.
     """
     pid, number = os.environ.get('LISTEN_PID'), os.environ.get('LISTEN_FDS')
     if pid is None or number is None:

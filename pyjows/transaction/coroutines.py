@@ -1,10 +1,10 @@
 """`Coroutines`: what coroutines may await on a `WebSocket`.
 
-Owns the awaited style: open, receive, iterate, drain, close, each in terms of the events' style. Must not know how
-messages wait (`inbox.py`), nor how anything is done that is awaited (`transaction.py`).
+Owns the awaited calls: open, receive, iterate, drain, close, each built on what the events are built on. Must not know
+how messages wait (`inbox.py`), nor how a connection opens, sends or closes (`transaction.py`).
 
-A transaction that nobody awaits has nothing of this. The first time that it is awaited makes its `Inbox`, which keeps
-messages from then on, so that none is lost between ``await ws`` and the first ``receive``. Where the program has
+A transaction has an `Inbox` from the first time that it is awaited. The inbox keeps messages from then on, so that none
+is lost between ``await ws`` and the first ``receive``. Where the program has
 handlers of messages and does not receive, nothing is kept.
 """
 
@@ -35,7 +35,7 @@ class Coroutines:
         return _opened(self, 'await ws').__await__()
 
     async def __aenter__(self) -> Self:
-        """Wait until the connection is open; where that is cancelled, it is given up."""
+        """Wait until the connection is open; if that is cancelled, the connection is terminated."""
         ws: Any = self
         try:
             await _opened(ws, 'async with ws')
@@ -61,7 +61,7 @@ class Coroutines:
             ws.finish(CloseCode.INTERNAL_ERROR if isinstance(exc, Exception) else CloseCode.GOING_AWAY)
         inbox = _inbox_of(ws, 'async with ws')
         inbox.discard()
-        inbox.read_on()
+        inbox.resume_reading()
         await self.wait_closed()
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -83,8 +83,8 @@ class Coroutines:
     async def receive(self, *, text: bool = False, binary: bool = False, json: bool = False) -> Any:
         """The next message: `str` for text, `bytes` for binary. A server's request is accepted.
 
-        While nobody receives, messages wait, and the peer is not read when `max_queue` of them do. Handlers get each
-        message too. Cancelling it loses no message.
+        Between two calls messages wait, and reading pauses when `max_queue` of them do. Handlers get each message too.
+        Cancelling it loses no message.
 
         Args:
             text: it has to be text.
@@ -93,8 +93,8 @@ class Coroutines:
 
         Raises:
             ConnectionClosed: the connection is closed, and no message is left.
-            UnexpectedMessage: it is not what it has to be. Where nothing catches that in a handler or ``async with``,
-                the connection closes with 1003, or with 1007 for JSON.
+            UnexpectedMessage: it is not of the kind asked for. If a handler or an ``async with`` block does not catch
+                it, the connection closes with 1003, or with 1007 for JSON.
             HandshakeError, OSError: the connection could not be opened.
         """
         if text + binary + json > 1:
@@ -159,7 +159,7 @@ class Coroutines:
         inbox.is_claimed = False
         for message in inbox.discard():
             ws._deliver(message)
-        inbox.read_on()
+        inbox.resume_reading()
 
 
 def _inbox_of(ws: Any, what: str) -> Inbox:
@@ -193,12 +193,12 @@ def _opened(ws: Any, what: str = 'await ws') -> Awaitable[Any]:
 
 
 async def _wait_until_open(ws: Any, inbox: Inbox) -> Any:
-    """Wait until a connection is open; raise what ``error`` tells where it fails."""
+    """Wait until a connection is open; raise the exception of ``error`` where it fails."""
     opening = ws.protocol.opening
     if opening is not None and opening.awaits_answer():
         ws.accept()
     if not ws.established and not ws.is_finished:
-        # What `error` has to tell before it is open is raised here, and not logged.
+        # An error before it is open is raised here, and not logged.
         ws.on('error', _raised_by_await)
         try:
             while not ws.established and not ws.is_finished:

@@ -1,10 +1,9 @@
 """`TransactionProtocol`: the state machine under a transaction, and what a loop does to it.
 
 Owns the way of whole messages from `Protocol` to the handlers, and what a connection has when a loop drives it: the
-stream, the owner that is told of its end, the close timer, signs of life, the limits of time and of what waits to be
-written, the addresses. Must not know how handlers are
-called (`handlers.py`), what a user calls (`transaction.py`), the opening handshake (`opening.py`), nor sockets: a
-stream is an object with the few methods that are used here.
+stream, the owner that is called at its end, the close timer, signs of life, the limits of time and of what waits to be
+written, the addresses. Must not know how handlers are called (`handlers.py`), what a user calls (`transaction.py`), the
+opening handshake (`opening.py`), nor sockets: a stream is an object with the few methods that are used here.
 
 There is no driver object beside the protocol: a connection needs both for its whole life, and one object less is a
 hundred bytes less for each idle connection.
@@ -29,8 +28,8 @@ from .handlers import MessageHandlers
 
 __all__ = ['PAUSED_BY_PROGRAM', 'Connector', 'Owner', 'TransactionProtocol']
 
-# Why reading pauses, as bits: `WebSocket.pause_reading`; others are in `handler_queue.py` and `inbox.py`. And that this
-# peer has had its turn: the rest of what it sent at once comes when others were served.
+# Why reading pauses, as bits; two more are in `handler_queue.py` and `inbox.py`. `WebSocket.pause_reading` was called;
+# or so many frames came at once that the rest waits for the loop's next turn, when other connections were served.
 PAUSED_BY_PROGRAM = 1
 _PAUSED_FOR_OTHERS = 8
 
@@ -99,10 +98,10 @@ class TransactionProtocol(Protocol):
         self.is_finished = False
         # Read once, because the socket does not know them after the end.
         self._addresses: Addresses | None = None
-        # Signs of life, as times of the heartbeat (single floats when compiled): the last one (0: not looked yet), the
-        # heartbeat's ping that is not answered (0: there is none), since when more than the high water mark waits and
-        # nothing of it is taken (0: it does not), the last message. Between them: the bytes that the peer had
-        # acknowledged at the last look. `slot` is the heartbeat's.
+        # Signs of life, as times of the heartbeat (single floats when compiled): of the last one (0: not checked yet),
+        # of the heartbeat's unanswered ping (0: none), since when more than the high water mark waits and the peer
+        # takes nothing (0: it does not), of the last message. Beside them: the bytes that the peer had acknowledged at
+        # the last check. `slot` is the heartbeat's.
         self._alive_at = 0.0
         self._pinged_at = 0.0
         self._stuck_since = 0.0
@@ -154,7 +153,7 @@ class TransactionProtocol(Protocol):
         opening.request_received(handshake, request, announce, timeout)
 
     def connect_failed(self, exc: BaseException | None) -> None:
-        """There is no connection (client): ``error`` (not for None: it was given up), then ``finish``."""
+        """There is no connection (client): emit ``error``, except for None (it was cancelled), then ``finish``."""
         ws = self.ws
         if ws is not None and not self.is_finished:
             opening = self.opening
@@ -205,7 +204,7 @@ class TransactionProtocol(Protocol):
     # What the opening calls
 
     def receiver(self) -> Receiver:
-        """What is fed now: the opening, then the protocol."""
+        """What the stream feeds now: the opening, or after it the protocol."""
         opening: Receiver | None = self.opening
         return self if opening is None else opening
 
@@ -236,7 +235,7 @@ class TransactionProtocol(Protocol):
         return not self._raw and not self._discarding
 
     def process(self, frame: Frame) -> None:
-        """Process a frame as if the peer had sent it: one that may not come now fails the connection.
+        """Process a frame as if the peer had sent it: one that is not allowed now fails the connection.
 
         Raises:
             InvalidState: the connection is not open yet.
@@ -335,7 +334,7 @@ class TransactionProtocol(Protocol):
         waiting = out.size
         # What waits may be one message alone, however large; its header has 14 bytes at most.
         if waiting > self.limits.max_backlog and waiting - size > 14:
-            self.stream.flush()  # perhaps nothing but the loop's turn is late
+            self.stream.flush()  # it may only have waited for the end of the loop's turn
             if self._state == _OPEN and self.out is not None and self.out.size > self.limits.max_backlog:
                 self.cause = 'slow consumer'
                 self.fail(
@@ -360,7 +359,7 @@ class TransactionProtocol(Protocol):
                 self.stream.start()
 
     def _turn_is_over(self) -> None:
-        """Go on in the loop's next turn, when others were served."""
+        """Pause until the loop's next turn, so that other connections are served."""
         if self.stream is not None and not self._paused:
             self.pause(_PAUSED_FOR_OTHERS)
             self.ioloop.reactor.next_tick(self._next_turn)
@@ -376,10 +375,10 @@ class TransactionProtocol(Protocol):
     # Signs of life
 
     def check(self, now: float) -> None:
-        """Look for signs of life and for progress; called every few seconds by the heartbeat.
+        """Check for signs of life and for progress; called every few seconds by the heartbeat.
 
         Bytes received and bytes taken by the kernel are signs of life; while bytes wait to be written, only the latter:
-        a peer that reads nothing is of no use, whatever it says. A peer that we do not read cannot show any.
+        a peer that reads nothing is dropped, even if it sends. While reading is paused, there is nothing to check.
         """
         stream = self.stream
         if self._state != _OPEN or stream is None:
@@ -391,14 +390,14 @@ class TransactionProtocol(Protocol):
             acknowledged = stream.acknowledged
             took = acknowledged > self._acknowledged
             self._acknowledged = acknowledged
-        heard = stream.has_received
+        received = stream.has_received
         stream.has_received = False
         if not self._alive_at:
             self._alive_at = self._message_at = now
         if self._had_message:
             self._had_message = False
             self._message_at = now
-        if took or (heard and not waiting):
+        if took or (received and not waiting):
             self._alive_at = now
             self._pinged_at = 0.0
         if waiting <= limits.high_water_mark:
@@ -444,7 +443,7 @@ class TransactionProtocol(Protocol):
         self._pings.append((bytes(data), monotonic(), cb))
 
     def _pong_received(self, payload: bytes) -> list[tuple[Any, float]]:
-        """Note the latency; returns what is to be called: callbacks, each with the seconds that its ping took."""
+        """Set the latency; returns the callbacks to call, each with the seconds that its ping took."""
         pings = self._pings
         if pings is None:
             return []

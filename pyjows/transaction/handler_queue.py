@@ -59,10 +59,10 @@ class HandlerQueue:
             runner.close()
             self._close(None)
             raise
-        self._task.add_done_callback(self._close)  # `_run` has no say where the task is cancelled before it begins
+        self._task.add_done_callback(self._close)  # where the task is cancelled before it begins, `_run` is not run
 
     def finish(self, code: int, reason: str) -> None:
-        """The connection is gone: emit ``finish`` when all that wait have ended."""
+        """The connection is gone: emit ``finish`` when all coroutines in the queue have ended."""
         self._end = (code, reason)
 
     async def _run(self) -> None:

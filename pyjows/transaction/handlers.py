@@ -87,7 +87,7 @@ class MessageHandlers(EmitterCore):
         elif event == 'json':
             self._on_json = subscribers
         if self._inbox is not None and self._handles_messages():
-            self._inbox.has_handlers()
+            self._inbox.handlers_added()
 
     def _handles_messages(self) -> bool:
         """Whether there is a handler of messages."""
@@ -100,10 +100,10 @@ class MessageHandlers(EmitterCore):
 
     def _keep_message(self, inbox: Inbox, opcode: int, payload: bytes) -> bool:
         """Keep a message for coroutines if one receives, or there is no handler that it could go to."""
-        is_heard = self._handles_messages()
-        keeps = inbox.is_claimed or not is_heard
+        is_handled = self._handles_messages()
+        keeps = inbox.is_claimed or not is_handled
         if keeps:
-            inbox.put(decode_text(payload) if opcode == _TEXT else payload, is_heard)
+            inbox.put(decode_text(payload) if opcode == _TEXT else payload, is_handled)
         return keeps
 
     def _deliver(self, message: str | bytes) -> None:
@@ -130,7 +130,7 @@ class MessageHandlers(EmitterCore):
         if self._on_json is not None:
             self._emit_json(self._on_json, payload)
         if is_kept:
-            inbox.limit()  # type: ignore[union-attr]  # last: it may run coroutines, which may add handlers
+            inbox.pause_if_full()  # type: ignore[union-attr]  # last: it may run coroutines, which may add handlers
 
     def _control_received(self, event: str, payload: bytes, answered: Iterable[tuple[Any, float]]) -> None:
         """Call the callbacks of the pings that a pong answers, then emit ``ping`` or ``pong``."""
@@ -160,7 +160,7 @@ class MessageHandlers(EmitterCore):
         try:
             value = _json.loads(payload)
         except (ValueError, RecursionError) as exc:
-            # Without a handler this is the peer's fault, and no error of ours to be logged.
+            # The peer's fault: without a handler of `error`, it is logged as INFO only.
             if 'error' not in self._events or not self._emit_error(exc):
                 self._fail_json(exc)
             return
@@ -231,7 +231,7 @@ class MessageHandlers(EmitterCore):
         if exc is not None:
             raise exc
 
-    # What a transaction fills in
+    # What a transaction overrides
 
     def _fail_json(self, exc: Exception) -> None:
         """A message is not valid JSON, and ``error`` has no handler."""

@@ -15,22 +15,22 @@ cdef class Inbox:
     cdef Py_ssize_t _max_size
     cdef bint _is_paused
     cdef bint _is_discarding
-    cdef Py_ssize_t _unheard
+    cdef Py_ssize_t _unhandled
     cdef int _receivers
     cdef list _waiting
     cdef list _watching
     cdef TaskGate _gate
 
-    cdef object put(self, object message, bint is_heard)
-    cdef object limit(self)
+    cdef object put(self, object message, bint is_handled)
+    cdef object pause_if_full(self)
     cdef bint _is_full(self) except -1
     @cython.locals(waiter=Waiter)
     cpdef object hand_out(self)
     cpdef object claim(self)
     cpdef object wake(self)
     cpdef object end(self)
-    cpdef object has_handlers(self)
-    cpdef object read_on(self)
+    cpdef object handlers_added(self)
+    cpdef object resume_reading(self)
     cpdef object discard(self)
     cdef Waiter _new_waiter(self, list waiting)
     cdef object _forget(self, list waiting, Waiter waiter)

@@ -1,15 +1,15 @@
 """`Inbox`: the messages of one connection that wait for coroutines, and the coroutines that wait for it.
 
-Owns the order of those messages, how many may wait, and waking who awaits something. Must not know what is awaited
+Owns the order of those messages, how many may wait, and waking the coroutines. Must not know what they await
 (`coroutines.py`), nor handlers.
 
 A connection has one from the first time that it is awaited. Reading pauses while `max_queue` messages wait, or more
 than `high_water_mark` characters or bytes of them, and goes on when half of that is left. A message leaves the inbox
-only when the coroutine that gets it runs on: cancelling one that waits loses nothing.
+only when the coroutine that gets it is resumed: cancelling one that waits loses nothing.
 
-Who waits for a message runs on when the bytes at hand are processed, or earlier where the messages would be too many,
-and before the stream sends: what it answers leaves with what handlers send. Who waits for something else (open, drain,
-the end) is woken by every such change, and looks again.
+A coroutine that waits for a message is resumed when the bytes at hand are processed, or earlier where too many messages
+wait, and before the stream sends: its answers leave with what handlers send. A coroutine that waits for something else
+(open, drain, the end) is woken by every such change, and checks its condition again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Inbox:
         self._max_size: int = protocol.limits.high_water_mark
         self._is_paused = False
         self._is_discarding = False
-        self._unheard = 0  # how many of them, the first ones, came when there was no handler of messages
+        self._unhandled = 0  # how many of them, the first ones, came when there was no handler of messages
         self._receivers = 0  # how many coroutines wait for a message, also while it is opened
         self._waiting: list[Waiter] = []  # for a message
         self._watching: list[Waiter] = []  # for another change
@@ -57,17 +57,17 @@ class Inbox:
 
     # What the connection does
 
-    def put(self, message: Any, is_heard: bool) -> None:
-        """A message was received, which has handlers if `is_heard`."""
+    def put(self, message: Any, is_handled: bool) -> None:
+        """Keep a message; `is_handled` says whether it has handlers too."""
         if self._is_discarding:
             return
-        if not is_heard and self._unheard == len(self._messages):
-            self._unheard += 1
+        if not is_handled and self._unhandled == len(self._messages):
+            self._unhandled += 1
         self._messages.append(message)
         self._size += len(message)
 
-    def limit(self) -> None:
-        """Where too many messages wait, run those who wait for one; where that is not enough, pause the reading."""
+    def pause_if_full(self) -> None:
+        """Where too many messages wait, run the coroutines that wait for one; if too many are left, pause reading."""
         if not self._is_paused and self._is_full():
             self.hand_out()
             if self._is_full():
@@ -78,7 +78,7 @@ class Inbox:
         return len(self._messages) >= self._max_messages or self._size > self._max_size
 
     def hand_out(self) -> None:
-        """Run those who wait for a message, if there is one."""
+        """Run the coroutines that wait for a message, if there is one."""
         if self._waiting and self._messages:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
@@ -88,7 +88,7 @@ class Inbox:
                     self._protocol.ws._raise_later(exc)
 
     def wake(self) -> None:
-        """Something has changed that is not a message."""
+        """Wake the coroutines that wait for a change: the connection is open, all is written, or it is gone."""
         watching, self._watching = self._watching, []
         for waiter in watching:
             waiter.wake()
@@ -100,37 +100,37 @@ class Inbox:
         self._waiting = []
         self.wake()
 
-    def has_handlers(self) -> None:
-        """Handlers take the messages from now on: unless the program receives too, it holds nothing back."""
+    def handlers_added(self) -> None:
+        """There are handlers of messages now: unless the program receives too, reading need not pause."""
         ioloop = self._protocol.ioloop
         if self._is_paused and not self.is_claimed:
             if ioloop is None:
-                self.read_on()
+                self.resume_reading()
             else:
-                ioloop.reactor.next_tick(self._read_on_unless_claimed)  # when more handlers are there
+                ioloop.reactor.next_tick(self._resume_unless_claimed)  # when more handlers are there
 
-    def _read_on_unless_claimed(self, reactor: Any) -> None:
+    def _resume_unless_claimed(self, reactor: Any) -> None:
         if not self.is_claimed:
-            self.read_on()
+            self.resume_reading()
 
-    def read_on(self) -> None:
-        """Hold the reading back no more."""
+    def resume_reading(self) -> None:
+        """End the pause that `pause_if_full` began."""
         if self._is_paused:
             self._is_paused = False
             self._protocol.resume(PAUSED_BY_INBOX)
 
     def discard(self) -> list[Any]:
-        """Keep no more messages, and drop those that wait; returns those of them that no handler has heard."""
+        """Keep no more messages, and drop those that wait; returns those of them that no handler was called with."""
         self._is_discarding = True
-        unheard = list(self._messages)[: self._unheard]
+        unhandled = list(self._messages)[: self._unhandled]
         self._messages.clear()
-        self._size = self._unheard = 0
-        return unheard
+        self._size = self._unhandled = 0
+        return unhandled
 
     # What coroutines do
 
     def claim(self) -> None:
-        """The program receives: keep all messages from now on, whichever have handlers."""
+        """The program receives: keep all messages from now on, also those that have handlers."""
         self.is_claimed = True
         self._is_discarding = False
 
@@ -175,7 +175,7 @@ class Inbox:
         return self._take()
 
     def _new_waiter(self, waiting: list[Waiter]) -> Waiter:
-        """What a coroutine awaits that waits among these."""
+        """A new waiter in this list, for a coroutine to await."""
         if self._gate is None:
             self._gate = self._protocol.ws._spawner().task_gate
         waiter = Waiter(self._gate)
@@ -183,7 +183,7 @@ class Inbox:
         return waiter
 
     def _forget(self, waiting: list[Waiter], waiter: Waiter | None) -> None:
-        """A wait is over; where it was cancelled, its waiter is still among these."""
+        """A wait is over: remove its waiter from the list, where it still is if the wait was cancelled."""
         if waiter in waiting:
             waiting.remove(waiter)
 
@@ -191,17 +191,17 @@ class Inbox:
         """Take the first message."""
         message = self._messages.popleft()
         self._size -= len(message)
-        if self._unheard:
-            self._unheard -= 1
+        if self._unhandled:
+            self._unhandled -= 1
         if self._is_paused and len(self._messages) <= self._max_messages >> 1 and self._size <= self._max_size >> 1:
-            self.read_on()
+            self.resume_reading()
             ws = self._protocol.ws
             if ws is not None:
                 ws._emit_resume()
         return message
 
     def _end(self) -> BaseException:
-        """What to raise at the end."""
+        """The exception for the end: StopAsyncIteration after a normal close."""
         protocol = self._protocol
         if protocol.opening is not None and protocol.parser_exc is not None:
             exc: BaseException = protocol.parser_exc

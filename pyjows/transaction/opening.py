@@ -1,4 +1,4 @@
-"""`Opening`: a transaction before it is open. What the stream feeds until then; afterwards it is gone.
+"""`Opening`: a transaction before it is open. The stream feeds it until then; afterwards it is freed.
 
 Owns the order of an opening: the handlers are called, the answer is written, what was sent early follows it, and the
 first frames may be here already. Must not know what a valid handshake contains (`handshake/`), how a frame looks, nor
@@ -83,11 +83,11 @@ class Opening(Receiver):
             handshake = ws._handshake
             self._receive(b'')
             if handshake is not None and ws._handshake is not handshake:
-                return  # a redirect is followed: this end is that of the connection before
+                return  # a redirect is followed: this is the EOF of the connection before
         protocol.eof()
 
     def drained(self) -> None:
-        """The kernel has taken all that waited; of what was sent early, nothing was written yet."""
+        """The kernel has taken all that waited; that is a drain only if no early message waits."""
         if self.ws is not None and self.early is None and self.protocol.awaits_drain:
             self.ws._emit_drain()
 
@@ -253,7 +253,7 @@ class Opening(Receiver):
             ws._emit_resume()
 
     def _timed_out(self, reactor: Any) -> None:
-        """The coroutines hold the answer back for too long."""
+        """The coroutines have not answered in time: refuse with 503."""
         self._timer = None
         if self.awaits_answer():
             _log.warning('%r: its handlers did not answer in time, the upgrade is refused with 503', self.ws)
@@ -283,8 +283,8 @@ class Opening(Receiver):
         """Answer 101, then send what was sent before.
 
         Args:
-            is_early: a handler accepts. With a loop, the first frames are fed on the next turn, when it had the
-                opportunity to register the handlers of messages.
+            is_early: a handler accepts. With a loop, the first frames are then fed on the next turn, so that it can
+                register handlers of messages after it.
 
         Raises:
             InvalidState: no request waits for its answer.
@@ -301,30 +301,30 @@ class Opening(Receiver):
         self.is_answered = True
         ws.res = self.pending
         ws._handshake = None  # from now on, the request is enough
-        self._forget_timer()
+        self._cancel_timer()
         self.outgoing().put(head)
         self._trailing = handshake.trailing_data
         if is_early and self.stream is not None:
             self._stop_reading()
-            self.protocol.ioloop.reactor.next_tick(self._read_on)
+            self.protocol.ioloop.reactor.next_tick(self._resume_reading)
             self._open(handshake.agreed_extensions)
         else:
             self._open(handshake.agreed_extensions)
-            self._read_on(None)
+            self._resume_reading(None)
 
     def refuse(self, response: Response) -> None:
         """Answer the request, and end the connection."""
         ws, protocol = self.ws, self.protocol
         answer = ws._handshake.respond(response, close=True)
         self.is_answered = True
-        self._forget_timer()
+        self._cancel_timer()
         if protocol.logger.isEnabledFor(logging.DEBUG):
             protocol.logger.debug('%s refused with %d', protocol._log_id(), response.status)
         ws.res = response
         self.outgoing().put(answer)
         protocol._send_eof()
         protocol._discard_input()
-        self._read_on(None)
+        self._resume_reading(None)
 
     def _stop_reading(self) -> None:
         stream = self.protocol.stream
@@ -332,7 +332,7 @@ class Opening(Receiver):
             self._reading_stopped = True
             stream.stop()
 
-    def _read_on(self, reactor: Any) -> None:
+    def _resume_reading(self, reactor: Any) -> None:
         """Feed the frames that came with the handshake, and read again if reading was stopped."""
         protocol = self.protocol
         trailing, self._trailing = self._trailing, b''
@@ -343,7 +343,7 @@ class Opening(Receiver):
             if protocol.stream is not None and not protocol._paused:
                 protocol.stream.start()
 
-    def _forget_timer(self) -> None:
+    def _cancel_timer(self) -> None:
         self._task = None
         if self._timer is not None:
             self.protocol.ioloop.reactor.remove(self._timer)
@@ -393,7 +393,7 @@ class Opening(Receiver):
             connector.answered(ws)
         self._trailing = handshake.trailing_data
         self._open(handshake.agreed_extensions)
-        self._read_on(None)
+        self._resume_reading(None)
 
     def failed(self, exc: BaseException) -> None:
         """There is no connection, or the server's answer is not a valid one."""
@@ -448,7 +448,7 @@ class Opening(Receiver):
 
     def close(self) -> None:
         """The connection is gone before it was open."""
-        self._forget_timer()
+        self._cancel_timer()
         self.early = None
         self.ws = None
 

@@ -405,8 +405,8 @@ class TransactionCore(TransactionInfo):
     def _handler_failed(self, exc: BaseException) -> None:
         """A handler raised: emit ``error``, or close with 1011. What is not an `Exception` is raised again later.
 
-        A handler that sends into a close that has begun, of this or of another connection, did not know: without a
-        handler of ``error`` that is no fault to be logged.
+        ConnectionClosed from a handler that used a connection whose close had begun is not logged as an error, unless
+        ``error`` has a handler: the handler could not know.
         """
         opening = self._protocol.opening
         if (opening is None or not opening.awaits_answer()) and self._is_late_use(exc):
@@ -513,9 +513,9 @@ class TransactionCore(TransactionInfo):
     # Without a loop
 
     def server_read(self, chunk: bytes | bytearray | memoryview) -> Self:
-        """Take bytes of the client; ``b''`` means that it will send no more. Returns the transaction.
+        """Take bytes of the client; ``b''`` for EOF. Returns the transaction.
 
-        What a handler raises becomes ``error``. KeyboardInterrupt and its like, which are not an `Exception`, are also
+        What a handler raises becomes ``error``. KeyboardInterrupt and others that are not an `Exception` are also
         raised again when all of the bytes are processed.
         """
         receiver = self._protocol.receiver()
@@ -565,7 +565,7 @@ class TransactionCore(TransactionInfo):
             return self
         protocol.is_finished = True
         if opening is not None and isinstance(self._handshake, ClientHandshake) and not protocol._discarding:
-            protocol._discard_input()  # what it raises is all there is to tell
+            protocol._discard_input()  # so that `receive_eof` reports no second error
             protocol.parser_exc = self._handshake.unanswered()
             self._emit_error(protocol.parser_exc)
         protocol.receive_eof()
