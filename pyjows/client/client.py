@@ -206,7 +206,7 @@ def connect(
     checked = check_options('connect()', {**given, **options}, _RULES)
     if checked['cookies']:
         if 'cookie' in checked['headers']:
-            raise ValueError('connect(): cookies= and a Cookie header in headers= say the same: give one of them')
+            raise ValueError('connect(): cookies= and a Cookie header in headers= are both given: use one of them')
         checked['headers'] = Headers([*checked['headers'].raw, (b'Cookie', checked['cookies'].encode())])
     parsed = checked_url('connect()', url)
     if sock is not None and local_address is not None:
@@ -378,7 +378,7 @@ class _Connector:
         stream.write(self.tunnel.send())
 
     def _proxy_read(self, stream: Stream, data: bytes) -> None:
-        """A part of the proxy's answer came."""
+        """Take a part of the proxy's answer."""
         assert self.tunnel is not None
         try:
             if not self.tunnel.receive(data):
@@ -422,11 +422,11 @@ class _Connector:
             return
         self.ws.protocol.drive(stream, ioloop, self.connection)
         if self.via is not None and not self.url.secure:
-            self.ws.protocol.is_encrypted = False  # up to the proxy it may be, and that is another connection
+            self.ws.protocol.is_encrypted = False  # TLS to the proxy ends there
         stream.start()
 
     def answered(self, ws: WebSocket) -> None:
-        """The server accepted; ``open`` is about to be emitted."""
+        """The server has accepted the handshake; ``open`` is about to be emitted."""
         self.is_open = True
         self._stop_timer()
         self._release_slot()
@@ -434,7 +434,7 @@ class _Connector:
         self.heartbeat.add(ws.protocol)
 
     def refused(self, ws: WebSocket, exc: HandshakeError) -> bool:
-        """The server did not accept; returns whether that was a redirect, and is handled here."""
+        """The server did not accept; returns whether it was a redirect, which is followed or reported here."""
         if exc.status not in _REDIRECTS or 'location' not in exc.headers or not self.max_redirects:
             return False
         try:

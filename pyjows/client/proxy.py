@@ -21,7 +21,7 @@ from .socks import SocksTunnel
 
 __all__ = ['Tunnel', 'choose_proxy', 'open_tunnel', 'parse_proxy']
 
-# The proxies that can be used. The names of hosts are always left to them.
+# The proxies that can be used. The proxy always resolves the name of the host.
 _SCHEMES = {
     'http': 'http',
     'https': 'https',
@@ -109,7 +109,7 @@ def open_tunnel(proxy: URL, url: URL) -> Tunnel | SocksTunnel:
 
     Raises:
         ImportError: SOCKS needs python-socks, which is not installed.
-        ValueError: SOCKS4 cannot say where to.
+        ValueError: SOCKS4 cannot carry the address or the user name.
     """
     return SocksTunnel(proxy, url) if proxy.scheme.startswith('socks') else Tunnel(proxy, url)
 
@@ -152,7 +152,7 @@ class Tunnel:
         return self._http.send(request) + self._http.send(h11.EndOfMessage())
 
     def receive(self, data: bytes) -> bool:
-        """Takes bytes from the proxy, b'' for the end of the stream; returns whether the tunnel is open.
+        """Take bytes from the proxy, b'' for EOF; returns whether the tunnel is open.
 
         Raises:
             HandshakeError: the proxy refuses (with `status`, `headers` and `response`, without the body), hangs up, or

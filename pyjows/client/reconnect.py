@@ -196,7 +196,7 @@ class Reconnector(LoopEmitter):
 
     Iterating gives each connection in turn, when it is open. At the end of the block it is closed (1000), and the next
     attempt is made, unless the peer has closed it so that `retry` says no. Attempts that fail are not seen; where there
-    is no further attempt, the iteration ends, or raises what ``error`` would have told. Leaving it finishes the client.
+    is no further attempt, the iteration ends, or raises the exception of ``error``. Leaving it finishes the client.
 
     Events:
         ``websocket`` ``(client, ws)``: a connection is about to be made: register the handlers of `ws`.
@@ -242,7 +242,7 @@ class Reconnector(LoopEmitter):
         self._recorded: Unsent | None = None
         self._url = url
         self._name = (
-            str(checked_url('reconnect()', url)) if isinstance(url, str) else '(not asked yet)'
+            str(checked_url('reconnect()', url)) if isinstance(url, str) else '(not known yet)'
         )  # without a password
         self._options = options
         self._new_delays = delays
@@ -257,8 +257,8 @@ class Reconnector(LoopEmitter):
         self._ending = False
         self._task: Any = None  # awaits the URL or the headers of the next attempt
         self._announced: WebSocket | None = None
-        # Iterating: the program works with a connection, and the next attempt waits for it, and may be overdue; the
-        # iteration has closed the connection, and wants the next; what the end is to be told with.
+        # Iterating: the program works with a connection, so that the next attempt waits; the attempt is overdue; the
+        # iteration has closed the connection, and wants the next; the exception that ends the iteration.
         self._is_held = False
         self._is_overdue = False
         self._wants_next = False
@@ -282,7 +282,7 @@ class Reconnector(LoopEmitter):
             ws.finish(code, reason)
         self._ending = True
         if ws is None and not self.is_finished:
-            self._forget_attempt()
+            self._cancel_attempt()
             self.ioloop.reactor.next_tick(self._emit_finish)
         return self
 
@@ -330,7 +330,7 @@ class Reconnector(LoopEmitter):
         options: Any = {**self._options, 'headers': headers}
         ws = connect(self.positions.into(url), ioloop=self.ioloop, **options)
         if self._resume:
-            ws.on('text', lambda ws, message: self.positions.heard(message))
+            ws.on('text', lambda ws, message: self.positions.remember(message))
         self._recorded = Unsent(ws)
         # Before it is open, an error is the reason why it fails. Later ones come from its handlers.
         ws.on('error', self._failed)
@@ -360,7 +360,7 @@ class Reconnector(LoopEmitter):
 
     # The next attempt
 
-    def _tell_unsent(self) -> None:
+    def _report_unsent(self) -> None:
         """Report what was sent on the last connection, and never written."""
         recorded, self._recorded = self._recorded, None
         messages = [] if recorded is None else recorded.end()
@@ -378,7 +378,7 @@ class Reconnector(LoopEmitter):
             _log.warning('%s: %d messages were never written; client.unsent has them', self._name, len(messages))
 
     def _decide(self, reactor: Any = None) -> None:
-        self._tell_unsent()
+        self._report_unsent()
         self.ws = self._announced = None
         wants_next, self._wants_next = self._wants_next, False
         exc, self._exc = self._exc, None
@@ -419,8 +419,8 @@ class Reconnector(LoopEmitter):
         else:
             self._announce()
 
-    def _forget_attempt(self) -> None:
-        """The next attempt is not made."""
+    def _cancel_attempt(self) -> None:
+        """Do not make the next attempt."""
         self._is_overdue = False
         if self._timer is not None:
             self.ioloop.reactor.remove(self._timer)
@@ -450,7 +450,7 @@ class Reconnector(LoopEmitter):
     def _loop_finishes(self, ioloop: IOLoop) -> None:
         self._ending = True
         if self.ws is None:
-            self._forget_attempt()
+            self._cancel_attempt()
             self.ioloop.reactor.next_tick(self._emit_finish)
 
     def _emit_finish(self, reactor: Any = None) -> None:

@@ -1,7 +1,7 @@
-"""`Positions`: what a client of rooms has heard so far, to be sent when it connects again.
+"""`Positions`: the last position of each room that a client has received, to be sent when it connects again.
 
 Owns remembering the positions of numbered messages and writing them into a URL. Must not know how or when a connection
-is made (`reconnect.py`), nor what becomes of the positions at the server (`rooms/`).
+is made (`reconnect.py`), nor what the server does with the positions (`rooms/`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ['Positions']
 _NAME = re.compile(r'[A-Za-z0-9_.:/-]{1,128}', re.ASCII)
 _POSITION = re.compile(r'[0-9a-f]{1,32}:[0-9]{1,16}', re.ASCII)
 
-# Rooms that are remembered, those heard of last: all of them are to fit into a request.
+# Rooms that are remembered, the most recent ones: all of them have to fit into a request.
 _MAX_ROOMS = 64
 
 
 class Positions(dict[str, str]):
     """The last position of each room: room → ``epoch:offset``."""
 
-    def heard(self, message: str) -> None:
+    def remember(self, message: str) -> None:
         """Remember the position of a text message, if it is an envelope of a room."""
         if not message.startswith('{"room":'):
             return

@@ -27,7 +27,7 @@ class SocksTunnel:
 
     Raises:
         ImportError: python-socks is not installed.
-        ValueError: SOCKS4 cannot say that: it has no IPv6 addresses, and user names of ASCII only.
+        ValueError: SOCKS4 has no IPv6 addresses, and user names of ASCII only.
     """
 
     def __init__(self, proxy: URL, url: URL) -> None:
@@ -57,7 +57,7 @@ class SocksTunnel:
         return data
 
     def receive(self, data: bytes) -> bool:
-        """Takes bytes from the proxy, b'' for the end of the stream; returns whether the tunnel is open.
+        """Take bytes from the proxy, b'' for EOF; returns whether the tunnel is open.
 
         Raises:
             HandshakeError: the proxy refuses, hangs up, or does not speak SOCKS.

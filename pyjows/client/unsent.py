@@ -1,7 +1,7 @@
 """`Unsent`: which messages of a connection were sent, and never written.
 
-Owns the record of one connection, whose `send` it stands in front of: each message, and where in the stream its last
-byte is. Must not know what becomes of the messages (`reconnect.py`).
+Owns the record of one connection, whose `send` it wraps: each message, and the offset of its last byte in the stream.
+Must not know what is done with the messages (`reconnect.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Unsent:
     def __init__(self, ws: WebSocket) -> None:
         self._ws = ws
         self._send = ws.send
-        # Each message, and the position in the stream behind it: infinite while it is not known.
+        # Each message, and the offset in the stream at which it ends: infinite while it is not known.
         self._messages: deque[list[Any]] = deque()
         # Those from before the connection was open; they are queued first when it opens.
         self._early: list[list[Any]] = []
@@ -35,7 +35,7 @@ class Unsent:
         ws.on('open', self._opened)
 
     def send(self, message: Any = None, **options: Any) -> WebSocket:
-        """`WebSocket.send`, recorded. Raw frames, and a callback alone, are no messages."""
+        """`WebSocket.send` that records the message; raw frames, and a callback alone, are not recorded."""
         if 'json' in options and not options.keys() & {'text', 'binary', 'frame'}:
             options['text'] = _json.dumps(options.pop('json')).decode()
         given = message if message is not None and not callable(message) else options.get('text')

@@ -4,8 +4,8 @@
 a worker that crashed is started again. `python -m pyjows.prefork` is the command.
 
 The manager opens the listening sockets, and the workers inherit them. All of them accept from one queue of the kernel,
-which is there as long as the manager is. A connection that waits in it is taken by whichever worker comes first, so
-nothing is lost when a worker stops, crashes or is killed. With SO_REUSEPORT each worker would have a queue of its own,
+which exists as long as the manager does. A connection that waits in it is accepted by the first worker that has time,
+so none is lost when a worker stops, crashes or is killed. With SO_REUSEPORT each worker would have a queue of its own,
 and what waits there is reset when it ends.
 """
 
@@ -90,20 +90,20 @@ def prefork(
     - TTIN, TTOU: one worker more, one less.
 
     Args:
-        app: called ``app(sockets)`` in each worker, with what `serve` takes as ``sockets``; plain or ``async``. Or
-            where it is, ``'module:function'``: then each worker imports it, and HUP loads new code. What the manager
-            itself has imported stays as it is.
+        app: called ``app(sockets)`` in each worker, with what `serve` takes as ``sockets``; plain or ``async``. Or its
+            name, ``'module:function'``: then each worker imports it, and HUP loads new code, except of modules that the
+            manager itself has imported.
         *urls: where to listen, as for `serve`.
         workers: how many processes; by default as many as there are CPUs for this one.
         sockets: listening sockets or their descriptors, in place of URLs: those of `systemd_sockets`; or a dict of them
             by URL.
         backlog, reuse_port, unix_mode: as for `serve`.
-        timeout: seconds that the connections of a worker that stops have to close.
-        graceful: seconds over which a worker that stops closes its connections, before that.
-        heartbeat_timeout: a worker whose loop does not turn for so many seconds is killed; 0 for no limit. To start is
-            part of that.
+        timeout: seconds that the connections of a stopping worker have to close.
+        graceful: seconds over which a stopping worker closes its connections, before the `timeout` begins.
+        heartbeat_timeout: a worker whose loop does not turn for this many seconds is killed; 0 for no limit. The time
+            that a worker takes to start counts too.
         delays: what gives the seconds to wait before each start of a worker after a crash.
-        stable_after: after a crash of a worker that was there for so many seconds, `delays` begin anew.
+        stable_after: after the crash of a worker that had run for this many seconds, `delays` begin anew.
 
     Raises:
         RuntimeError: no worker could start (the log says why); or it is not called in the main thread, or inside

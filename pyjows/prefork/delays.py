@@ -26,7 +26,7 @@ class Restarts:
 
     Args:
         delays: gives the delays; when they end, the last one stays.
-        stable_after: they begin anew after the crash of a worker that was there for so many seconds.
+        stable_after: they begin anew after the crash of a worker that had run for this many seconds.
     """
 
     def __init__(self, delays: Callable[[], Iterator[float]], stable_after: float) -> None:
@@ -36,7 +36,7 @@ class Restarts:
         self._last = 0.0
 
     def delay(self, lived: float) -> float:
-        """The seconds to wait after the crash of a worker that was there for `lived` seconds."""
+        """The seconds to wait after the crash of a worker that had run for `lived` seconds."""
         if lived >= self._stable_after:
             self._iterator = self._delays()
         self._last = max(0.0, next(self._iterator, self._last))

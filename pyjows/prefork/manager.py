@@ -2,14 +2,14 @@
 
 Owns the processes and the manager's signals. Must not know sockets, nor what a worker does (`worker.py`).
 
-Signals set a flag in the interpreter only; their numbers also come through a socket pair (`signal.set_wakeup_fd`),
-which the manager waits for beside the links of its workers. Everything is done in one place, `_turn`: what came is
-noted, then `_adjust` compares what is there with what should be, and starts or stops workers. While a process is forked
+Signals set a flag in the interpreter only; their numbers also arrive in a socket pair (`signal.set_wakeup_fd`), which
+the manager waits for beside the links of its workers. Everything is done in one place, `_turn`: it reads what arrived,
+then `_adjust` compares the workers that run with those that should, and starts or stops some. While a process is forked
 the signals are blocked, so that none reaches a child that still has its parent's handlers.
 
-A worker is starting, until it sends `READY`; then it serves, until it is told to stop. A reload makes the workers that
-are there out of date. One is replaced at a time: a new one is started, and when it is ready an old one is stopped. A
-new one that ends before it was ready ends the reload, and the old ones stay.
+A worker is starting, until it sends `READY`; then it serves, until it is told to stop. A reload marks all running
+workers as old. One is replaced at a time: a new one is started, and when it is ready an old one is stopped. A new one
+that ends before it was ready ends the reload, and the old ones stay.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class _Process:
         link: the manager's end of the link.
         began: when it was started.
         seen: when it gave its last sign of life.
-        is_ready, is_stopping: what it does.
+        is_ready, is_stopping: its state; neither while it starts.
         is_old: a reload has to replace it.
-        kill_at: when it is killed, if it is still there.
+        kill_at: when it is killed, if it still runs.
         replaces: the worker that stops when this one is ready.
     """
 
@@ -139,19 +139,19 @@ class Manager:
         _log.info('manager %d: all workers have stopped', os.getpid())
 
     def _turn(self) -> None:
-        """Wait for something to happen, and do what has to be done then."""
+        """Wait for signals, links and times that are due, and handle them."""
         for key, _ in self._selector.select(self._wait()):
             if key.fileobj is self._reader:
                 for number in self._read(self._reader) or b'':
-                    self._received(number)
+                    self._signal_received(number)
             else:
-                self._heard(key.data, self._read(key.data.link))
+                self._link_read(key.data, self._read(key.data.link))
         self._reap()
         self._kill_late()
         self._adjust()
 
     def _wait(self) -> float:
-        """How many seconds there is nothing to do."""
+        """The seconds until something is due."""
         at = list(self._due)
         for process in self._processes.values():
             if process.kill_at is not None:
@@ -162,7 +162,7 @@ class Manager:
 
     @staticmethod
     def _read(link: socket.socket) -> bytes | None:
-        """What has come; None for nothing at the moment, b'' at the end."""
+        """The bytes that arrived; None for none at the moment, b'' for EOF."""
         try:
             return link.recv(4096)
         except BlockingIOError:
@@ -172,7 +172,7 @@ class Manager:
 
     # Signals
 
-    def _received(self, number: int) -> None:
+    def _signal_received(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._reload()
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -205,16 +205,16 @@ class Manager:
             self._unlisten()
             for process in self._processes.values():
                 # One that is starting has no handler yet, and SIGQUIT would dump its core.
-                self._tell(process, signal.SIGQUIT if process.is_ready else signal.SIGKILL, _KILL_DELAY)
+                self._stop_worker(process, signal.SIGQUIT if process.is_ready else signal.SIGKILL, _KILL_DELAY)
             return
         _log.info('manager %d stops', os.getpid())
         self._is_stopping = True
         self._unlisten()
         for process in self._processes.values():
-            self._tell(process, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
+            self._stop_worker(process, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
 
-    def _tell(self, process: _Process, number: int, seconds: float) -> None:
-        """Have a worker stop, in so many seconds."""
+    def _stop_worker(self, process: _Process, number: int, seconds: float) -> None:
+        """Send a worker the signal to stop; it is killed after `seconds`."""
         if process.is_stopping and number == signal.SIGTERM:
             return  # a second one would not be graceful
         process.is_stopping = True
@@ -253,7 +253,7 @@ class Manager:
 
     # Workers
 
-    def _heard(self, process: _Process, data: bytes | None) -> None:
+    def _link_read(self, process: _Process, data: bytes | None) -> None:
         """A worker has sent something, or closed its end of the link."""
         if not data:
             if data is not None:
@@ -264,7 +264,7 @@ class Manager:
             process.is_ready = self._was_ready = True
             _log.info('worker %d is ready', process.pid)
             if process.replaces is not None and process.replaces.pid in self._processes:
-                self._tell(process.replaces, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
+                self._stop_worker(process.replaces, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
             process.replaces = None
 
     def _reap(self) -> None:
@@ -304,7 +304,7 @@ class Manager:
             _log.warning('worker %d ended %s after %.1f s: another one is started %s', process.pid, how, lived, when)
 
     def _adjust(self) -> None:
-        """Start the workers that are missing, and stop those that are too many or out of date."""
+        """Start the workers that are missing, stop those that are too many, and replace old ones, one at a time."""
         if self._is_stopping:
             return
         now = monotonic()
@@ -316,7 +316,7 @@ class Manager:
             self._due.pop()
             missing += 1
         for process in [one for one in current if one.replaces is None][: max(0, -missing)]:  # the oldest first
-            self._tell(process, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
+            self._stop_worker(process, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
         for _ in range(missing):
             self._start(None)
         if not replacing:
@@ -327,7 +327,7 @@ class Manager:
     def _start(self, replaces: _Process | None) -> None:
         """Fork a worker."""
         ours, theirs = socket.socketpair()
-        _flush()  # else the child would write it, too
+        _flush()  # otherwise the child would write buffered output a second time
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
@@ -356,7 +356,7 @@ class Manager:
             for number in _SIGNALS:
                 signal.signal(number, _do_nothing if number in (signal.SIGINT, signal.SIGHUP) else signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            # The ends of the others: as long as one is open anywhere, the end of the manager is not noticed.
+            # While a copy of the manager's end of a link is open anywhere, the worker there does not see its EOF.
             self._selector.close()
             for one in (ours, self._reader, self._writer, *(other.link for other in self._processes.values())):
                 one.close()
@@ -382,7 +382,7 @@ class Manager:
 
 
 def _do_nothing(number: int, frame: object) -> None:
-    """A handler: the number comes through the wake-up socket."""
+    """A signal handler: the number arrives in the wake-up socket."""
 
 
 def _flush() -> None:

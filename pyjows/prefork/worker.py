@@ -33,8 +33,8 @@ class Worker:
     """What happens in the process of a worker.
 
     Args:
-        app: the program's function, or where it is.
-        sockets: what the function is called with.
+        app: the program's function, or ``'module:function'``.
+        sockets: its argument.
         link: the worker's end of the link.
         timeout, graceful, heartbeat_timeout: as for `prefork`.
     """
@@ -130,7 +130,7 @@ class Worker:
 
 
 def _found(app: str | Callable[[Any], object]) -> Callable[[Any], object]:
-    """The function itself; imported, where it is given by its name."""
+    """The function itself; imported if it is given as ``'module:function'``."""
     if not isinstance(app, str):
         return app
     module, _, name = app.partition(':')
