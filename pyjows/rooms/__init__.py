@@ -1,7 +1,7 @@
-"""Rooms: who hears what, in one process or in many; with history and presence.
+"""Rooms: publishing to the members of a room, in one process or in many; with history and presence.
 
-`messages.py` has the values, `room.py` what happens in a room, `hub.py` all rooms of a process, `engine.py` the
-interface to what carries messages between processes. `memory.py`, `redis.py` and `nats.py` are the engines; the last
+`messages.py` has the values, `room.py` one room, `hub.py` all rooms of a process, `engine.py` the interface to what
+carries messages between processes. `memory.py`, `redis.py` and `nats.py` are the engines; the last
 two share `broker.py`, and are imported only when they are used.
 """
 

@@ -1,16 +1,16 @@
-"""`Broker`: an engine whose messages go through a server, whatever that server is.
+"""`Broker`: an engine whose messages go through a server of any kind.
 
-Owns the connection's life: where it runs, losing it and coming back, what waits meanwhile, and the order of what comes.
-Must not know how the server is spoken to: that is a subclass (`redis.py`, `nats.py`).
+Owns the life of the connection: where it runs, its loss and the next attempt, what waits meanwhile, and the order of
+messages. Must not know the server's protocol: that is a subclass (`redis.py`, `nats.py`).
 
 It is written once, as coroutines. On an asyncio reactor they run as a task of that loop; on the other reactors in one
-thread with an asyncio loop of its own. Calls from the rooms come in through two queues; what they are to hear goes out
-through `Receiver.post`. Both work from thread to thread and on one.
+thread with an asyncio loop of its own. Calls from the rooms come in through two queues; reports to them go out through
+`Receiver.post`. Both work from thread to thread and on one.
 
 A **session** is the time between a connection and its loss. Three tasks serve it: `listen` reads what the server
-sends, `_work` writes (subscriptions first, then what was missed, then what was published, in order), `_watch` asks now
-and then whether the other end is still there and refreshes the presence. The first of them that fails ends the session;
-the next one begins after a while (`backoff`).
+sends, `_work` writes (subscriptions first, then what was missed, then what was published, in order), `_watch` pings the
+server when it is silent, and refreshes the presence. The first of them that fails ends the session; the next one begins
+after a delay (`backoff`).
 
 **No gaps.** What a session missed is read from the history before anything else is handed over (`follower.py`).
 
@@ -42,7 +42,7 @@ __all__ = ['Broker', 'BrokerLost', 'Entry', 'Feed', 'Publication', 'Snapshot']
 # Bytes of one batch.
 _BATCH_SIZE = 4 * 1024 * 1024
 
-# Messages for a loop that is behind; beyond that the listener waits, and TCP with it.
+# Calls that wait for the rooms' loop; above it `listen` pauses, and with it TCP.
 _BACKLOG = 10_000
 
 
@@ -51,7 +51,7 @@ class BrokerLost(OSError):
 
 
 class Publication(NamedTuple):
-    """A message to publish. The number grows by one with each of this process: what was published already is known."""
+    """A message to publish. `number` grows by one with each of this process, so that a server can detect a repeat."""
 
     number: int
     message: Message
@@ -59,7 +59,7 @@ class Publication(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Somebody joined (`info` is JSON) or left (`info` is None) a room here."""
+    """A member joined (`info` is JSON) or left (`info` is None) a room here."""
 
     room: str
     id: str
@@ -70,19 +70,19 @@ class Broker(Follower):
     """An engine over a server; subclass it for a kind of server.
 
     A subclass overrides `connect`, `disconnect`, `listen`, `ping`, `subscribe`, `unsubscribe` and `perform`, with
-    history `load`, with presence `declare`, `rosters` and `refresh`. All are coroutines in one task or another of one
-    loop; what they raise ends the session. From `listen` they call `confirmed`,
-    `arrived`, `entered`, `left` and `renewed`.
+    history `load`, with presence `declare`, `rosters` and `refresh`. All are coroutines in tasks of one loop; what they
+    raise ends the session. `listen` calls `mark_alive`, `wait_for_rooms`, `confirmed`, `arrived`, `entered`, `left` and
+    `renewed`.
 
     Args:
-        timeout: seconds that the server has to answer anything, and of silence after which it is asked (5).
+        timeout: seconds that the server has for each answer, and of silence after which it is pinged (5).
         max_queue: messages that wait while the server is away or slow (10000).
         max_queue_size: bytes of them (16 MiB).
         presence_ttl: seconds within which the members of a killed process disappear (30).
         delays: makes the seconds to wait before each try to connect again (`pyjows.backoff(0.2, 5)`).
     """
 
-    #: Whether a batch whose answer was lost may be sent again: the server knows what it has done already.
+    #: Whether a batch whose answer was lost may be sent again: the server detects what it has done already.
     can_repeat: ClassVar[bool] = True
 
     def __init__(
@@ -106,7 +106,7 @@ class Broker(Follower):
         self.max_queue_size = max_queue_size
         self.presence_ttl = presence_ttl
         self._delays = delays
-        # What other threads touch too: the queues and the mirror of who is here. The lock is for these.
+        # What other threads use too: the queues and the members here. The lock is for these.
         self._lock = threading.Lock()
         self._commands: deque[Publication | Entry] = deque()
         self._waiting = 0
@@ -124,11 +124,11 @@ class Broker(Follower):
         self._pid = 0
         self._closing = False
         self._closed = False
-        # What only its own loop touches.
+        # What only its own loop uses.
         self._is_up = False
         self._is_lost = False
-        self._heard = 0.0
-        self._told: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self._alive_at = 0.0
+        self._reports: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     # What a subclass does
 
@@ -146,7 +146,7 @@ class Broker(Follower):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Have the server answer on every connection: `heard` is called when it does on the one that `listen` reads."""
+        """Have the server answer on every connection; on the one of `listen`, that calls `mark_alive`."""
 
     @abstractmethod
     async def subscribe(self, rooms: Sequence[str]) -> None:
@@ -161,10 +161,10 @@ class Broker(Follower):
         """Do what is in a batch, in this order; for each None, or why the server refused it."""
 
     async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
-        """Replace what the server has of the members here in these rooms, and tell the other processes to read it."""
+        """Replace the server's entries of the members here in these rooms, and have the other processes read them."""
 
     async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]]]:
-        """Extend the life of this process' entries in the rooms that say True.
+        """Extend the time to live of this process' entries in the rooms whose value is True.
 
         Returns:
             For each room whether that entry was still there, and the processes that have one.
@@ -248,7 +248,7 @@ class Broker(Follower):
         return found
 
     def _ask(self, fetch: Callable[[], Any], timeout: float) -> Any:
-        """Have a coroutine run in a session, and wait for what it returns."""
+        """Have a coroutine run in a session, and wait for its result."""
 
         async def in_session() -> Any:
             async with asyncio.timeout(timeout):
@@ -297,22 +297,22 @@ class Broker(Follower):
     def is_closed(self) -> bool:
         return self._closed
 
-    # Telling the rooms
+    # Reporting to the rooms
 
-    def _tell(self, call: Callable[..., object], *args: Any) -> None:
-        """`Receiver.post`; from a thread all at once when it has read what there is, so that the loop wakes up once."""
+    def _report(self, call: Callable[..., object], *args: Any) -> None:
+        """`Receiver.post`; from a thread, one for all calls of a turn, so that the rooms' loop is woken once."""
         if self._native:
             self.receiver.post(call, *args)
             return
-        self._told.append((call, args))
-        if len(self._told) == 1:
+        self._reports.append((call, args))
+        if len(self._reports) == 1:
             assert self._loop is not None
-            self._loop.call_soon(self._post_told)
+            self._loop.call_soon(self._post_reports)
 
-    def _post_told(self) -> None:
-        if self._told:
-            told, self._told = self._told, []
-            self.receiver.post_all(told)
+    def _post_reports(self) -> None:
+        if self._reports:
+            reports, self._reports = self._reports, []
+            self.receiver.post_all(reports)
 
     # Where it runs
 
@@ -334,7 +334,7 @@ class Broker(Follower):
 
     def _poke(self) -> None:
         assert self._loop is not None
-        with suppress(RuntimeError):  # its loop is closed: it is over
+        with suppress(RuntimeError):  # its loop is closed
             self._loop.call_soon_threadsafe(self._wake.set)
 
     def _start(self) -> None:
@@ -363,13 +363,13 @@ class Broker(Follower):
         try:
             self._loop.run_until_complete(self._main())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._post_told()
+            self._post_reports()
         finally:
             self._loop.close()
             self._closed = True
 
     def _join(self, timeout: float) -> None:
-        """Wait for the end, where that does not keep it from coming."""
+        """Wait for the end; not on the thread of the running loop, which it needs."""
         if self._thread is not None:
             if timeout > 0:
                 self._thread.join(timeout)
@@ -380,7 +380,7 @@ class Broker(Follower):
                 self._loop.run_until_complete(asyncio.wait([self._task], timeout=timeout))
 
     def _at_exit(self) -> None:
-        """The process ends: what was published in its last moment is still to be sent."""
+        """The process ends: send what was published last."""
         if self._pid == os.getpid() and not self._closed:
             self.close(2.0)
 
@@ -403,7 +403,7 @@ class Broker(Follower):
                     break
                 if not self._is_lost:
                     self._is_lost = True
-                    self._tell(self.receiver.lost, exc)
+                    self._report(self.receiver.lost, exc)
                 if monotonic() - began > 10 * self.timeout:
                     delays = self._delays()
                 await self._pause(next(delays, 5.0))
@@ -412,17 +412,17 @@ class Broker(Follower):
             atexit.unregister(self._at_exit)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless it is to close."""
+        """Wait, but not when `close` was called."""
         until = monotonic() + seconds
         while not self._closing and (left := until - monotonic()) > 0:
-            self._awake = True  # nobody needs to wake it for work that cannot be done
+            self._awake = True  # so that `_wake_up` does not wake it: without a connection there is nothing to do
             self._wake.clear()
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left)
 
     async def _session(self) -> BaseException | None:
-        """Serve a connection until it is lost, and say why; None when it is closed on purpose."""
-        self._heard = monotonic()
+        """Serve a connection until it is lost; returns why, None when it is closed on purpose."""
+        self._alive_at = monotonic()
         self._settled = monotonic() + (self.presence_ttl if self._is_lost else 0)
         for feed in self._feeds.values():
             self._make_stale(feed)
@@ -439,7 +439,7 @@ class Broker(Follower):
         except asyncio.CancelledError:  # the host ends its loop, and this with it
             tasks[2].cancel()
             with suppress(Exception):
-                await asyncio.wait_for(self._farewell(), 1.0)
+                await asyncio.wait_for(self._send_and_withdraw(), 1.0)
             raise
         finally:
             await _cancel(tasks)
@@ -447,7 +447,7 @@ class Broker(Follower):
     async def _end_session(self) -> None:
         with self._lock:
             self._is_up = False
-            # The next session declares all who are here: what was to be told of them one by one is not needed.
+            # The next session declares all members here: the single joins and leaves need not be sent.
             entries = [command for command in self._commands if isinstance(command, Entry)]
             if entries:
                 self._undeclared.update(entry.room for entry in entries)
@@ -456,7 +456,7 @@ class Broker(Follower):
             await _within(1.0, self.disconnect())
 
     async def _work(self) -> None:
-        """Do what the rooms want, in a session."""
+        """Write what the rooms have queued, in a session."""
         await self._declare_all()
         await self._subscribe([feed.room for feed in self._feeds.values()])
         while True:
@@ -469,11 +469,11 @@ class Broker(Follower):
                 more = await self._send() or bool(self._changes or self._stale)
             if self._closing:
                 self._loading.clear()
-                await self._farewell()
+                await self._send_and_withdraw()
                 return
             if self._is_lost and all(feed.subscribed and feed.aside is None for feed in self._feeds.values()):
                 self._is_lost = False
-                self._tell(self.receiver.back)
+                self._report(self.receiver.back)
             await self._wake.wait()
 
     async def _declare_all(self) -> None:
@@ -485,8 +485,8 @@ class Broker(Follower):
         if rooms and self.shares_presence:
             await self.declare(rooms)
 
-    async def _farewell(self) -> None:
-        """Send what waits, and withdraw the members of this process."""
+    async def _send_and_withdraw(self) -> None:
+        """Send what waits, and remove the entries of the members of this process."""
         while await self._send():
             pass
         with self._lock:
@@ -528,7 +528,7 @@ class Broker(Follower):
             await self.subscribe(rooms[i : i + BATCH])
 
     async def _send(self) -> bool:
-        """Send the next batch of what was published, and of who came and went; whether there was one."""
+        """Send the next batch of publications, joins and leaves; returns whether there was one."""
         batch: list[Publication | Entry] = []
         size = 0
         with self._lock:
@@ -537,7 +537,7 @@ class Broker(Follower):
                     break
                 if isinstance(command, Publication):
                     if command.message.room in self._loading:
-                        break  # who waits to be in that room is to hear it
+                        break  # the members that wait for the copy of that room are to get it
                     size += len(command.message.payload)
                 batch.append(command)
         if not batch:
@@ -562,28 +562,28 @@ class Broker(Follower):
                         self._waiting_size -= len(command.message.payload)
         for refusal in refusals:
             if isinstance(refusal, Exception):
-                self._tell(self.receiver.failed, refusal)
+                self._report(self.receiver.failed, refusal)
 
     # What `listen` calls
 
-    def heard(self) -> None:
-        """The server said something on the connection that is listened to."""
-        self._heard = monotonic()
+    def mark_alive(self) -> None:
+        """Bytes came on the connection that `listen` reads: a sign of life."""
+        self._alive_at = monotonic()
 
-    async def breathe(self) -> None:
-        """Wait while the rooms' loop is behind; `listen` calls it now and then."""
+    async def wait_for_rooms(self) -> None:
+        """Wait while too many calls wait for the rooms' loop; `listen` calls it every few hundred messages."""
         while self.receiver.backlog > _BACKLOG:
             await asyncio.sleep(0.005)
 
-    # Is the other end there?
+    # Signs of life
 
     async def _watch(self) -> None:
-        pinged, refreshed = self._heard, monotonic()
+        pinged, refreshed = self._alive_at, monotonic()
         while True:
             await asyncio.sleep(min(self.timeout, self.presence_ttl / 3) / 2)
             now = monotonic()
-            if now - self._heard > self.timeout and pinged > self._heard and now - pinged > self.timeout:
-                raise BrokerLost(f'the broker was silent for {now - self._heard:.1f} s')
+            if now - self._alive_at > self.timeout and pinged > self._alive_at and now - pinged > self.timeout:
+                raise BrokerLost(f'the broker was silent for {now - self._alive_at:.1f} s')
             if now - pinged > self.timeout:
                 pinged = now
                 async with asyncio.timeout(self.timeout):
@@ -593,7 +593,7 @@ class Broker(Follower):
                 await self._refresh()
 
     async def _refresh(self) -> None:
-        """Say that this process lives, and see which others do."""
+        """Refresh the entries of this process, and read which other processes have one."""
         with self._lock:
             here = set(self._here)
         wanted = {feed.room for feed in self._feeds.values() if feed.keep.presence and feed.epoch}
@@ -633,4 +633,4 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
         done, pending = await asyncio.wait(pending, timeout=0.05)
         for task in done:
             if not task.cancelled():
-                task.exception()  # it was seen
+                task.exception()  # so that asyncio does not log it as never retrieved

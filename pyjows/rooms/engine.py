@@ -1,12 +1,12 @@
-"""`Engine`: what carries the messages of rooms from process to process, and what rooms ask of it.
+"""`Engine`: the interface of what carries the messages of rooms from process to process.
 
 Owns the interface and finding an engine by its URL. Must not know how any engine works.
 
 An engine counts the messages of each room (see `messages.py`) and hands each process that follows a room all of them,
-in order, without a gap or a double; where it cannot, it says so. It keeps history where the broker can, and tells who
-is present in other processes.
+in order, without a gap or a double; where it cannot, it reports a gap. It keeps history where the broker can, and
+reports the members in other processes.
 
-What is written here as a call of the `Receiver` happens on the thread of its loop: `Receiver.post` takes it there.
+Methods of the `Receiver` are called on the thread of its loop; `Receiver.post` takes a call there.
 
 To write an engine for another broker, subclass `Engine`, or `pyjows.rooms.broker.Broker`, which has the thread or task,
 the queue, the back-off and the filling of gaps already; then name it in the entry point group ``pyjows.rooms`` under
@@ -41,7 +41,7 @@ _BUILT_IN = {
 
 
 class Keep(NamedTuple):
-    """What is to be kept of a room: its last `size` messages, for `seconds` after each; whether members are told."""
+    """What is kept of a room: its last `size` messages, each for `seconds`; and whether members are reported."""
 
     size: int
     seconds: float
@@ -53,7 +53,7 @@ class Receiver(Protocol):
 
     Attributes:
         ioloop: the loop.
-        process: a word for this process.
+        process: the id of this process, a random word.
     """
 
     ioloop: Any
@@ -73,7 +73,7 @@ class Receiver(Protocol):
         """`post` for several calls, each a function and its arguments."""
 
     def hold(self, room: str) -> None:
-        """Follow a room that nobody here is in: its history has no other place than the copy here."""
+        """Follow a room that has no members here: its only history is the copy here."""
 
     def received(self, message: Message) -> None:
         """The next message of a room; its offset is the one of the last plus 1."""
@@ -88,22 +88,22 @@ class Receiver(Protocol):
         """
 
     def entered(self, room: str, process: str, id: str, info: Any) -> None:
-        """Somebody joined a room in another process."""
+        """A member joined a room in another process."""
 
     def departed(self, room: str, process: str, id: str) -> None:
-        """Somebody left a room in another process."""
+        """A member left a room in another process."""
 
     def roster(self, room: str, process: str, members: dict[str, Any]) -> None:
-        """All who are in a room in another process, by id; an empty dict when that process is gone."""
+        """All members of a room in another process, by id; an empty dict when that process is gone."""
 
     def lost(self, exc: BaseException) -> None:
         """The broker cannot be reached; messages wait."""
 
     def back(self) -> None:
-        """The broker is there again, and all that could be made good was."""
+        """The broker is connected again, and what could be recovered was."""
 
     def failed(self, exc: BaseException) -> None:
-        """Something was not done, and will not be done again: a message was refused."""
+        """A message or a command was refused, and is not tried again."""
 
 
 class Engine(ABC):
@@ -120,36 +120,36 @@ class Engine(ABC):
     outlives_process = True
 
     def attach(self, receiver: Receiver) -> None:
-        """The rooms to serve; called once, before everything else."""
+        """Set the rooms to serve; called once, before everything else."""
         self.receiver = receiver
 
     @abstractmethod
     def publish(self, message: Message, keep: Keep) -> bool:
-        """Send a message, which has no position yet, to all who follow its room; any thread.
+        """Send a message, which has no position yet, to all processes that follow its room; any thread.
 
         Returns:
-            False if it was refused because too many wait; then `Receiver.failed` is told as well.
+            False if it was refused because too many wait; then `Receiver.failed` is called as well.
         """
 
     @abstractmethod
     def follow(self, room: str, keep: Keep) -> None:
-        """This process wants a room's messages, once `Receiver.synced` has been called."""
+        """Deliver a room's messages to this process, after `Receiver.synced` with its copy."""
 
     @abstractmethod
     def unfollow(self, room: str) -> None:
-        """This process needs nothing of a room any more."""
+        """Stop delivering a room's messages."""
 
     @abstractmethod
     def catch_up(self, room: str) -> None:
-        """Somebody has a position that is ahead of ours: look, then call `Receiver.synced`."""
+        """A client has a position ahead of ours: read the history again, then call `Receiver.synced`."""
 
     @abstractmethod
     def enter(self, room: str, id: str, info: bytes) -> None:
-        """Somebody joined a room here; `info` is JSON."""
+        """A member joined a room here; `info` is JSON."""
 
     @abstractmethod
     def leave(self, room: str, id: str) -> None:
-        """Somebody left a room here."""
+        """A member left a room here."""
 
     @abstractmethod
     def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
@@ -157,11 +157,11 @@ class Engine(ABC):
 
     @abstractmethod
     def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:
-        """Who is in a room that is not followed here; blocks, so not for the loop's thread."""
+        """The members of a room that is not followed here; blocks, so not for the loop's thread."""
 
     @abstractmethod
     def flush(self, timeout: float) -> bool:
-        """Wait until everything published is with the broker; whether it is. Blocks."""
+        """Wait until the broker has everything published; returns whether it has. Blocks."""
 
     @abstractmethod
     async def drained(self) -> None:
@@ -184,7 +184,7 @@ def open_engine(url: str | Engine, options: dict[str, Any]) -> Engine:
     """The engine of a URL; raises ValueError where there is none, ImportError where its package is missing."""
     if isinstance(url, Engine):
         if options:
-            raise TypeError(f'these options belong to the engine, which is there already: {", ".join(options)}')
+            raise TypeError(f'these options belong to the engine, which was made already: {", ".join(options)}')
         return url
     if not isinstance(url, str):
         raise TypeError(f'rooms() takes the URL of an engine or an Engine, not {type(url).__name__}')
@@ -198,8 +198,8 @@ def open_engine(url: str | Engine, options: dict[str, Any]) -> Engine:
             make = point.load()
     if make is None:
         names = {*_BUILT_IN, *(point.name for point in importlib.metadata.entry_points(group=GROUP))}
-        raise ValueError(f'{url!r} names no engine of rooms: its scheme is to be one of {", ".join(sorted(names))}')
+        raise ValueError(f'{url!r} names no engine of rooms: its scheme has to be one of {", ".join(sorted(names))}')
     engine = make(url, **options)
     if not isinstance(engine, Engine):
-        raise TypeError(f'{make!r} made {engine!r}, which is no Engine')
+        raise TypeError(f'{make!r} made {engine!r}, which is not an Engine')
     return engine

@@ -1,13 +1,13 @@
 """`Follower`: the rooms that a process follows through a broker, and the filling of gaps.
 
-Owns what was handed over of each room last, and what has to wait until the history was read. Must not know how the
-broker is spoken to, nor when it is there (`broker.py`).
+Owns the last position handed over of each room, and what has to wait until the history was read. Must not know the
+broker's protocol, nor its connection (`broker.py`).
 
-For each room that is followed, a `Feed` knows the position of the last message that was handed over. The next one is
-the one with the next offset. Another one, a new subscription and a new session all make the feed *stale*: what comes is
-put aside, the history is read from the last position, and then comes what was put aside. What the broker has forgotten
-by then is a gap, and is reported as one. News of members wait with the messages, so that a list of all members is never
-older than the news that were told before it.
+For each room that is followed, a `Feed` has the position of the last message that was handed over. The next one has to
+have the next offset. Any other offset, a new subscription and a new session all make the feed *stale*: new messages are
+put aside, the history is read from the last position, and then those that were put aside follow. Messages that the
+broker no longer has are a gap, and are reported as one. Joins and leaves wait with the messages, so that a list of all
+members is never older than the joins and leaves that were reported before it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ASIDE = 10_000
 
 
 class Snapshot(NamedTuple):
-    """What a broker has of a room: the position of the last message, and messages before it, oldest first."""
+    """A room as the broker has it: the position of the last message, and messages up to it, oldest first."""
 
     epoch: str
     offset: int
@@ -40,15 +40,15 @@ class Snapshot(NamedTuple):
 
 
 class Feed:
-    """A room that is followed: what was handed over last.
+    """A room that is followed, and how far it was handed over.
 
     Attributes:
         room, keep: which room, and how much of it is kept.
         epoch, offset: the position of the last message handed over; an empty epoch before the first copy.
-        aside: what came while the feed is stale, messages and news of members, else None.
+        aside: messages, joins and leaves that came while the feed is stale, else None.
         subscribed: whether the server has confirmed it in this session.
-        processes: the other processes whose members were told.
-        recheck: whether to tell the rooms although nothing was missed: `Engine.catch_up`.
+        processes: the other processes whose members were reported.
+        recheck: whether to call `Receiver.synced` although nothing was missed: `Engine.catch_up`.
     """
 
     __slots__ = ('aside', 'epoch', 'keep', 'offset', 'processes', 'recheck', 'room', 'subscribed')
@@ -65,7 +65,7 @@ class Feed:
 
 
 class Follower(Engine):
-    """The half of `Broker` that hears."""
+    """The receiving half of `Broker`."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, Feed] = {}
@@ -78,7 +78,7 @@ class Follower(Engine):
         """There is something to do."""
 
     @abstractmethod
-    def _tell(self, call: Callable[..., object], *args: Any) -> None:
+    def _report(self, call: Callable[..., object], *args: Any) -> None:
         """`Receiver.post`, for what happens on this engine's own loop."""
 
     async def load(self, feeds: Sequence[Feed]) -> Sequence[Snapshot]:
@@ -86,7 +86,7 @@ class Follower(Engine):
         raise NotImplementedError
 
     async def rosters(self, rooms: Sequence[str]) -> Sequence[dict[str, dict[str, Any]]]:
-        """For each room who is in it in which process."""
+        """For each room its members, by process and id."""
         return [{} for _ in rooms]
 
     # Reading what was missed
@@ -116,7 +116,7 @@ class Follower(Engine):
         for feed, snapshot in zip(feeds, snapshots, strict=True):
             if self._feeds.get(feed.room) is feed:
                 if feed.room in found:
-                    self._saw(feed, found[feed.room])  # first: who waits to join is to find them
+                    self._roster_read(feed, found[feed.room])  # first, so that a handler of `join` finds them
                 self._filled(feed, snapshot)
                 aside, feed.aside = feed.aside or (), None
                 for what in aside:
@@ -128,55 +128,55 @@ class Follower(Engine):
     def _filled(self, feed: Feed, snapshot: Snapshot) -> None:
         """Hand over what was missed."""
         epoch, offset, messages = snapshot
-        tell, receiver = self._tell, self.receiver
+        report, receiver = self._report, self.receiver
         messages = _suffix(messages, offset)
         if not feed.epoch:
-            tell(receiver.synced, feed.room, epoch, offset, messages, False)
+            report(receiver.synced, feed.room, epoch, offset, messages, False)
         else:
             if epoch == feed.epoch:
                 messages = [message for message in messages if message.offset > feed.offset]
             known = epoch == feed.epoch and feed.offset + len(messages) == offset
             if known:
                 for message in messages:
-                    tell(receiver.received, message)
+                    report(receiver.received, message)
             if feed.recheck or not known:
-                tell(receiver.synced, feed.room, epoch, offset, () if known else messages, not known)
+                report(receiver.synced, feed.room, epoch, offset, () if known else messages, not known)
         feed.recheck = False
         feed.epoch, feed.offset = epoch, offset
         self._loading.discard(feed.room)
 
-    def _saw(self, feed: Feed, roster: dict[str, dict[str, Any]]) -> None:
-        """The members in all other processes."""
+    def _roster_read(self, feed: Feed, roster: dict[str, dict[str, Any]]) -> None:
+        """Report the members in all other processes."""
         for process, members in roster.items():
             if process != self.process:
                 feed.processes.add(process)
-                self._tell(self.receiver.roster, feed.room, process, members)
+                self._report(self.receiver.roster, feed.room, process, members)
         self._check_gone(feed, set(roster))
 
     def _check_gone(self, feed: Feed, living: set[str]) -> None:
-        """Processes without an entry are gone; but soon after a loss, they may not have written theirs again yet."""
+        """Report processes without an entry as gone, but not soon after a loss: theirs may not be written again yet."""
         if monotonic() > self._settled:
             for process in feed.processes - living:
                 feed.processes.discard(process)
-                self._tell(self.receiver.roster, feed.room, process, {})
+                self._report(self.receiver.roster, feed.room, process, {})
 
     @property
     def process(self) -> str:
-        """The word for this process in presence entries."""
+        """The id of this process in presence entries."""
         name: str = self.receiver.process
         return name
 
     # What a subclass calls from `listen`
 
     def confirmed(self, room: str) -> None:
-        """From now on a room's messages come."""
+        """The server has confirmed the subscription to a room."""
         feed = self._feeds.get(room)
         if feed is not None and not feed.subscribed:
             feed.subscribed = True
             self._make_stale(feed)
 
     def arrived(self, message: Message) -> None:
-        """A message of a room."""
+        """A message of a room was received."""
         feed = self._feeds.get(message.room)
         if feed is None:
             return
@@ -184,12 +184,12 @@ class Follower(Engine):
             self._put_aside(feed, message)
         elif message.epoch == feed.epoch and message.offset == feed.offset + 1:
             feed.offset += 1
-            self._tell(self.receiver.received, message)
+            self._report(self.receiver.received, message)
         elif message.epoch != feed.epoch or message.offset > feed.offset:
             self._make_stale(feed)
 
     def entered(self, room: str, process: str, id: str, info: bytes) -> None:
-        """Somebody joined in another process."""
+        """A member joined in another process."""
         feed = self._feeds.get(room)
         if feed is None or process == self.process:
             return
@@ -197,20 +197,20 @@ class Follower(Engine):
             self._put_aside(feed, partial(self.entered, room, process, id, info))
         else:
             feed.processes.add(process)
-            self._tell(self.receiver.entered, room, process, id, _json.loads(info))
+            self._report(self.receiver.entered, room, process, id, _json.loads(info))
 
     def left(self, room: str, process: str, id: str) -> None:
-        """Somebody left in another process."""
+        """A member left in another process."""
         feed = self._feeds.get(room)
         if feed is None or process == self.process:
             return
         if feed.aside is not None:
             self._put_aside(feed, partial(self.left, room, process, id))
         else:
-            self._tell(self.receiver.departed, room, process, id)
+            self._report(self.receiver.departed, room, process, id)
 
     def _put_aside(self, feed: Feed, what: Message | Callable[[], None]) -> None:
-        """Keep something for when the history was read; not without end."""
+        """Keep something until the history was read; if that is too much, drop all of it and read the history again."""
         if feed.aside is not None:
             feed.aside.append(what)
             if len(feed.aside) > _ASIDE:

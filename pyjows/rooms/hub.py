@@ -1,7 +1,7 @@
 """`Rooms`: all rooms of a process, over one engine.
 
-Owns which rooms there are, which of them a connection is in, the limits, and what the engine reports. Must not know
-what happens in a room (`room.py`) nor how messages travel (`engine.py`).
+Owns which rooms there are, which of them a connection is in, the limits, and passing on what the engine reports. Must
+not know what happens in a room (`room.py`) nor how messages travel (`engine.py`).
 
 Everything of a room happens on one thread, that of the loop. Calls from other threads come through `post`.
 """
@@ -28,12 +28,12 @@ __all__ = ['Rooms', 'rooms']
 
 _log = logging.getLogger('pyjows')
 
-# What brokers take in one piece without cutting slow subscribers off (Redis: 32 MiB waiting for one of them).
+# Redis disconnects a subscriber for which more than 32 MiB wait: a few messages of this size have to fit.
 _LARGEST_PAYLOAD = 8 * 1024 * 1024
 
 
 def rooms(url: str | Engine = 'memory://', **options: Any) -> Rooms:
-    """Rooms for this process, or with a broker for several; returns the `Rooms`.
+    """Rooms for this process, or over a broker for several; returns the `Rooms`.
 
     ::
 
@@ -63,27 +63,27 @@ class Rooms(LoopEmitter):
             print('no broker; messages wait:', exc)
 
     Events:
-        ``lost`` ``(rooms, exc)``: the broker cannot be reached. What is published waits, and `join` does in rooms that
-            are not followed here yet.
-        ``back`` ``(rooms)``: it is there again; what was missed has been read, what waited is being sent.
-        ``error`` ``(rooms, exc)``: a message was refused (`QueueFull`), or the broker refused one. Logged where nobody
-            listens.
+        ``lost`` ``(rooms, exc)``: the broker cannot be reached. Published messages wait, and so does `join` in rooms
+            that are not followed here yet.
+        ``back`` ``(rooms)``: it is connected again; missed messages were read, those that waited are being sent.
+        ``error`` ``(rooms, exc)``: a message was refused (`QueueFull`), or the broker refused one. Logged if there is
+            no subscriber.
 
     Args:
         url: of the engine: ``memory://``, ``redis://host:port/db``, ``rediss://`` …; or an `Engine`.
-        ioloop: the loop of the connections; by default the one of this place (`IOLoop.singleton`).
+        ioloop: the loop of the connections; by default the current one (`IOLoop.singleton`).
         history_size: how many messages a room keeps (100).
         history_seconds: for how long after each (3600).
-        presence: whether processes tell each other who is in a room (True).
+        presence: whether processes report their members to each other (True).
         max_rooms: rooms that a connection may be in (256).
         max_members: members of a room in this process (100000).
         max_payload: bytes of a message (1 MiB; at most 8 MiB, so that a broker's output buffer holds a few).
-        linger: seconds for which a room without members stays followed (30): whoever comes back finds it as it was.
+        linger: seconds for which a room without members stays followed (30), so that joining it again needs no broker.
         **options: the engine's.
 
     Attributes:
         engine, ioloop, max_rooms, max_members, max_payload, linger: as above.
-        is_lost: whether the broker is away.
+        is_lost: whether the connection to the broker is lost.
 
     Methods: `room`, `rooms_of`, `leave`, `flush`, `drained`, `close`, ``rooms[name]``, ``name in rooms``,
     ``len(rooms)``, iteration, and those of `EventEmitter`.
@@ -148,8 +148,8 @@ class Rooms(LoopEmitter):
 
         Args:
             name: 1 to 128 of A-Z, a-z, 0-9, ``_``, ``.``, ``:``, ``/``, ``-``.
-            **options: ``history_size``, ``history_seconds``, ``presence`` for this room. All processes should say the
-                same. A room that nobody uses or refers to is forgotten, and its options with it.
+            **options: ``history_size``, ``history_seconds``, ``presence`` for this room; the same in all processes. A
+                room that is neither used nor referred to is dropped, and its options with it.
 
         Raises:
             TypeError, ValueError: the name or an option is malformed.
@@ -212,10 +212,10 @@ class Rooms(LoopEmitter):
         self.check_thread('leave()')
         self._finished(ws)
 
-    # What rooms ask
+    # What rooms call
 
     def retain(self, room: Room) -> None:
-        """A room is in use: it is to hear its messages."""
+        """A room is in use: keep it, and pass its messages on."""
         with self._lock:
             self._known[room.name] = self._held[room.name] = room
 
@@ -289,10 +289,10 @@ class Rooms(LoopEmitter):
             except Exception as exc:
                 self._handler_failed(exc)
 
-    # What the engine reports
+    # What the engine calls
 
     def hold(self, room: str) -> None:
-        """Follow a room that nobody here is in."""
+        """Follow a room that has no members here."""
         self.room(room)._need()
 
     def received(self, message: Message) -> None:
@@ -316,40 +316,40 @@ class Rooms(LoopEmitter):
             there._synced(epoch, offset, messages, gap)
 
     def entered(self, room: str, process: str, id: str, info: Any) -> None:
-        """Somebody joined in another process."""
+        """A member joined in another process."""
         if (there := self._held.get(room)) is not None:
             there._entered(process, id, info)
 
     def departed(self, room: str, process: str, id: str) -> None:
-        """Somebody left in another process."""
+        """A member left in another process."""
         if (there := self._held.get(room)) is not None:
             there._departed(process, id)
 
     def roster(self, room: str, process: str, members: dict[str, Any]) -> None:
-        """All who are in a room in another process."""
+        """All members of a room in another process."""
         if (there := self._held.get(room)) is not None:
             there._roster(process, members)
 
     def lost(self, exc: BaseException) -> None:
-        """The broker is away."""
+        """The connection to the broker is lost."""
         self.is_lost = True
         _log.warning('%r: the broker is away: %s', self, exc)
         self._emit_safely('lost', exc)
 
     def back(self) -> None:
-        """The broker is there again."""
+        """The broker is connected again."""
         self.is_lost = False
         _log.info('%r: the broker is back', self)
         self._emit_safely('back')
 
     def failed(self, exc: BaseException) -> None:
-        """Something was not done."""
+        """A message or a command was refused."""
         self._handler_failed(exc)
 
-    # Rooms that nobody uses
+    # Unused rooms
 
     def sweep_soon(self) -> None:
-        """Look for rooms to give up, in a while."""
+        """Look for unused rooms after `linger` seconds."""
         if self._sweeper is None and not self.engine.is_closed:
             self._sweeper = self.ioloop.timer(self._sweep, max(self.linger, 0.05))
 
@@ -367,14 +367,14 @@ class Rooms(LoopEmitter):
             room._give_up()
             if not room.event_names():
                 with self._lock:
-                    self._held.pop(name, None)  # whoever refers to it still finds the same one
+                    self._held.pop(name, None)  # while the program refers to it, `_known` still has it
         if waits:
             self.sweep_soon()
 
     # The end
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until everything published is with the broker; whether it is. For threads and programs without a loop.
+        """Wait until the broker has everything published; returns whether it has. For threads, and without a loop.
 
         Raises:
             RuntimeError: the loop's thread would wait for itself; coroutines have ``await rooms.drained()``.
@@ -382,14 +382,14 @@ class Rooms(LoopEmitter):
         return self.engine.flush(timeout)
 
     async def drained(self) -> None:
-        """Wait until everything published is with the broker (coroutines)."""
+        """Wait until the broker has everything published (coroutines)."""
         await self.engine.drained()
 
     def close(self, timeout: float = 2.0) -> None:
         """Leave all rooms, send what waits, and end; the connections stay.
 
         Args:
-            timeout: seconds for the broker. On the thread of a running loop this does not wait, and only begins it.
+            timeout: seconds for the broker. On the thread of a running loop this returns at once, and it ends later.
         """
         self.ioloop.unsubscribe('finish', self._loop_finishes)
         self.post(self._end)

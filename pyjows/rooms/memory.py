@@ -1,6 +1,6 @@
 """The engine of one process: it counts the messages and hands them on.
 
-Owns the counters. Must not know members; the history is the copy that each `Room` has anyway.
+Owns the counters. Must not know members. The history is the copy that each `Room` has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class MemoryEngine(Engine):
 
     def __init__(self, url: str = 'memory://') -> None:
         if url != 'memory://':
-            raise ValueError(f"{url!r}: the memory engine has nothing to connect to; its URL is 'memory://'")
+            raise ValueError(f"{url!r}: the memory engine connects to nothing; its URL is 'memory://'")
         self._counts: dict[str, list[Any]] = {}
         self._closed = False
 

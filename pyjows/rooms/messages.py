@@ -1,6 +1,6 @@
 """The values of rooms: names, positions, messages, and the envelope of numbered members.
 
-Owns how each of them looks as text and bytes. Must not know who sends or gets them.
+Owns how each of them is written as text and bytes. Must not know connections or brokers.
 
 A position is ``epoch:offset``. The offset grows by one with each message of a room. The epoch is a random word that
 changes whenever the count starts again at 0: a memory engine that was started again, a broker that lost its data.
@@ -126,7 +126,7 @@ class Message:
 
 
 def check_name(name: Any) -> str:
-    """A room's name; raises TypeError or ValueError for what is none."""
+    """A room's name; raises TypeError or ValueError if it is not valid."""
     if not isinstance(name, str):
         raise TypeError(f"a room's name is a str, not {type(name).__name__}")
     if not _NAME.fullmatch(name):
@@ -152,11 +152,11 @@ def encode(method: str, text: Any, binary: Any, json: Any) -> tuple[bytes, bytes
 
 
 def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, Position | None]:
-    """What a client says that it has of a room: whether it says anything, and the position, if it is one.
+    """The position in a room that a client sends: whether it sends one, and the position, None if it is not valid.
 
     Args:
         since: ``epoch:offset``, or ``room@epoch:offset`` for several rooms, separated by commas; or a list of such
-            strings, as ``ws.req.query_params.get('since')`` has it; None for a client that says nothing.
+            strings, as ``ws.req.query_params.get('since')`` has it; None for a client that sends nothing.
         room: whose position is looked for.
     """
     if since is None:

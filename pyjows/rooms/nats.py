@@ -1,11 +1,12 @@
 """The engine over NATS, by nats-py (``pip install 'pyjows[nats]'``): messages only, at most once.
 
-Owns the subjects. Must not know what becomes of a message afterwards (`broker.py`).
+Owns the subjects. Must not know what is done with a message afterwards (`broker.py`).
 
-Core NATS keeps nothing. So there is no history: `Room.history` is empty, ``join(since=…)`` recovers nothing but a
-connection to the same process that missed nothing, and whatever is published while a process is not connected is lost
-for its members; they are told. Each process counts the messages that it gets, so positions are its own. Nor are the
-members of other processes known. What is in flight when the connection is lost is not sent again, but reported.
+Core NATS keeps nothing. So there is no history: `Room.history` is empty, and ``join(since=…)`` recovers only a
+connection to the same process that missed nothing. Messages that are published while a process is not connected are
+lost for its members, which is reported as a gap. Each process counts the messages that it receives, so positions are
+its own. The members in other processes are not known. A message in flight when the connection is lost is not sent
+again; it is reported as failed.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class NatsEngine(Broker):
 
     async def ping(self) -> None:
         await self._client.flush(self.timeout)
-        self.heard()
+        self.mark_alive()
 
     def _subject(self, room: str) -> str:
         return f'{self._prefix}.{room.replace(".", "%2E")}'
@@ -106,19 +107,19 @@ class NatsEngine(Broker):
     async def subscribe(self, rooms: Sequence[str]) -> None:
         for room in rooms:
             if room not in self._subscriptions:
-                self._subscriptions[room] = await self._client.subscribe(self._subject(room), cb=self._hearer(room))
+                self._subscriptions[room] = await self._client.subscribe(self._subject(room), cb=self._callback(room))
         await self._flush()
         for room in rooms:
             self.confirmed(room)
 
-    def _hearer(self, room: str) -> Any:
-        async def hear(said: Any) -> None:
-            self.heard()
+    def _callback(self, room: str) -> Any:
+        async def received(message: Any) -> None:
+            self.mark_alive()
             offset = self._counts[room] = self._counts.get(room, 0) + 1
-            self.arrived(Message(room, self._epoch, offset, time(), said.data[:1], said.data[1:]))
-            await self.breathe()
+            self.arrived(Message(room, self._epoch, offset, time(), message.data[:1], message.data[1:]))
+            await self.wait_for_rooms()
 
-        return hear
+        return received
 
     async def unsubscribe(self, rooms: Sequence[str]) -> None:
         for room in rooms:
@@ -141,7 +142,7 @@ class NatsEngine(Broker):
         return refusals
 
     async def _flush(self) -> None:
-        """Return when the server has all that was written.
+        """Return when the server has read all that was written.
 
         nats-py writes the PING of a flush at once, and what waits in its buffer a moment later. So the first answer
         says only that the buffer has been written, and the second that the server has read it.

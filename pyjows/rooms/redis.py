@@ -1,12 +1,12 @@
 """The engine over Redis, or Valkey, by redis-py (``pip install 'pyjows[redis]'``).
 
-Owns what lies in Redis; `redis_scripts.py` has the scripts that change it. Must not know what becomes of a message
+Owns the keys in Redis; `redis_scripts.py` has the scripts that change them. Must not know what is done with a message
 afterwards (`broker.py`).
 
 For a room ``lobby`` there are, all in one slot of a cluster by the braces:
 
 ========================================  ==============================================================================
-``pyjows:{lobby}``                        the channel: messages, and who comes and goes
+``pyjows:{lobby}``                        the channel: messages, joins and leaves
 ``pyjows:{lobby}:log``                    a stream, the history: one entry a message, ``offset-0`` its id
 ``pyjows:{lobby}:meta``                   a hash: ``epoch``, ``offset`` of the last message, the ``server`` that counted
 ``pyjows:{lobby}:from:PROCESS``           the number of the last publication of a process, for five minutes
@@ -18,8 +18,8 @@ Publishing is one script: it counts, appends to the stream, trims it, and publis
 order of the channel. A batch whose answer was lost is sent again; the number of the last publication tells the script
 which of it were done.
 
-An epoch ends when the count may not go on where it was: the hash is gone; or a server that keeps no append-only file
-was started again, or another one took its place, and might have forgotten the last messages.
+An epoch ends when the count cannot be continued: the hash is gone; or a server without an append-only file was started
+again, or another one took its place, and may have lost the last messages.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ __all__ = ['RedisEngine']
 # Messages of one script at most: Redis serves nobody else meanwhile (about 10 µs for each).
 _BATCH = 100
 
-# Errors that say: not now, or not from this server.
+# Errors of the server's state: the command may succeed later, or on another server.
 _AWAY = (
     redis.exceptions.ConnectionError,
     redis.exceptions.ReadOnlyError,
@@ -89,7 +89,7 @@ class RedisEngine(Broker):
         # Connections of the subscriber, without a timeout: `listen` and `perform` have their own.
         self._connection: Any = None
         self._publisher: Any = None  # None in a cluster
-        self._make(None)  # a malformed URL is to be heard of now
+        self._make(None)  # raises for a malformed URL
         self._channel_start = f'{prefix}:{{'.encode()
 
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ class RedisEngine(Broker):
     # Connections
 
     def _make(self, socket_timeout: float | None) -> Any:
-        """A client that neither tries again nor connects again by itself: a loss is to be heard of."""
+        """A client that neither retries nor reconnects by itself, so that a loss is noticed."""
         options: dict[str, Any] = {
             'socket_timeout': socket_timeout,
             'socket_connect_timeout': self.timeout,
@@ -153,7 +153,7 @@ class RedisEngine(Broker):
             raise BrokerLost(f'{self!r}: {exc}') from exc
 
     async def _find_server(self) -> None:
-        """What stands for the server that counts: where its data survives it, always the same."""
+        """Set the identity of the server that counts; one with an append-only file always has the same."""
         self._server = ''
         if self._scheme in ('redis', 'rediss', 'unix'):
             try:
@@ -191,35 +191,35 @@ class RedisEngine(Broker):
         start = len(self._channel_start)
         turns = 0
         while True:
-            # Its socket_timeout is None: silence is `_watch`'s business.
+            # Its socket_timeout is None: `_watch` detects silence.
             reply = await connection.read_response(disable_decoding=True)
-            self.heard()
+            self.mark_alive()
             if type(reply) is not list:
                 continue  # the answer to a PING, before anything is subscribed to
             if reply[0] == b'message':
-                self._heard_of(reply[1][start:-1].decode(), reply[2])
+                self._channel_message(reply[1][start:-1].decode(), reply[2])
             elif reply[0] == b'subscribe':
                 self.confirmed(reply[1][start:-1].decode())
             turns += 1
             if turns % 256 == 0:
                 await asyncio.sleep(0)
-                await self.breathe()
+                await self.wait_for_rooms()
 
-    def _heard_of(self, room: str, said: bytes) -> None:
-        """A message of the channel."""
-        kind = said[:1]
+    def _channel_message(self, room: str, data: bytes) -> None:
+        """A message of a room's channel: ``m`` published, ``j`` joined, ``l`` left, ``h`` entry of members replaced."""
+        kind = data[:1]
         if kind == b'm':
-            position, _, entry = said[1:].partition(b' ')
+            position, _, entry = data[1:].partition(b' ')
             epoch, _, offset = position.partition(b':')
             self.arrived(_message(room, epoch.decode(), int(offset), entry))
         elif kind == b'j':
-            process, id, info = said[1:].split(b' ', 2)
+            process, id, info = data[1:].split(b' ', 2)
             self.entered(room, process.decode(), id.decode(), info)
         elif kind == b'l':
-            process, id = said[1:].split(b' ', 1)
+            process, id = data[1:].split(b' ', 1)
             self.left(room, process.decode(), id.decode())
         elif kind == b'h':
-            self.renewed(room, said[1:].decode())
+            self.renewed(room, data[1:].decode())
 
     # Keys
 
@@ -300,7 +300,7 @@ class RedisEngine(Broker):
         return [b'%d' % len(keys), *keys, new_epoch().encode(), self._server.encode(), *words]
 
     async def _announce(self, entries: Sequence[Entry]) -> Sequence[Exception | None]:
-        """Tell who joins and who leaves; for each None, or why it was refused."""
+        """Publish joins and leaves; for each None, or why it was refused."""
         calls: list[tuple[Any, ...]] = []
         for room, id, info in entries:
             known = *self._presence_keys(room), self.process, self._ttl, self._channel(room), id
@@ -374,7 +374,7 @@ def _flat(pairs: Iterable[tuple[str, bytes]]) -> list[str | bytes]:
 
 
 def _is_away(exc: Exception) -> bool:
-    """Whether an error is the server's state, which passes, and not the command's fault."""
+    """Whether an error comes from the server's state, which may pass, and not from the command."""
     return isinstance(exc, _AWAY) or str(exc).startswith(_AWAY_WORDS)
 
 

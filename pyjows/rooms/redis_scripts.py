@@ -1,4 +1,4 @@
-"""The scripts that change what rooms have in Redis (`redis.py` says what that is), in Lua.
+"""The scripts that change what rooms have in Redis (`redis.py` lists the keys), in Lua.
 
 Owns each change as one step that nothing can interrupt. Must not know the connection that runs it.
 """

@@ -1,12 +1,12 @@
-"""`Room`: its members in this process, its copy of the history, and who is present elsewhere.
+"""`Room`: its members in this process, its copy of the history, and the members in other processes.
 
-Owns the order in which a member hears things: first what it missed, then what comes. Must not know how messages travel
-between processes (`engine.py`), nor which other rooms a connection is in (`hub.py`).
+Owns the order in which a member gets messages: first those that it missed, then new ones. Must not know how messages
+travel between processes (`engine.py`), nor which other rooms a connection is in (`hub.py`).
 
-The copy is what makes joining exact. An engine hands over every message of a followed room in order. The room keeps the
-last of them, and `join(since=…)` reads from there, on the loop's thread, in the same call that adds the member: nothing
-can come in between. A room whose copy is not complete yet, because its broker has not answered, lets those who join
-wait in `_waiting`.
+The copy makes joining exact. An engine hands over every message of a followed room in order. The room keeps the last of
+them, and `join(since=…)` reads from there, on the loop's thread, in the same call that adds the member: no message can
+arrive in between. While the copy is not complete, because the broker has not answered yet, new members wait in
+`_waiting`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .messages import Message, PayloadTooLarge, Position, RoomLimit, encode, fin
 
 __all__ = ['Host', 'Member', 'Room']
 
-# Bytes of JSON that a member may say about itself: every process has a copy of it.
+# Bytes of a member's `info` as JSON: every process has a copy of it.
 _MAX_INFO = 4096
 
 
 class Host(Protocol):
-    """What a room asks the `Rooms` that it belongs to."""
+    """What a room needs of the `Rooms` that it belongs to."""
 
     engine: Engine
     ioloop: Any
@@ -51,10 +51,10 @@ class Host(Protocol):
 
 
 class Member:
-    """Somebody in a room.
+    """A member of a room.
 
     Attributes:
-        id: a word that no other member of the room has, in any process.
+        id: unique in the room, in all processes.
         info: what `Room.join` was given.
         ws: the connection; None for a member in another process.
         room: the room's name.
@@ -83,7 +83,7 @@ class Member:
 
 
 class Room(LoopEmitter):
-    """Members who hear the same messages; `Rooms` makes it: ``rooms['lobby']``.
+    """The connections that get the same messages; `Rooms` makes it: ``rooms['lobby']``.
 
     Synopsis::
 
@@ -97,17 +97,17 @@ class Room(LoopEmitter):
 
     Events, in each process that follows the room, that is, has members in it or called `follow`:
         ``message`` ``(room, message)``: a `Message` was published; it was sent to the members here just before.
-        ``join`` ``(room, member)``: a `Member` is there, here or (``member.ws`` is None) in another process. One from
-            here has been sent what it missed, and nothing else yet: the place to welcome it.
+        ``join`` ``(room, member)``: a `Member` has joined, here or (``member.ws`` is None) in another process. One
+            that joined here was sent what it missed, and nothing else yet: the place to send a welcome.
         ``leave`` ``(room, member)``: it left, its connection ended, or its process did.
-        ``gap`` ``(room)``: messages are lost for the members here. Numbered ones were told.
-        ``error`` ``(room, exc)``: a handler raised; logged where nobody listens.
+        ``gap`` ``(room)``: messages are lost for the members here. Numbered ones were sent a notice.
+        ``error`` ``(room, exc)``: a handler raised; logged if there is no subscriber.
 
     Attributes:
         name, rooms, ioloop: its name, the `Rooms` that it is one of, and their loop.
         history_size: how many messages are kept (0: none).
         history_seconds: for how long after they were published.
-        presence: whether members in other processes are told of those here.
+        presence: whether processes report their members to each other.
         is_ready: whether the copy here is complete.
         local_members: the `Member` objects of this process, in the order in which they joined.
 
@@ -155,7 +155,7 @@ class Room(LoopEmitter):
 
     @property
     def presence(self) -> bool:
-        """Whether members in other processes are told of those here."""
+        """Whether processes report their members to each other."""
         return self._keep.presence
 
     @property
@@ -179,14 +179,14 @@ class Room(LoopEmitter):
         *,
         numbered: bool = False,
     ) -> Member:
-        """Have a connection hear the room from now on; it leaves by itself when it ends.
+        """Make a connection a member; it leaves when it ends.
 
         What it missed is sent first. With a memory engine, and in a room that has members here, the member has joined
-        when this returns; else when the broker has answered, and the `join` event says so.
+        when this returns; else when the broker has answered, which the `join` event reports.
 
         Args:
-            ws: the connection, open or in the making.
-            info: who it is, for `members`: a JSON value of at most 4096 bytes.
+            ws: the connection, open or opening.
+            info: about the member, for `members`: a JSON value of at most 4096 bytes.
             since: the last position that the client has, ``epoch:offset`` or ``room@epoch:offset, …``, or a list of
                 such, as ``ws.req.query_params.get('since')`` has it. Everything after it is sent; if that is not kept
                 any more, `recovered` is False and the member gets `history` as if it were new.
@@ -200,7 +200,7 @@ class Room(LoopEmitter):
         Raises:
             RoomLimit: the room or the connection has as many as it may.
             ConnectionClosed: the connection ended already.
-            TypeError, ValueError: `info` is no JSON value, or too large.
+            TypeError, ValueError: `info` is not a JSON value, or too large.
             RuntimeError: this is not the loop's thread.
         """
         self.rooms.check_thread('join()')
@@ -225,7 +225,7 @@ class Room(LoopEmitter):
         return member
 
     def _admit(self, member: Member) -> None:
-        """Send a member what it missed, and count it in; or let it wait until the broker was asked."""
+        """Send a member what it missed, and add it; if its position is ahead of the copy, ask the broker first."""
         asked, position = member._since
         missed: Iterable[Message] | None = None
         if position is not None and position.epoch == self._epoch:
@@ -261,7 +261,7 @@ class Room(LoopEmitter):
         self._emit_safely('join', member)
 
     def _after(self, offset: int) -> list[Message] | None:
-        """The messages after an offset; None if not all of them are there."""
+        """The messages after an offset; None if the copy does not have all of them."""
         self._expire()
         missing = self._offset - offset
         if not 0 <= missing <= len(self._log):
@@ -298,13 +298,13 @@ class Room(LoopEmitter):
         return True
 
     def members(self, timeout: float = 5.0) -> dict[str, Any]:
-        """Who is in the room, in all processes: id → info.
+        """The members in all processes: id → info.
 
         Args:
             timeout: seconds that the broker has to answer, where it is asked.
 
         Raises:
-            RuntimeError: the room is not followed here, or its copy is not there yet, and this is the loop's thread.
+            RuntimeError: the room is not followed here, or its copy is not complete, and this is the loop's thread.
             TimeoutError, OSError: the broker does not answer.
         """
         if not self._has_copy('members()'):
@@ -326,7 +326,7 @@ class Room(LoopEmitter):
         return messages if n is None else messages[-n:]
 
     def _has_copy(self, method: str) -> bool:
-        """Whether the copy here answers; else the broker is asked, by a thread that may wait."""
+        """Whether the copy here is complete; if not, the broker has to be asked: RuntimeError on the loop's thread."""
         if self._is_ready:
             return True
         engine = self.rooms.engine
@@ -334,7 +334,7 @@ class Room(LoopEmitter):
             return True  # there is no other copy: the room is new
         if self.ioloop.is_running and self.rooms.is_loop_thread():
             raise RuntimeError(
-                f"{method}: the copy of room {self.name!r} is not here yet, and the loop's thread does not wait for a "
+                f"{method}: the copy of room {self.name!r} is not complete, and the loop's thread does not wait for a "
                 'broker: use the join event, join(history=…), or follow(cb), which calls back when it is'
             )
         return False
@@ -373,16 +373,16 @@ class Room(LoopEmitter):
         binary: bytes | bytearray | memoryview | None = None,
         json: Any = MISSING,
     ) -> int:
-        """Send a message as it is to the members in this process, and keep it nowhere; to how many.
+        """Send a message as it is to the members in this process, without history; returns to how many.
 
-        For what every process finds out by itself, such as who joined.
+        For what every process learns by itself, such as that a member joined.
         """
         self.rooms.check_thread('broadcast()')
         message = Message(self.name, '', 0, 0.0, *encode('broadcast', text, binary, json))
         return _send(list(self._members), message.bare())
 
     def _received(self, message: Message) -> None:
-        """The next message."""
+        """Take the next message of the room, and send it to the members here."""
         self._epoch = message.epoch
         self._offset = message.offset
         self._log.append(message)
@@ -404,7 +404,7 @@ class Room(LoopEmitter):
     def _synced(self, epoch: str, offset: int, messages: Sequence[Message], gap: bool) -> None:
         """The copy is complete."""
         if not self._is_followed:
-            return  # nobody wants it any more
+            return  # it was unfollowed meanwhile
         if not self._is_ready:
             self._epoch, self._offset = epoch, offset
             self._log.extend(messages)
@@ -450,7 +450,7 @@ class Room(LoopEmitter):
                 self._emit_safely('leave', member)
 
     def _roster(self, process: str, members: dict[str, Any]) -> None:
-        """All who are in another process: tell the difference."""
+        """Take the whole list of members in another process; emit the differences."""
         for id in [id for id in (self._elsewhere or {}).get(process, ()) if id not in members]:
             self._departed(process, id)
         for id, info in members.items():
@@ -462,7 +462,7 @@ class Room(LoopEmitter):
         """Have the room's messages and events in this process, members or not, until `unfollow`.
 
         Args:
-            cb: called ``cb(room)`` on the loop when the copy here is complete: `history` and `members` answer then.
+            cb: called ``cb(room)`` on the loop when the copy here is complete: `history` and `members` return then.
         """
         self.rooms.post(self._follow, cb)
         return self
@@ -486,7 +486,7 @@ class Room(LoopEmitter):
         self._check_idle()
 
     def _need(self) -> None:
-        """Somebody wants the room's messages."""
+        """Follow the room, if it is not followed yet."""
         if not self._is_followed:
             self._is_followed = True
             self.rooms.retain(self)
@@ -502,7 +502,7 @@ class Room(LoopEmitter):
             self.rooms.sweep_soon()
 
     def _give_up(self) -> None:
-        """Forget the copy."""
+        """Unfollow the room, and drop the copy."""
         if self._is_followed:
             self._is_followed = self._is_ready = False
             self.rooms.engine.unfollow(self.name)
@@ -524,10 +524,10 @@ class Room(LoopEmitter):
 
 
 def _send(receivers: Sequence[TransactionCore], message: dict[str, Any]) -> int:
-    """Send to all of them: how many got it.
+    """Send to all of them; returns to how many.
 
-    Those that `broadcast` passes over, not open yet or far behind, get it queued as by `WebSocket.send`: a member never
-    silently misses one. How far behind a connection may be is its own limit.
+    For those that `broadcast` skips, not open yet or slow, it is queued by `WebSocket.send`: a member never misses a
+    message silently. How much may wait for a connection is that connection's limit.
     """
     result: Broadcast = broadcast(receivers, **message)
     sent = result.sent
@@ -536,5 +536,5 @@ def _send(receivers: Sequence[TransactionCore], message: dict[str, Any]) -> int:
             ws.send(**message)
             sent += 1
         except ConnectionClosed:
-            pass  # it leaves when it has finished
+            pass  # its `finish` makes it leave
     return sent
