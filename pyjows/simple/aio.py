@@ -1,10 +1,10 @@
 """`AioServer` and `AioClient`: a connection whose calls are awaited, on the running event loop.
 
-Owns the calls of a program, and how a transport is got: from aiohttp, from a socket, by connecting. Must not know the
-protocol (`session.py`), nor what a transport does (`wire.py`).
+Owns the calls of a program, and where a transport comes from: aiohttp, a socket, connecting. Must not know the protocol
+(`session.py`), nor how a transport is used (`wire.py`).
 
-Two kinds of channel carry a connection: a `Wire`, an asyncio protocol with a session in it, and an `ASGIChannel`, for
-which the ASGI server speaks the protocol. No task belongs to a connection.
+A connection has one of two channels: a `Wire`, an asyncio protocol with a session in it, or an `ASGIChannel`, where the
+ASGI server implements the protocol. No task belongs to a connection.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class AioClient(AioBase):
 
     Attributes:
         connect_timeout: seconds until the connection has to be open (10).
-        proxy: as for `pyjows.connect`: True for what the environment says, a URL, or None for the direct way.
+        proxy: as for `pyjows.connect`: True for that of the environment, a URL, or None to connect directly.
         proxy_ssl_context: for an ``https://`` proxy, as `ssl_context` is for the server.
         host, port, path: of the URL.
     """

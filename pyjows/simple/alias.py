@@ -27,7 +27,7 @@ _PUBLIC = ('Server', 'Client', 'AioServer', 'AioClient', 'ConnectionError', 'Con
 def install() -> None:
     """Have ``import simple_websocket`` give the classes of `pyjows.simple`, in this process.
 
-    It has to come before anything imports simple_websocket. To do it once more changes nothing.
+    It has to be called before anything imports simple_websocket. A second call does nothing.
 
     Raises:
         RuntimeError: simple_websocket itself is imported already, and others may hold its classes.

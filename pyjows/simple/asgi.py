@@ -1,6 +1,6 @@
-"""`ASGIChannel`: a connection for which an ASGI server speaks the protocol.
+"""`ASGIChannel`: a connection whose protocol an ASGI server implements.
 
-Owns the way between its messages and the calls of `AioServer` (ASGI specification 2.4). Must not know frames.
+Owns the translation between ASGI messages and the calls of `AioServer` (ASGI specification 2.4). Must not know frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ASGI = tuple[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callabl
 
 
 class ASGIChannel:
-    """A connection for which an ASGI server speaks the protocol."""
+    """A connection whose protocol an ASGI server implements."""
 
     def __init__(self, asgi: ASGI, max_message_size: int | None) -> None:
         self.scope, self._receive, self._send = asgi
@@ -101,7 +101,7 @@ class ASGIChannel:
             self.close_message = message.get('reason') or ''
 
     async def _find_close(self) -> None:
-        """The server says that nobody is there: find the disconnect message behind those that wait."""
+        """The server says that the client is gone: find the disconnect message behind those that wait."""
         try:
             async with asyncio.timeout(1):
                 while self.connected:
@@ -128,7 +128,7 @@ class ASGIChannel:
         try:
             await self._send({'type': 'websocket.close', 'code': int(code), 'reason': message or ''})
         except OSError:
-            pass  # the peer was faster
+            pass  # the client is gone already
 
     def _closed(self) -> ConnectionClosed:
         return ConnectionClosed(self.close_reason, self.close_message)

@@ -1,17 +1,17 @@
 """`Server` and `Client`: a connection whose calls block, in the thread that makes them.
 
-Owns who does what in which thread. Must not know the protocol (`session.py`), kinds of sockets (`links.py`) or of
-threads (`waiting.py`), nor the servers (`hosts.py`).
+Owns which thread reads and writes, and the locks. Must not know the protocol (`session.py`), kinds of sockets
+(`links.py`) or of threads (`waiting.py`), nor the servers (`hosts.py`).
 
-No thread belongs to a connection. Whoever calls `receive` reads the socket itself, and whoever calls `send` writes it.
-Two locks make that safe from any number of threads:
+No thread belongs to a connection. The thread that calls `receive` reads the socket itself, the one that calls `send`
+writes it. Two locks make that safe from any number of threads:
 
-- the *reader*: held by the one that reads the socket, also while it waits for bytes;
+- the *reader*: held by the thread that reads the socket, also while it waits for bytes;
 - the *lock*: held while the session is used and the socket written, never while something waits.
 
 The reader is taken first. What the kernel does not take at once stays in the session's buffer, in order; each sender
-waits until its own message is written, and reads meanwhile if nobody else does, so that two peers that both send
-cannot block each other for ever. While the program is elsewhere, the watcher's thread calls `tend`.
+waits until its own message is written, and reads meanwhile if no other thread does, so that two peers that both send
+cannot block each other for ever. Between the program's calls, the watcher's thread calls `tend`.
 
 The end of a connection is one method, `_finish`, called with the reader held.
 """
@@ -89,7 +89,7 @@ class Base:
         self._finished = False
 
     def _start(self, sock: Any, session: Session, deadline: float | None) -> None:
-        """The socket is there, and this side's part of the handshake waits in the session: end the handshake."""
+        """Complete the handshake on a socket; this side's part of it waits in the session."""
         self.sock = sock
         self._session = session
         self._waiting: Waiting = waiting_for(sock)
@@ -182,7 +182,7 @@ class Base:
             self._flush()
         deadline = monotonic() + self.close_timeout
         if not self._reader.acquire(True, self.close_timeout):
-            self._link.shutdown()  # wakes the reader, who finishes
+            self._link.shutdown()  # wakes the thread that reads, which finishes
             return
         try:
             while not session.ended and self._read(deadline):
@@ -193,7 +193,7 @@ class Base:
 
     @property
     def connected(self) -> bool:
-        """Whether messages can be sent. A close that has arrived is noticed, whether or not anybody receives."""
+        """Whether messages can be sent. It reads the socket, so that a close is noticed without a `receive`."""
         session = self._session
         if session.ended or self._closing:
             return False
@@ -237,7 +237,7 @@ class Base:
             pass
 
     def __del__(self) -> None:
-        # The program has let go of an open connection: say so to the peer, without waiting.
+        # The program dropped its last reference to an open connection: send a close frame, without waiting.
         link = getattr(self, '_link', None)
         if link is None or self._finished:
             return
@@ -247,7 +247,7 @@ class Base:
             link.end_writing()
             link.close()
         except Exception:
-            pass  # the interpreter may be on its way out
+            pass  # the interpreter may be shutting down
 
     # Reading; the reader is held
 
@@ -271,7 +271,7 @@ class Base:
             self._contended = False
 
     def _read(self, deadline: float | None) -> bool:
-        """Read once, and take what came; False if nothing had come by the deadline."""
+        """Read once, and process the bytes; False if none came by the deadline."""
         link = self._link
         while True:
             unsent = self._unsent() > 0
@@ -300,7 +300,7 @@ class Base:
             return True
 
     def _read_what_is_there(self) -> None:
-        """Read without waiting, until nothing more is there or the program has enough to take."""
+        """Read without waiting, until nothing is left or the program has too many messages to take."""
         now = monotonic()
         session = self._session
         while not session.ended and not session.full and self._read(now):
@@ -308,7 +308,7 @@ class Base:
         self._looked = now
 
     def _take(self, data: bytes, deadline: float | None) -> None:
-        """These bytes came, b'' for EOF."""
+        """Process received bytes, b'' for EOF."""
         session = self._session
         with self._lock:
             session.feed(data)
@@ -370,7 +370,7 @@ class Base:
         return 0 if out is None else out.size
 
     def _flush(self) -> bool:
-        """Write what the kernel takes; tells whether nothing is left. The lock is held."""
+        """Write what the kernel takes; returns whether nothing is left. The lock is held."""
         out = self._session.protocol.out
         if out is None:
             return True
@@ -403,7 +403,7 @@ class Base:
         finally:
             with self._lock:
                 session.sending -= 1
-        # What the peer said before it left may still be there to read.
+        # The peer's last bytes, such as a close frame, may still be unread.
         if self._reader.acquire(True, 1.0):
             try:
                 while not session.ended and self._read(monotonic()):
@@ -414,7 +414,7 @@ class Base:
         raise session.closed()
 
     def _wait_until_written(self, target: int) -> bool:
-        """Tells whether so much was ever written; False if the connection broke."""
+        """Wait until `target` bytes were written in all; returns False if the connection broke."""
         session = self._session
         while not self._broken:
             reads = not self._contended and not session.full and self._reader.acquire(False)
@@ -434,7 +434,7 @@ class Base:
         return False
 
     def _wait(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
-        """Wait for the socket; where another thread has closed it, what is tried next tells."""
+        """Wait for the socket; if another thread has closed it, return at once: the next call on it raises."""
         try:
             return self._waiting.until_ready(self._link.sock, read, write, timeout, self.selector_class)
         except (OSError, ValueError):
@@ -443,14 +443,14 @@ class Base:
     # What the watcher calls
 
     def tend(self, now: float) -> None:
-        """A round of the watcher: keep-alive, and reading for a program that is elsewhere."""
+        """A round of the watcher: keep-alive, and reading if the program has not since the last round."""
         session = self._session
         with self._lock:
             session.keep_alive(now)
             self._flush()
         if session.ended:
             if not self._reader.acquire(False):
-                self._link.shutdown()  # wakes the reader, who finishes
+                self._link.shutdown()  # wakes the thread that reads, which finishes
                 return
             try:
                 self._finish(now)
@@ -575,7 +575,7 @@ class Client(Base):
 
     Attributes:
         connect_timeout: seconds until the connection has to be open (10).
-        proxy: as for `pyjows.connect`: True for what the environment says, a URL, or None for the direct way.
+        proxy: as for `pyjows.connect`: True for that of the environment, a URL, or None to connect directly.
         proxy_ssl_context: for an ``https://`` proxy, as `ssl_context` is for the server.
         host, port, path: of the URL.
 

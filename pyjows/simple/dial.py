@@ -1,6 +1,6 @@
 """From a URL to a connected socket, blocking: Unix sockets, the proxy, TLS.
 
-Owns the order of these steps. Must not know the opening handshake, nor what a proxy is told (`proxy.py`).
+Owns the order of these steps. Must not know the opening handshake, nor the requests to a proxy (`client/proxy.py`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _secured(sock: Any, context: ssl.SSLContext | None, name: str, deadline: flo
 
 
 def _open(tunnel: Any, sock: Any, deadline: float) -> None:
-    """Have the proxy open the way."""
+    """Open the tunnel through the proxy."""
     try:
         while True:
             sock.settimeout(_left(deadline))

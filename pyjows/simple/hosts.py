@@ -1,6 +1,6 @@
-"""Where a WSGI server keeps the socket of a request, and what the request was.
+"""Where each WSGI server keeps the socket of a request, and the request as the server has it.
 
-Owns what is known about each server. Must not know what is done with the socket.
+Owns the differences between the servers. Must not know what is done with the socket.
 """
 
 from __future__ import annotations

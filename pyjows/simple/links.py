@@ -1,4 +1,4 @@
-"""The socket under a blocking connection: reads and writes that return at once, and what ends it.
+"""The socket under a blocking connection: reads and writes that return at once, shutdown and close.
 
 Owns the difference between plain sockets, green ones and TLS. Must not know what the bytes mean.
 """
@@ -48,7 +48,7 @@ class Link:
         return data
 
     def write(self, out: WriteBuffer) -> int:
-        """Have the kernel take of what waits as much as it will; BlockingIOError where it takes nothing."""
+        """Write as much of `out` as the kernel takes; BlockingIOError where it takes nothing."""
         pieces = out.pieces()
         if len(pieces) == 1:
             n: int = self.sock.send(pieces[0], _DONTWAIT)
@@ -59,11 +59,11 @@ class Link:
         return n
 
     def end_writing(self) -> None:
-        """The peer is to read EOF."""
+        """Half-close: the peer reads EOF."""
         self._shutdown(socket.SHUT_WR)
 
     def shutdown(self) -> None:
-        """End both directions; who waits for the socket wakes."""
+        """Shut down both directions; a thread that waits for the socket is woken."""
         self._shutdown(socket.SHUT_RDWR)
 
     def _shutdown(self, how: int) -> None:
@@ -73,7 +73,7 @@ class Link:
             pass  # it is gone already
 
     def close(self) -> None:
-        """End the connection. A host that reads on finds nothing: frames behind the close are no HTTP request."""
+        """End the connection, and drop unread bytes: a host must not take frames after the close for HTTP."""
         self.shutdown()
         try:
             while self.sock.recv(_DISCARDED):
@@ -155,7 +155,9 @@ class _TLSLink(Link):
 def link_for(sock: Any, owned: bool, lock: Any) -> Link:
     """The link for a socket, by its kind."""
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a message is not to wait for the ACK of another
+        sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # a message must not wait for the ACK of another
     except OSError:
         pass  # a Unix socket
     if hasattr(sock, 'unwrap'):

@@ -35,7 +35,7 @@ __all__ = [
 # Bytes of received messages that may wait for the program; above it the connection is not read.
 _HIGH_WATER = 1 << 20
 
-# The same while the program waits for the peer to take what it sends: a peer that sends as well would wait for ever.
+# The same while a `send` waits for the peer: if both only sent, neither would read, and both would wait for ever.
 _MAX_BACKLOG = 16 << 20
 
 # What a message costs beside its bytes, so that empty messages are bounded too.
@@ -68,7 +68,7 @@ class Session:
         self.ping_interval = ping_interval
         self.ping_due = 0.0
         self.sending = 0
-        self._heard = True
+        self._has_received = True
         self._waiting = 0
 
     @property
@@ -79,19 +79,19 @@ class Session:
     # Receiving
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Bytes came; b'' is the end of the stream."""
+        """Process received bytes, b'' for EOF."""
         protocol = self.protocol
         if self.ended:
             return
         if data:
-            self._heard = True
+            self._has_received = True
             protocol.receive_data(data)
         else:
             protocol.receive_eof()
         self.take_frames(protocol.events_received())
 
     def take_frames(self, frames: Iterable[Any]) -> None:
-        """Keep the messages among the frames that came."""
+        """Keep the messages among received frames."""
         for _, _, _, _, opcode, payload in frames:
             if opcode == _TEXT:
                 self.messages.append(payload.decode())
@@ -106,7 +106,7 @@ class Session:
 
     @property
     def full(self) -> bool:
-        """Whether so much waits for the program that nothing more is to be read."""
+        """Whether too many bytes wait for the program, so that reading pauses."""
         return self._waiting > (_MAX_BACKLOG if self.sending else _HIGH_WATER)
 
     def pop(self) -> str | bytes:
@@ -118,7 +118,7 @@ class Session:
         return message
 
     def drop_surplus(self) -> None:
-        """Drop the oldest messages where too much waits: what comes during a close of this side."""
+        """Drop the oldest messages while too many bytes wait; for those that come during our close."""
         while self.full:
             self.pop()
 
@@ -145,7 +145,7 @@ class Session:
         self._note_close()
 
     def fail(self, reason: int, message: str) -> None:
-        """End the connection at once, saying why in a close frame."""
+        """Fail the connection: send a close frame with this code and reason."""
         if not self.ended:
             self.protocol.fail(reason, message)
             self.end()
@@ -168,7 +168,7 @@ class Session:
         self.close_message = close.reason
 
     def closed(self) -> ConnectionClosed:
-        """What to raise for one who uses the closed connection."""
+        """The exception for a call on the closed connection."""
         return ConnectionClosed(self.close_reason, self.close_message)
 
     # Keep-alive
@@ -179,15 +179,15 @@ class Session:
             self.ping_due = now + self.ping_interval
 
     def keep_alive(self, now: float) -> None:
-        """At its time: ping the peer, or fail the connection (1008) if it sent nothing since the last ping.
+        """When a ping is due: ping the peer, or fail the connection (1008) if it sent nothing since the last ping.
 
-        While the program does not take its messages nothing is read, so a silent peer is not at fault.
+        While reading pauses because the program does not take its messages, a silent peer is not failed.
         """
         if not self.ping_interval or now < self.ping_due or self.ended or self.protocol.state is not State.OPEN:
             return
         self.ping_due = max(now, self.ping_due + self.ping_interval)
-        if self._heard or self.full:
-            self._heard = self.full
+        if self._has_received or self.full:
+            self._has_received = self.full
             self.protocol.send_ping()
         else:
             self.fail(CloseCode.POLICY_VIOLATION, 'Ping/Pong timeout')
@@ -261,7 +261,7 @@ def client_session(
 
 
 def read_response(session: Session, data: bytes) -> bool:
-    """Bytes of the server's answer came (b'': EOF); tells whether the connection is open.
+    """Process bytes of the server's answer, b'' for EOF; returns whether the connection is open.
 
     Raises:
         ConnectionError: the server refused, or its answer is not valid.

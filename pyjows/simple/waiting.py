@@ -1,7 +1,7 @@
 """How a blocking connection waits: with threads, or with the greenlets of gevent or Eventlet.
 
-Owns the difference between the three: locks, events, background threads, and waiting until a socket is ready. Which one
-a connection needs is told by the class of its socket. Must not know connections.
+Owns the difference between the three: locks, events, background threads, and waiting until a socket is ready. The class
+of its socket says which one a connection needs. Must not know connections.
 
 gevent and Eventlet are used through their own modules, so that a server of theirs works whether or not the standard
 library was monkey-patched.
@@ -39,13 +39,13 @@ class Waiting:
         return self._threading.Thread(target=target, name='pyjows.simple', daemon=True)
 
     def place(self) -> Hashable:
-        """Connections of the same place can share one background thread."""
+        """A key: connections with the same one share one background thread (a process, or a hub of greenlets)."""
         return self
 
     def until_ready(
         self, sock: Any, read: bool, write: bool, timeout: float | None, selector_class: Any = None
     ) -> tuple[bool, bool]:
-        """Wait until a socket is readable or writable; tells which, or neither after `timeout` seconds."""
+        """Wait until a socket is readable or writable; returns which, neither after `timeout` seconds."""
         if selector_class is not None:
             with selector_class() as selector:
                 selector.register(sock, (selectors.EVENT_READ * read) | (selectors.EVENT_WRITE * write))
@@ -61,7 +61,7 @@ class Waiting:
             return False, False
         what = ready[0][1]
         if what & ~(self._select.POLLIN | self._select.POLLOUT):
-            return read, write  # hung up or in error: the next call on the socket tells
+            return read, write  # POLLHUP or POLLERR: the next call on the socket raises or returns EOF
         return bool(what & self._select.POLLIN), bool(what & self._select.POLLOUT)
 
     def _by_select(self, sock: Any, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
@@ -129,7 +129,7 @@ class _Greenlet:
         self._spawn(self._target)
 
     def join(self, timeout: float | None = None) -> None:
-        """It ends in its next turn, and nobody has to wait for that."""
+        """Return at once: it ends on its next turn."""
 
 
 _kinds: dict[str, type[Waiting]] = {'gevent': _Gevent, 'eventlet': _Eventlet}

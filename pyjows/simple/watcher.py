@@ -1,7 +1,7 @@
 """The one background thread of a process that has blocking connections (with greenlets: one greenlet of a hub).
 
-Owns when a connection is tended while the program is elsewhere: keep-alive pings, and reading what came for those that
-nobody is receiving from, so that pings are answered and a close is noticed. It begins with the first connection and
+Owns when a connection is tended between the program's calls: keep-alive pings, and reading for connections on which no
+`receive` was called lately, so that pings are answered and a close is noticed. It begins with the first connection and
 ends with the last. Must not know the protocol: `Base.tend` does the work.
 """
 
@@ -63,7 +63,7 @@ class Watcher:
             self.forget_dead()
 
     def tend(self, ref: weakref.ref[Watched]) -> float:
-        """Tend one; tells after how many seconds again."""
+        """Tend one; returns after how many seconds again."""
         connection = ref()
         if connection is None:
             return _ROUND
@@ -81,7 +81,7 @@ class Watcher:
             self.end_if_idle()
 
     def end_if_idle(self) -> bool:
-        """Stop where nobody is left; called with the guard."""
+        """Stop if no connection is left; called with the guard held."""
         if not self.connections and not self.stopped:
             self.stopped = True
             if _watchers.get(self.place) is self:
@@ -103,7 +103,7 @@ if hasattr(os, 'register_at_fork'):
 
 
 def watch(connection: Watched, waiting: Waiting, thread_class: Any, event_class: Any) -> Watcher:
-    """Have a connection tended. The classes are those of the thread and its event, where it has to be begun."""
+    """Have a connection tended. The classes are those of the thread and its event, if they have to be made."""
     place = waiting.place()
     with _guard:
         watcher = _watchers.get(place)
@@ -118,7 +118,7 @@ def watch(connection: Watched, waiting: Waiting, thread_class: Any, event_class:
 
 
 def unwatch(connection: Watched, watcher: Watcher) -> None:
-    """Tend it no more; the thread of the last one has ended when this returns."""
+    """Stop tending it; if it was the last, its thread has ended when this returns."""
     with _guard:
         watcher.connections.pop(id(connection), None)
         ends = not watcher.stopped and watcher.end_if_idle()
