@@ -155,9 +155,7 @@ class _TLSLink(Link):
 def link_for(sock: Any, owned: bool, lock: Any) -> Link:
     """The link for a socket, by its kind."""
     try:
-        sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )  # a message must not wait for the ACK of another
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a message must not wait for the ACK of another
     except OSError:
         pass  # a Unix socket
     if hasattr(sock, 'unwrap'):
