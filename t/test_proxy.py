@@ -178,6 +178,8 @@ def test_any_2xx_opens_the_way(answer, size):
         (b'HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n', 302, '302 Found'),
         (b'HTTP/1.1 503\r\n\r\n', 503, 'answered 503 to CONNECT example.com:80'),
         (b'HTTP/1.1 200 OK\r\n\r\nmore', None, 'after its answer to CONNECT'),
+        (b'HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\nmore', 407, 'user:password@127.0.0.1:3128'),
+        (b'HTTP/1.1 101 Switching Protocols\r\n\r\n', None, 'HTTP/1.1'),
         (b'SSH-2.0-OpenSSH\r\n\r\n', None, 'HTTP/1.1'),
         (b'HTTP/1.1 200 OK\r\nX: ' + b'x' * 20000, None, '16384 bytes'),
         (b'HTTP/1.1 200 OK\r\nX: ' + b'x' * 20000 + b'\r\n\r\n', None, '16384 bytes'),
@@ -194,6 +196,7 @@ def test_any_other_answer_is_an_error_that_says_why(answer, status, reason):
         way.receive(b'')
     assert caught.value.status == status
     assert reason in str(caught.value)
+    assert not way.receive(b''), 'the end of the stream comes after a failure, too'
 
 
 # Real ones
@@ -344,6 +347,23 @@ def test_a_proxy_that_hangs_up_is_an_error(ioloop, run_until, assert_idle):
     exc = refusal(ioloop, run_until, 'ws://example.com/', proxy=f'http://127.0.0.1:{ioloop.acceptor(rude).port}')
     assert 'closed the connection' in str(exc)
     ioloop.remove(rude)
+
+
+@pytest.mark.parametrize(
+    ('answer', 'says'),
+    [
+        (b'HTTP/1.1 200 OK\r\n\r\nmore', 'sent data after its answer to CONNECT'),
+        (b'HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\nmore', 'answered 407 Auth'),
+    ],
+)
+def test_a_proxy_that_sends_more_than_its_answer_is_an_error(ioloop, run_until, assert_idle, answer, says):
+    @ioloop.server(address='127.0.0.1')
+    def talkative(loop, stream, id):
+        stream.on('read', lambda stream, data: stream.write(answer))
+
+    exc = refusal(ioloop, run_until, 'ws://example.com/', proxy=f'http://127.0.0.1:{ioloop.acceptor(talkative).port}')
+    assert says in str(exc)
+    ioloop.remove(talkative)
 
 
 class Relay:

@@ -139,6 +139,7 @@ class Tunnel:
         self._max_header_size = max_header_size
         self._size = 0
         self._is_sent = False
+        self._is_over = False
 
     def send(self) -> bytes:
         """The request as bytes, once; then b''."""
@@ -154,10 +155,14 @@ class Tunnel:
     def receive(self, data: bytes) -> bool:
         """Take bytes from the proxy, b'' for EOF; returns whether the tunnel is open.
 
+        What comes after a failure, such as the end of the stream, is ignored.
+
         Raises:
             HandshakeError: the proxy refuses (with `status`, `headers` and `response`, without the body), hangs up, or
                 does not speak HTTP.
         """
+        if self._is_over:
+            return False
         http = self._http
         self._size += len(data)
         try:
@@ -170,6 +175,7 @@ class Tunnel:
                         self._refused(event)
                     if http.trailing_data[0]:
                         self._fail('sent data after its answer to CONNECT, before the client sent anything')
+                    self._is_over = True
                     return True
                 if event is h11.NEED_DATA:
                     self._check_size(0)
@@ -187,6 +193,7 @@ class Tunnel:
             self._fail(f'answers CONNECT with more than {self._max_header_size} bytes of headers')
 
     def _refused(self, event: h11.Response) -> NoReturn:
+        self._is_over = True
         reason = event.reason.decode('latin-1')
         status = f'{event.status_code} {reason}'.rstrip()
         hint = ''
@@ -199,6 +206,7 @@ class Tunnel:
         raise HandshakeError(message, status=answer.status, headers=answer.headers, response=answer)
 
     def _fail(self, what: str) -> NoReturn:
+        self._is_over = True
         raise HandshakeError(f'the proxy {self._proxy} {what} (on the way to {self._target})')
 
 
