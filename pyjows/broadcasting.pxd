@@ -9,5 +9,11 @@ cdef int _OPEN
 
 
 cpdef object broadcast(object transactions, object text=*, object binary=*, object json=*, object skip_slow=*)
-@cython.locals(protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore, size=Py_ssize_t)
-cpdef object _broadcast(object transactions, int head, bytes payload, bint skip_slow)
+@cython.locals(
+    protocol=TransactionProtocol, out=WriteBuffer, plain=bytes, ws=TransactionCore, size=Py_ssize_t, sent=Py_ssize_t,
+    compressed=dict, elsewhere=dict
+)
+cpdef Py_ssize_t send_to_all(
+    object transactions, int head, bytes payload, bint skip_slow, list skipped
+) except -1
+cdef object _send_shared(TransactionProtocol protocol, int head, bytes payload, dict compressed)

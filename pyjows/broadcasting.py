@@ -16,7 +16,7 @@ from .protocol import State
 from .transaction.driver import TransactionProtocol
 from .transaction.transaction import TransactionCore
 
-__all__ = ['Broadcast', 'broadcast']
+__all__ = ['Broadcast', 'broadcast', 'send_to_all']
 
 # Compiled, this is a C integer.
 _OPEN = State.OPEN.value
@@ -60,20 +60,32 @@ def broadcast(
         TypeError, ValueError: as `WebSocket.send` does, before anything is sent.
     """
     head, payload = encoded_message('broadcast', text, binary, json)
-    return _broadcast(transactions, head, payload, skip_slow)
+    skipped: list[TransactionCore] = []
+    return Broadcast(send_to_all(transactions, head, payload, skip_slow, skipped), skipped)
 
 
-def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: bytes, skip_slow: bool) -> Broadcast:
-    """Queue an encoded message for the connections of this thread, and hand it over to the threads of the others."""
+def send_to_all(
+    transactions: Iterable[TransactionCore],
+    head: int,
+    payload: bytes,
+    skip_slow: bool,
+    skipped: list[TransactionCore],
+) -> int:
+    """Queue an encoded message for the connections of this thread, and hand it over to the threads of the others.
+
+    Returns:
+        How many got it; the others are appended to `skipped`.
+    """
     size = len(payload)
     plain = frame_bytes(head, payload, False)
-    compressed: dict[Any, bytes] = {}
+    compressed: dict[Any, bytes] | None = None
+    elsewhere: dict[LoopThread, list[TransactionCore]] | None = None
     sent = 0
-    skipped = []
-    elsewhere: dict[LoopThread, list[TransactionCore]] = {}
     for ws in transactions:
         protocol = ws._protocol
         if protocol.thread is not None and protocol.thread.is_foreign():
+            if elsewhere is None:
+                elsewhere = {}
             elsewhere.setdefault(protocol.thread, []).append(ws)
             continue
         out = protocol.out
@@ -86,13 +98,17 @@ def _broadcast(transactions: Iterable[TransactionCore], head: int, payload: byte
         elif not protocol._claimed_bits:
             protocol.outgoing().put(plain)
         else:
+            if compressed is None:
+                compressed = {}
             _send_shared(protocol, head, payload, compressed)
         protocol._message_sent(size)
-        ws._emit_resume()
-    for thread, theirs in elsewhere.items():
-        thread.hand_over(_broadcast, theirs, head, payload, skip_slow)
-        sent += len(theirs)
-    return Broadcast(sent, skipped)
+        if protocol.resume_pending:
+            ws._emit_resume()
+    if elsewhere is not None:
+        for thread, theirs in elsewhere.items():
+            thread.hand_over(send_to_all, theirs, head, payload, skip_slow, [])
+            sent += len(theirs)
+    return sent
 
 
 def _send_shared(protocol: TransactionProtocol, head: int, payload: bytes, compressed: dict[Any, bytes]) -> None:

@@ -15,10 +15,10 @@ __all__ = ['Gathering', 'Guest']
 class Guest:
     """A client, and all that it was told."""
 
-    def __init__(self, url: str, ioloop: Any) -> None:
+    def __init__(self, url: str, ioloop: Any, **options: Any) -> None:
         self.heard: list[Any] = []
         self.code: int | None = None
-        self.ws = pyjows.connect(url, ioloop=ioloop)
+        self.ws = pyjows.connect(url, ioloop=ioloop, **options)
         self.ws.on('message', lambda ws, message: self.heard.append(message))
         self.ws.on('error', lambda ws, exc: None)
         self.ws.on('finish', lambda ws, code, reason: setattr(self, 'code', code))
@@ -61,8 +61,17 @@ class Guest:
 class Gathering:
     """Rooms, and a server that has its clients join them as their URLs say."""
 
-    def __init__(self, ioloop: Any, run_until: Callable[..., None], url: str = 'memory://', **options: Any) -> None:
+    def __init__(
+        self,
+        ioloop: Any,
+        run_until: Callable[..., None],
+        url: str = 'memory://',
+        *,
+        compression: bool | None = None,
+        **options: Any,
+    ) -> None:
         self.ioloop = ioloop
+        self.compression = compression
         self.run_until = run_until
         self.events: list[tuple[Any, ...]] = []
         self.errors: list[BaseException] = []
@@ -71,7 +80,7 @@ class Gathering:
         self.rooms.on('lost', lambda rooms, exc: self.events.append(('lost',)))
         self.rooms.on('back', lambda rooms: self.events.append(('back',)))
         self.rooms.on('error', lambda rooms, exc: self.errors.append(exc))
-        self.server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+        self.server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, compression=compression)
         self.server.on('websocket', self._websocket)
 
     def _websocket(self, server: Any, ws: Any) -> None:
@@ -89,7 +98,7 @@ class Gathering:
 
     def guest(self, **query: Any) -> Guest:
         """A client on its way."""
-        return Guest(f'{self.server.urls[0]}/?{urlencode(query)}', self.ioloop)
+        return Guest(f'{self.server.urls[0]}/?{urlencode(query)}', self.ioloop, compression=self.compression)
 
     def join(self, **query: Any) -> Guest:
         """A client whose joins are complete."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from itertools import pairwise, repeat
@@ -16,6 +15,7 @@ from background import until
 from gathering import Gathering, Guest
 
 import pyjows
+from pyjows.deflate import Deflate
 from pyjows.rooms import Message, PayloadTooLarge, RoomLimit
 from pyjows.rooms.memory import MemoryEngine
 
@@ -56,18 +56,21 @@ def test_every_member_of_a_room_hears_what_is_published_and_nobody_else(one):
     assert eve.heard == ['bye']
 
 
-def test_a_message_is_one_broadcast_to_all_members_so_it_is_framed_and_compressed_once(one, monkeypatch):
-    broadcasts: list[int] = []
+def test_a_message_is_framed_and_compressed_once_for_all_members_of_a_kind(gather, monkeypatch):
+    one = gather(compression=True)
+    compressed: list[bytes] = []
+    compress = Deflate.compress_shared
 
-    def counted(receivers: Any, **message: Any) -> Any:
-        broadcasts.append(len(receivers))
-        return pyjows.broadcast(receivers, **message)
+    def counted(extension: Any, payload: bytes) -> bytes | None:
+        compressed.append(payload)
+        return compress(extension, payload)
 
-    monkeypatch.setattr(sys.modules[pyjows.Room.__module__], 'broadcast', counted)
+    monkeypatch.setattr(Deflate, 'compress_shared', counted)
+    words = 'hello ' * 1000
     guests = [one.join() for _ in range(4)] + [one.join(numbered=1) for _ in range(3)]
-    one.rooms['lobby'].publish(text='hello')
-    one.until(lambda: all(guest.heard and 'hello' in guest.heard[-1] for guest in guests))
-    assert broadcasts == [4, 3]
+    one.rooms['lobby'].publish(text=words)
+    one.until(lambda: all(guest.heard and words in guest.heard[-1] for guest in guests))
+    assert [payload.startswith(b'hello') for payload in compressed] == [True, False]
 
 
 def test_a_numbered_member_gets_room_position_and_data(one):

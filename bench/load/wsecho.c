@@ -1,9 +1,9 @@
 /* wsecho: a WebSocket echo server with nothing in it: the floor, what the kernel allows on one core.
  *
- *     wsecho [--port 0] [--broadcast 0] [--tls FOLDER] [--limit 3600]
+ *     wsecho [--port 0] [--broadcast 0] [--rooms 0] [--tls FOLDER] [--limit 3600]
  *
  * Prints `port=N`. A message is sent back frame by frame as it comes in; with --broadcast 1 each whole one goes to every
- * connection. One read buffer and one write buffer for all; a connection has memory of its own only for what the
+ * connection; with --rooms 1 to the room that the first message, `join NUMBER`, names (for `wsrooms`). One read buffer and one write buffer for all; a connection has memory of its own only for what the
  * kernel would not take. It checks nothing and limits nothing: fit for a benchmark on 127.0.0.1, and for nothing else.
  */
 #include "ws.h"
@@ -16,18 +16,27 @@ struct connection {
     uint64_t at;                      /* bytes of the payload unmasked so far: the phase of the masking key */
     unsigned char *unsent;
     size_t unsent_size;
+    struct room *room;                /* that it has joined */
     char *request;                    /* an upgrade request that did not come in one piece */
     size_t request_size;
 };
 
+enum { ROOMS = 65536 };
+
+static struct room {
+    struct connection **members;
+    int count;
+} rooms[ROOMS];
+
 static int poller;
-static bool broadcasting;
+static bool broadcasting, has_rooms;
 static struct connection **everybody;
 static int population, places;
 static unsigned char in[256 * KIB], out[sizeof in + MAX_HEAD];  /* an answer has no key: it never outgrows its frame */
 static size_t out_size;
 
 static void drop(struct connection *c) {
+    if (c->room) exit(0);  /* nobody leaves a room before the end of the measurement */
     everybody[c->slot] = everybody[--population];
     everybody[c->slot]->slot = c->slot;
     unsecure(c->fd);
@@ -113,6 +122,20 @@ static bool upgrade(struct connection *c, const unsigned char *data, size_t size
     return deliver(c, (unsigned char *)response, n);
 }
 
+/* What came from a member goes to its room; the first message says which that is. */
+static void say(struct connection *c) {
+    if (!c->room) {
+        unsigned which = 0;
+        out[out_size] = 0;
+        if (out_size < 3 || sscanf((char *)out + 2, "join %u", &which) != 1 || which >= ROOMS) die("no room: %s", out + 2);
+        c->room = &rooms[which];
+        c->room->members = realloc(c->room->members, (c->room->count + 1) * sizeof c);
+        c->room->members[c->room->count++] = c;
+        return;
+    }
+    for (int i = 0; i < c->room->count; i++) deliver(c->room->members[i], out, out_size);
+}
+
 static bool readable(struct connection *c) {
     ssize_t got = receive(c->fd, in, sizeof in);
     if (got < 0) return errno == EAGAIN;
@@ -120,6 +143,7 @@ static bool readable(struct connection *c) {
     if (!c->upgraded) return upgrade(c, in, got);
     out_size = 0;
     answer(c, in, got);
+    if (has_rooms && !c->closing) return say(c), true;
     if (!broadcasting || c->closing) return deliver(c, out, out_size) && !c->closing;
     for (int i = 0; i < population; i++) deliver(everybody[i], out, out_size);
     return true;
@@ -151,6 +175,7 @@ int main(int argc, char **argv) {
     fflush(stdout);
     alarm(number(argv, "limit", 3600));
     broadcasting = number(argv, "broadcast", 0);
+    has_rooms = number(argv, "rooms", 0);
 
     struct epoll_event events[EVENTS];
     poller = epoll_create1(0);

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from ..ioloop import IOLoop, LoopEmitter
 from ..transaction import TransactionCore
+from .delivery import RoomsCore
 from .engine import Engine, Keep, open_engine
 from .messages import Message, RoomLimit, check_name
 from .room import Room
@@ -47,7 +48,7 @@ def rooms(url: str | Engine = 'memory://', **options: Any) -> Rooms:
     return Rooms(url, **options)
 
 
-class Rooms(LoopEmitter):
+class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
     """All rooms of a process.
 
     Synopsis::
@@ -107,7 +108,6 @@ class Rooms(LoopEmitter):
         linger: float = 30.0,
         **options: Any,
     ) -> None:
-        super().__init__()
         if not 0 < max_payload <= _LARGEST_PAYLOAD:
             raise ValueError(f'max_payload={max_payload!r}: give bytes, 1 to {_LARGEST_PAYLOAD}')
         for name, value in (('max_rooms', max_rooms), ('max_members', max_members)):
@@ -115,26 +115,22 @@ class Rooms(LoopEmitter):
                 raise ValueError(f'{name}={value!r}: give a number of at least 1')
         if not linger >= 0:
             raise ValueError(f'linger={linger!r}: give seconds, 0 or more')
-        self.engine = open_engine(url, options)
+        RoomsCore.__init__(
+            self, open_engine(url, options), IOLoop.singleton() if ioloop is None else ioloop, max_payload
+        )
         self._keep = self._checked(Keep(history_size, history_seconds, presence))
-        self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self.max_rooms = max_rooms
         self.max_members = max_members
-        self.max_payload = max_payload
         self.linger = linger
         self.is_lost = False
         self.process = secrets.token_hex(6)
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._known: WeakValueDictionary[str, Room] = WeakValueDictionary()
-        self._held: dict[str, Room] = {}
         self._of: dict[TransactionCore, dict[Room, None]] = {}
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._posted = False
-        self._messages: deque[Message] = deque()
-        self._delivering = False
         self._sweeper: Any = None
-        self._thread = self.ioloop.reactor.thread
         self.ioloop.on('finish', self._loop_finishes)
         self.engine.attach(self)
 
@@ -252,14 +248,6 @@ class Rooms(LoopEmitter):
 
     # Threads
 
-    def is_loop_thread(self) -> bool:
-        """Whether this is the thread of the loop."""
-        return not self._thread.is_foreign()
-
-    def check_thread(self, method: str) -> None:
-        """Raise RuntimeError on another thread than the loop's."""
-        self._thread.check(method)
-
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Call something on the loop's thread: at once if this is that thread, else soon, in order."""
         if not self._thread.is_foreign():
@@ -294,21 +282,6 @@ class Rooms(LoopEmitter):
     def hold(self, room: str) -> None:
         """Follow a room that has no members here."""
         self.room(room)._need()
-
-    def received(self, message: Message) -> None:
-        """The next message of a room. One that a handler publishes is delivered after the one that it handles."""
-        self._messages.append(message)
-        if self._delivering:
-            return
-        self._delivering = True
-        try:
-            while self._messages:
-                message = self._messages.popleft()
-                room = self._held.get(message.room)
-                if room is not None and room._is_ready:
-                    room._received(message)
-        finally:
-            self._delivering = False
 
     def synced(self, room: str, epoch: str, offset: int, messages: Sequence[Message], gap: bool) -> None:
         """A room's copy is complete."""

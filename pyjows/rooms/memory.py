@@ -1,20 +1,21 @@
 """The engine of one process: it counts the messages and hands them on.
 
-Owns the counters. Must not know members. The history is the copy that each `Room` has.
+Owns what little is left to do for an engine without a broker. Must not know members. The history is the copy that each
+`Room` has.
 """
 
 from __future__ import annotations
 
-from time import time
 from typing import Any
 
+from .delivery import Counter
 from .engine import Engine, Keep
-from .messages import Message, new_epoch
+from .messages import Message
 
 __all__ = ['MemoryEngine']
 
 
-class MemoryEngine(Engine):
+class MemoryEngine(Counter, Engine):
     """Rooms in one process, and no broker: what `pyjows.rooms` uses without a URL."""
 
     shares_presence = False
@@ -23,27 +24,8 @@ class MemoryEngine(Engine):
     def __init__(self, url: str = 'memory://') -> None:
         if url != 'memory://':
             raise ValueError(f"{url!r}: the memory engine connects to nothing; its URL is 'memory://'")
-        self._counts: dict[str, list[Any]] = {}
+        Counter.__init__(self)
         self._closed = False
-
-    def publish(self, message: Message, keep: Keep) -> bool:
-        self.receiver.post(self._count, message)
-        return True
-
-    def _count(self, message: Message) -> None:
-        if message.room not in self._counts:
-            self.receiver.hold(message.room)
-        count = self._count_of(message.room)
-        count[1] += 1
-        message.epoch, message.offset = count
-        message.time = time()
-        self.receiver.received(message)
-
-    def _count_of(self, room: str) -> list[Any]:
-        count = self._counts.get(room)
-        if count is None:
-            count = self._counts[room] = [new_epoch(), 0]
-        return count
 
     def follow(self, room: str, keep: Keep) -> None:
         epoch, offset = self._count_of(room)

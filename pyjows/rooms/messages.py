@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .. import _json
+from .._signature import ConstructorSignature
 from ..messages import MISSING
 
 __all__ = [
@@ -31,10 +32,14 @@ __all__ = [
     'encode',
     'find_position',
     'new_epoch',
+    'unsent',
 ]
 
 #: What a payload is, as brokers keep it in front of the payload.
 TEXT, BINARY, JSON = b't', b'b', b'j'
+
+# Compiled, these are C variables.
+_TEXT, _BINARY, _JSON, _MISSING = TEXT, BINARY, JSON, MISSING
 
 _NAME = re.compile(r'[A-Za-z0-9_.:/-]{1,128}', re.ASCII)
 _POSITION = re.compile(r'([0-9a-f]{1,32}):([0-9]{1,16})', re.ASCII)
@@ -85,6 +90,7 @@ class Message:
     """
 
     __slots__ = ('epoch', 'kind', 'offset', 'payload', 'room', 'time')
+    __signature__ = ConstructorSignature()
 
     def __init__(self, room: str, epoch: str, offset: int, time: float, kind: bytes, payload: bytes) -> None:
         self.room = room
@@ -105,19 +111,19 @@ class Message:
     @property
     def data(self) -> Any:
         """What was published: a str, bytes, or the decoded JSON value."""
-        if self.kind == TEXT:
+        if self.kind == _TEXT:
             return self.payload.decode()
-        return _json.loads(self.payload) if self.kind == JSON else self.payload
+        return _json.loads(self.payload) if self.kind == _JSON else self.payload
 
     def bare(self) -> dict[str, Any]:
-        """The arguments of `pyjows.broadcast` that send the message as it was published."""
-        return {'binary': self.payload} if self.kind == BINARY else {'text': self.payload.decode()}
+        """The arguments of `WebSocket.send` that send the message as it was published."""
+        return {'binary': self.payload} if self.kind == _BINARY else {'text': self.payload.decode()}
 
     def envelope(self) -> str:
         """The JSON object for numbered members: ``room``, ``position``, ``data`` (for bytes ``binary``, in base64)."""
-        if self.kind == JSON:
+        if self.kind == _JSON:
             value = '"data":' + self.payload.decode()
-        elif self.kind == TEXT:
+        elif self.kind == _TEXT:
             value = '"data":' + _json.dumps(self.payload.decode()).decode()
         else:
             value = f'"binary":"{base64.b64encode(self.payload).decode()}"'
@@ -138,17 +144,29 @@ def check_name(name: Any) -> str:
 
 def encode(method: str, text: Any, binary: Any, json: Any) -> tuple[bytes, bytes]:
     """The kind and the payload of what is published; raises TypeError or ValueError as `WebSocket.send` does."""
-    if (text is not None) + (binary is not None) + (json is not MISSING) != 1:
+    if (text is not None) + (binary is not None) + (json is not _MISSING) != 1:
         raise TypeError(f'{method}() takes exactly one of text=, binary= and json=')
-    if json is not MISSING:
-        return JSON, _json.dumps(json)
+    if json is not _MISSING:
+        return _JSON, _json.dumps(json)
     if text is not None:
         if not isinstance(text, str):
             raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')
-        return TEXT, text.encode()
+        return _TEXT, text.encode('utf-8')
     if not isinstance(binary, (bytes, bytearray, memoryview)):
         raise TypeError(f'binary is bytes-like, not {type(binary).__name__}; use text= for a str')
-    return BINARY, bytes(binary)
+    return _BINARY, bytes(binary)
+
+
+def unsent(room: str, kind: bytes, payload: bytes) -> Message:
+    """A message that has no position yet."""
+    message = Message.__new__(Message)  # with C's speed: a call of the class goes through a tuple of arguments
+    message.room = room
+    message.epoch = ''
+    message.offset = 0
+    message.time = 0.0
+    message.kind = kind
+    message.payload = payload
+    return message
 
 
 def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, Position | None]:

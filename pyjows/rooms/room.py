@@ -18,13 +18,12 @@ from time import monotonic, time
 from typing import Any, Protocol
 
 from .. import _json
-from ..broadcasting import Broadcast, broadcast
 from ..errors import ConnectionClosed
 from ..ioloop import LoopEmitter
-from ..messages import MISSING
 from ..transaction import TransactionCore
+from .delivery import RoomCore, send_to_members
 from .engine import Engine, Keep
-from .messages import Message, PayloadTooLarge, Position, RoomLimit, encode, find_position
+from .messages import TEXT, Message, Position, RoomLimit, find_position
 
 __all__ = ['Host', 'Member', 'Room']
 
@@ -82,7 +81,7 @@ class Member:
         return f'<Member {self.id} of {self.room}{"" if self.ws is not None else " elsewhere"} {self.info!r}>'
 
 
-class Room(LoopEmitter):
+class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
     """The connections that get the same messages; `Rooms` makes it: ``rooms['lobby']``.
 
     Synopsis::
@@ -120,25 +119,7 @@ class Room(LoopEmitter):
 
     _own_events = frozenset(('message', 'join', 'leave', 'gap', 'error', 'new_listener'))
 
-    def __init__(self, rooms: Host, name: str, keep: Keep) -> None:
-        super().__init__()
-        self.name = name
-        self.rooms = rooms
-        self.ioloop = rooms.ioloop
-        self._keep = keep
-        self._epoch = ''
-        self._offset = 0
-        self._log: deque[Message] = deque(maxlen=keep.size)
-        self._is_followed = False
-        self._is_ready = False
-        self._pinned = False
-        self._members: dict[TransactionCore, Member] = {}
-        self._bare: list[TransactionCore] | None = None  # rebuilt when a message comes
-        self._numbered: list[TransactionCore] | None = None
-        self._waiting: dict[TransactionCore, Member] = {}
-        self._elsewhere: dict[str, dict[str, Member]] | None = None
-        self._loaded: list[Callable[[Room], object]] | None = None
-        self._idle_since = monotonic()
+    rooms: Host
 
     def __repr__(self) -> str:
         return f'<Room {self.name} members={len(self._members)}{"" if self._is_ready else " not ready"}>'
@@ -204,7 +185,7 @@ class Room(LoopEmitter):
             RuntimeError: this is not the loop's thread.
         """
         self.rooms.check_thread('join()')
-        member = self._members.get(ws) or self._waiting.get(ws)
+        member: Member | None = self._members.get(ws) or self._waiting.get(ws)
         if member is not None:
             return member
         if ws.is_finished:
@@ -341,64 +322,7 @@ class Room(LoopEmitter):
 
     # Messages
 
-    def publish(
-        self,
-        *,
-        text: str | None = None,
-        binary: bytes | bytearray | memoryview | None = None,
-        json: Any = MISSING,
-    ) -> bool:
-        """Send a message to every member in every process; any thread.
-
-        While the broker is away messages wait, in order.
-
-        Returns:
-            False if the message was refused because too many wait already; then ``error`` is emitted on `Rooms` too,
-            with a `QueueFull`.
-
-        Raises:
-            TypeError, ValueError: as `WebSocket.send`; a `PayloadTooLarge` where it is larger than ``max_payload``.
-        """
-        kind, payload = encode('publish', text, binary, json)
-        if len(payload) > self.rooms.max_payload:
-            raise PayloadTooLarge(
-                f'a message of {len(payload)} bytes for room {self.name!r}; rooms(max_payload={self.rooms.max_payload})'
-            )
-        return self.rooms.engine.publish(Message(self.name, '', 0, 0.0, kind, payload), self._keep)
-
-    def broadcast(
-        self,
-        *,
-        text: str | None = None,
-        binary: bytes | bytearray | memoryview | None = None,
-        json: Any = MISSING,
-    ) -> int:
-        """Send a message as it is to the members in this process, without history; returns to how many.
-
-        For what every process learns by itself, such as that a member joined.
-        """
-        self.rooms.check_thread('broadcast()')
-        message = Message(self.name, '', 0, 0.0, *encode('broadcast', text, binary, json))
-        return _send(list(self._members), message.bare())
-
-    def _received(self, message: Message) -> None:
-        """Take the next message of the room, and send it to the members here."""
-        self._epoch = message.epoch
-        self._offset = message.offset
-        self._log.append(message)
-        if self._bare is None or self._numbered is None:
-            self._bare, self._numbered = [], []
-            for member in self._members.values():
-                (self._numbered if member.numbered else self._bare).append(member.ws)
-        if self._bare:
-            _send(self._bare, message.bare())
-        if self._numbered:
-            _send(self._numbered, {'text': message.envelope()})
-        if self.has_subscribers('message'):
-            self._emit_safely('message', message)
-
     def _forget_lists(self) -> None:
-        # A broadcast may be iterating over a list, so it is never changed: a join or leave makes a new one.
         self._bare = self._numbered = None
 
     def _synced(self, epoch: str, offset: int, messages: Sequence[Message], gap: bool) -> None:
@@ -415,7 +339,8 @@ class Room(LoopEmitter):
             self._log.clear()
             self._epoch, self._offset = epoch, messages[0].offset - 1 if messages else offset
             notice = self._notice(self._offset, False)
-            _send([member.ws for member in self._members.values() if member.numbered], {'text': notice})
+            numbered = [member.ws for member in self._members.values() if member.numbered]
+            send_to_members(numbered, TEXT, notice.encode())
             self._emit_safely('gap')
             for message in messages:
                 self._received(message)
@@ -521,20 +446,3 @@ class Room(LoopEmitter):
         if keep.size != self._keep.size:
             self._log = deque(self._log, maxlen=keep.size)
         self._keep = keep
-
-
-def _send(receivers: Sequence[TransactionCore], message: dict[str, Any]) -> int:
-    """Send to all of them; returns to how many.
-
-    For those that `broadcast` skips, not open yet or slow, it is queued by `WebSocket.send`: a member never misses a
-    message silently. How much may wait for a connection is that connection's limit.
-    """
-    result: Broadcast = broadcast(receivers, **message)
-    sent = result.sent
-    for ws in result.skipped:
-        try:
-            ws.send(**message)
-            sent += 1
-        except ConnectionClosed:
-            pass  # its `finish` makes it leave
-    return sent
