@@ -126,7 +126,9 @@ def find_secret(secret: str, known: Mapping[str, _T]) -> _T | None:
 
 def same_secret(a: str, b: str) -> bool:
     """Whether two secrets are the same. The time that it takes does not depend on where they differ."""
-    return compare_digest(sha256(a.encode('utf-8', 'replace')).digest(), sha256(b.encode('utf-8', 'replace')).digest())
+    # A str may have lone surrogates: what Python makes of bytes that are not valid UTF-8.
+    digests = (sha256(one.encode('utf-8', 'surrogatepass')).digest() for one in (a, b))
+    return compare_digest(*digests)
 
 
 def unauthorized(challenge: str) -> Response:

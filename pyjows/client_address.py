@@ -73,8 +73,10 @@ class TrustedProxies:
         for network in networks:
             if network == 'unix':
                 self.trusts_unix = True
+            elif isinstance(network, int):
+                raise TypeError(f'{network!r} is not an IP address or a network')
             else:
-                self._networks.append(ipaddress.ip_network(network))
+                self._networks.append(_unmapped_network(ipaddress.ip_network(network)))
 
     def __contains__(self, address: str | None) -> bool:
         """Whether an address is that of a proxy; None and ``''`` are peers of Unix sockets."""
@@ -203,6 +205,14 @@ def _ip_address(text: str) -> _Address | None:
 def _unmapped(address: _Address) -> _Address:
     """The IPv4 address that stands in an IPv6 one (``::ffff:192.0.2.1``), or the address itself."""
     return getattr(address, 'ipv4_mapped', None) or address
+
+
+def _unmapped_network(network: _Network) -> _Network:
+    """The network of IPv4 addresses that stands in one of IPv6 (``::ffff:10.0.0.0/104``), or the network itself."""
+    first = getattr(network.network_address, 'ipv4_mapped', None)
+    if first is None or network.prefixlen < 96:
+        return network
+    return ipaddress.IPv4Network((first, network.prefixlen - 96))
 
 
 # The PROXY protocol

@@ -392,6 +392,12 @@ def test_secrets_are_the_same_if_they_are_equal(a, b):
     assert find_secret(a, {b: 1, a: 2}) == 2
 
 
+def test_a_secret_that_is_not_valid_unicode_equals_itself_alone():
+    secret = b'\xff\xfe'.decode('utf-8', 'surrogateescape')  # as os.environ gives what is not UTF-8
+    assert same_secret(secret, secret)
+    assert not same_secret(secret, '??')
+
+
 # The example
 
 

@@ -330,6 +330,19 @@ def test_wrong_sockets_are_refused(ioloop, assert_idle, options, kind, says):
     assert_idle(ioloop)
 
 
+def test_a_socket_that_cannot_listen_is_named(ioloop, servers):
+    servers.append(pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop))
+    connected = socket.create_connection(('127.0.0.1', servers[0].ports[0]))
+    with pytest.raises(
+        OSError, match=rf'cannot listen to <socket\.socket fd={connected.fileno()},.*: Invalid argument'
+    ):
+        pyjows.serve(ioloop=ioloop, sockets=[connected])
+    with open(os.devnull) as no_socket:
+        for fd in (no_socket.fileno(), 9999):
+            with pytest.raises(OSError, match=f'cannot listen to descriptor {fd}: (Bad file|Socket operation on non)'):
+                pyjows.serve(ioloop=ioloop, sockets=[fd])
+
+
 ACTIVATED = """
 import os, pyjows
 server = pyjows.serve(sockets=pyjows.systemd_sockets())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -343,6 +344,51 @@ def test_new_code_that_cannot_start_replaces_nothing(serve, connect, loop, tmp_p
     server.run_until_logged(loop, 'has stopped with status 0', 2)
     assert client.code == 1001
     assert connect(server).version == 'three'
+
+
+STUCK = """
+import asyncio, os
+
+async def app(sockets):
+    os.write(1, b'stuck\\n')
+    await asyncio.sleep(1000)
+"""
+
+
+def test_a_reload_gives_up_the_one_that_is_under_way(serve, connect, loop, tmp_path):
+    server = serve(2)
+    (tmp_path / 'app.py').write_text('import os, time; os.write(1, b"stuck\\n"); time.sleep(1000)')
+    server.signal(signal.SIGHUP)
+    server.find('stuck')
+    (tmp_path / 'app.py').write_text(APP.replace("'one'", "'two'"))
+    server.signal(signal.SIGHUP)
+    server.run_until_logged(loop, 'has stopped with status 0', 2)
+    assert connect(server).version == 'two'
+    assert len(server.workers) == 4
+
+
+@pytest.mark.wide(later=True)
+def test_a_worker_has_so_long_to_become_ready(serve, connect, tmp_path, monkeypatch):
+    monkeypatch.setenv('PYJOWS_REACTOR', 'asyncio')
+    server = serve(1, 'heartbeat_timeout=1')
+    (tmp_path / 'app.py').write_text(STUCK)
+    server.signal(signal.SIGHUP)
+    server.log(r'worker \d+ is killed: it was not ready within 1 s')
+    server.log('before it was ready: the other ones are not replaced')
+    assert connect(server).worker == server.workers[0]
+
+
+@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='Linux alone sets the limits of another process')
+def test_a_manager_without_free_descriptors_starts_workers_later(serve, connect, one_of_each):
+    server = serve(2)
+    limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    os.kill(server.workers[0], signal.SIGKILL)
+    server.log('a worker cannot be started: .*Too many open files')
+    assert connect(server).worker == server.workers[1]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+    server.log('is ready', 3)
+    assert set(one_of_each(server)) == set(server.workers[1:])
 
 
 @pytest.mark.wide(later=True)

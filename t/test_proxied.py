@@ -299,6 +299,7 @@ def suppress_blocking() -> Iterator[None]:
         ({'trusted_proxies': ['localhost']}, ValueError, "'localhost' does not appear to be"),
         ({'trusted_proxies': ['10.0.0.1/8']}, ValueError, 'has host bits set'),
         ({'trusted_proxies': [None]}, ValueError, 'trusted_proxies takes IP addresses'),
+        ({'trusted_proxies': [5]}, ValueError, 'trusted_proxies takes IP addresses'),
         ({'forwarding': 'x'}, ValueError, "forwarding='x', but it takes one of 'x-forwarded'"),
         ({'forwarding': 'forwarded'}, ValueError, 'without trusted_proxies'),
     ],
@@ -307,6 +308,16 @@ def test_a_wrong_option_is_refused_at_the_call(ioloop, assert_idle, options, kin
     with pytest.raises(kind, match=says):
         pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, **options)
     assert_idle(ioloop)
+
+
+def test_a_network_of_mapped_addresses_is_that_of_the_ipv4_addresses():
+    for networks in (['::ffff:10.0.0.0/104'], ['10.0.0.0/8']):
+        proxies = TrustedProxies(networks)
+        assert [each in proxies for each in ('10.1.1.1', '::ffff:10.1.1.1', '11.0.0.1', '::a01:101')] == [True] * 2 + [
+            False
+        ] * 2
+    assert '10.1.1.1' in TrustedProxies(['::ffff:10.1.1.1'])
+    assert '10.1.1.1' not in TrustedProxies(['::/0'])
 
 
 # The grammars, over all input

@@ -81,6 +81,13 @@ def test_the_access_log_tells_of_refusals(ioloop, ask, lines, run_until):
     run_until(ioloop, lambda: not ioloop.connections)
 
 
+def test_a_quote_in_a_target_does_not_end_its_field_of_the_access_log(ioloop, servers, ask, lines, run_until):
+    servers.append(pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, access_log=True))
+    ask(servers[0], asked('GET /a"101"b HTTP/1.1') + close(1000))
+    run_until(ioloop, lambda: len(lines()) == 2)
+    assert lines()[0] == """127.0.0.1 - "GET /a%22101%22b" 101 - -"""
+
+
 def test_without_the_option_or_the_level_nobody_is_watched(ioloop, server, ask, lines, run_until):
     seen = []
     quiet = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, access_log=True)

@@ -171,6 +171,27 @@ def test_the_name_that_a_client_asks_for_chooses_the_certificate(
         )
 
 
+@pytest.mark.parametrize('verify', [True, 'optional'])
+def test_clients_show_certificates_whichever_name_they_ask_for(
+    serve: Any, outcome: Any, files: Files, server_tls: TLS, verify: Any, tmp_path: Path
+) -> None:
+    sni = {'example.org': TLS(*files.issue('one', 'example.org'))}
+    server = serve(tls=TLS(server_tls.cert, server_tls.key, ca=files.ca, verify=verify, sni=sni))
+    known = TLS(files.folder / 'client.pem', files.folder / 'client.key', ca=files.ca)
+    unknown = TLS(*Files(tmp_path).issue('eve', 'eve@example.org'), ca=files.ca)
+    for name in ('localhost', 'example.org'):
+        ws = outcome(server.urls[0], tls=known, server_hostname=name)
+        assert isinstance(ws, pyjows.WebSocket), ws
+        (theirs,) = server.connections
+        assert subject(theirs.peer_certificate) == 'client'
+        ws.terminate()
+        assert isinstance(outcome(server.urls[0], tls=unknown, server_hostname=name), OSError | pyjows.HandshakeError)
+        anonymous = outcome(server.urls[0], tls=TLS(ca=files.ca), server_hostname=name)
+        assert isinstance(anonymous, pyjows.WebSocket) is (verify == 'optional')
+        if verify == 'optional':
+            anonymous.terminate()
+
+
 def test_certificates_are_replaced_without_a_restart(
     ioloop: IOLoop, run_until: Until, serve: Any, outcome: Any, files: Files, tmp_path: Path
 ) -> None:
@@ -217,11 +238,22 @@ def test_a_context_is_replaced_by_another_one(serve: Any, outcome: Any, files: F
         server.reload_tls()
     server.reload_tls(context('second'))
     assert subject(outcome(server.urls[0], tls=TLS(ca=files.ca)).peer_certificate) == 'second'
-    with pytest.raises(TypeError, match=r"reload_tls\(\) takes an ssl.SSLContext .* not 'cert.pem'"):
+    with pytest.raises(TypeError, match=r"reload_tls\(\): tls takes an ssl.SSLContext .* not 'cert.pem'"):
         server.reload_tls('cert.pem')
     plain = serve('ws://127.0.0.1:0')
     with pytest.raises(ValueError, match=r'reload_tls\(\): the server has no tls='):
         plain.reload_tls()
+
+
+def test_a_context_of_the_other_side_is_refused_at_the_call(serve: Any, ioloop: IOLoop, server_tls: TLS) -> None:
+    of_clients = ssl.create_default_context()
+    with pytest.raises(ValueError, match=r"serve\(\): .*is a client's: .*PROTOCOL_TLS_SERVER"):
+        serve(tls=of_clients)
+    server = serve(tls=server_tls)
+    with pytest.raises(ValueError, match=r"reload_tls\(\): .*is a client's: .*PROTOCOL_TLS_SERVER"):
+        server.reload_tls(of_clients)
+    with pytest.raises(ValueError, match=r"connect\(\): .*is a server's: .*PROTOCOL_TLS_CLIENT"):
+        pyjows.connect(server.urls[0], ioloop=ioloop, tls=server_tls.server_context())
 
 
 def test_http_1_1_is_negotiated(serve: Any, outcome: Any, files: Files, server_tls: TLS) -> None:

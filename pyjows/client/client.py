@@ -40,7 +40,7 @@ from ..http11 import Headers, HeadersLike
 from ..ioloop import IOLoop, Stream
 from ..ioloop.tls_errors import explained
 from ..limits import LIMITS, Limits
-from ..tls import TLS
+from ..tls import TLS, checked_client_tls
 from ..transaction import WebSocket, new_websocket
 from ..url import URL, checked_url, redirected_url
 from .proxy import Tunnel, choose_proxy, open_tunnel
@@ -61,14 +61,10 @@ _RULES: dict[str, Rule] = {
     'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origin': text,
-    'tls': instance(
-        (ssl.SSLContext, TLS, bool), 'an ssl.SSLContext, or True for the default one, or a TLS', optional=True
-    ),
+    'tls': checked_client_tls,
     'server_hostname': text,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
-    'proxy_tls': instance(
-        (ssl.SSLContext, TLS, bool), 'an ssl.SSLContext, or True for the default one, or a TLS', optional=True
-    ),
+    'proxy_tls': checked_client_tls,
     'local_address': ip_address,
     'sock': instance(socket.socket, 'a connected socket or None', optional=True),
     'cookies': cookies,

@@ -201,11 +201,16 @@ def listen(
     """
     if sum(what is not None for what in (path, fd, socket)) + (address is not None or port != 0) > 1:
         raise ValueError('a server listens to one of these: address and port, path, fd, socket')
+    where: Any = f'{address} port {port}' if path is None else path
     if fd is not None:
-        socket = _socket.socket(fileno=fd)
+        try:
+            socket = _socket.socket(fileno=fd)
+        except OSError as exc:
+            raise OSError(exc.errno, f'cannot listen to descriptor {fd}: {exc.strerror}') from exc
     if socket is not None:
         if socket.type != _socket.SOCK_STREAM:
             raise ValueError(f'cannot listen to {socket}: it is not a stream socket')
+        where = socket
     elif path is not None:
         socket = _bind_unix(os.fsdecode(path), mode)
     else:
@@ -216,8 +221,8 @@ def listen(
         socket.setblocking(False)
         socket.listen(backlog)
     except OSError as exc:
+        where = str(where)  # before it is closed
         socket.close()
-        where = path if path is not None else f'{address} port {port}'
         raise OSError(exc.errno, f'cannot listen to {where}: {exc.strerror}') from exc
     return socket
 

@@ -84,7 +84,8 @@ def prefork(
     Signals, sent to the manager:
 
     - HUP: replace the workers, one after the other, by new ones, which import the program again. Each new one has to be
-      ready before an old one is stopped; if it cannot start, the old ones stay.
+      ready before an old one is stopped; if it cannot start, the old ones stay. Another HUP begins again: a new worker
+      that is not ready yet is stopped.
     - TERM, INT: stop gracefully; a second one stops at once.
     - QUIT: stop at once.
     - TTIN, TTOU: one worker more, one less.
@@ -100,8 +101,8 @@ def prefork(
         backlog, reuse_port, unix_mode: as for `serve`.
         timeout: seconds that the connections of a stopping worker have to close.
         graceful: seconds over which a stopping worker closes its connections, before the `timeout` begins.
-        heartbeat_timeout: a worker whose loop does not turn for this many seconds is killed; 0 for no limit. The time
-            that a worker takes to start counts too.
+        heartbeat_timeout: a worker whose loop does not turn for this many seconds is killed, and so is a new one that
+            is not ready by then, its coroutine `app` included; 0 for no limit.
         delays: what gives the seconds to wait before each start of a worker after a crash.
         stable_after: after the crash of a worker that had run for this many seconds, `delays` begin anew.
 

@@ -196,6 +196,9 @@ class Manager:
         self._due.clear()  # the new code may be the one that does not crash
         for process in self._processes.values():
             process.is_old = True
+            if process.replaces is not None:  # it may have loaded the code before this one, or never become ready
+                process.replaces = None
+                self._stop_worker(process, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
 
     def _stop(self, number: int) -> None:
         if self._is_stopping or number == signal.SIGQUIT:
@@ -245,9 +248,8 @@ class Manager:
                     self._send(process, signal.SIGKILL)
                     process.kill_at = now + _LONGEST_WAIT
             elif self._heartbeat_timeout and now >= process.seen + self._heartbeat_timeout:
-                _log.error(
-                    'worker %d is killed: its loop has not turned for %g s', process.pid, self._heartbeat_timeout
-                )
+                why = 'its loop has not turned for' if process.is_ready else 'it was not ready within'
+                _log.error('worker %d is killed: %s %g s', process.pid, why, self._heartbeat_timeout)
                 self._send(process, signal.SIGKILL)
                 process.kill_at = now + _LONGEST_WAIT
 
@@ -259,8 +261,10 @@ class Manager:
             if data is not None:
                 self._selector.unregister(process.link)
             return
-        process.seen = monotonic()
-        if not process.is_ready and READY in data:
+        if process.is_ready:
+            process.seen = monotonic()
+        elif READY in data:
+            process.seen = monotonic()
             process.is_ready = self._was_ready = True
             _log.info('worker %d is ready', process.pid)
             if process.replaces is not None and process.replaces.pid in self._processes:
@@ -326,7 +330,11 @@ class Manager:
 
     def _start(self, replaces: _Process | None) -> None:
         """Fork a worker."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as exc:
+            self._cannot_start(exc)
+            return
         _flush()  # otherwise the child would write buffered output a second time
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -335,9 +343,7 @@ class Manager:
                 self._work(ours, theirs)
         except OSError as exc:
             ours.close()
-            delay = self._restarts.delay(0.0)
-            self._due.append(monotonic() + max(delay, _KILL_DELAY))
-            _log.error('a worker cannot be started: %s', exc)
+            self._cannot_start(exc)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -346,6 +352,12 @@ class Manager:
         process = self._processes[pid] = _Process(pid, ours, replaces)
         self._selector.register(ours, selectors.EVENT_READ, process)
         _log.info('worker %d is started', pid)
+
+    def _cannot_start(self, exc: OSError) -> None:
+        """The system has no process or descriptor left: try again later."""
+        delay = max(self._restarts.delay(0.0), _KILL_DELAY)
+        self._due.append(monotonic() + delay)
+        _log.error('a worker cannot be started: %s; the next attempt is in %g s', exc, delay)
 
     def _work(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
         """What the child does: become a worker, and end."""

@@ -51,7 +51,8 @@ class _Line:
 def _address_of(ws: Any) -> str:
     """Address, user and request: all that a client chooses is quoted, so that a line stays a line."""
     user = '-' if ws.user is None else shown(str(ws.user))
-    return f'{ws.remote_address or "unix"} {user} "{ws.req.method} {ws.req.target}"'
+    target = ws.req.target.replace('"', '%22')
+    return f'{ws.remote_address or "unix"} {user} "{ws.req.method} {target}"'
 
 
 def _agents(ws: Any) -> str:

@@ -12,12 +12,10 @@ from typing import Any
 from ..ioloop import IOLoop
 from ..ioloop.listener import Listener, listen
 from ..ioloop.loop import ServerCall
-from ..tls import TLS, ServerTLS
+from ..tls import TLS, ServerTLS, checked_server_tls
 from ..url import URL, checked_url, format_authority, redact
 
-__all__ = ['TLS_TAKES', 'Listening']
-
-TLS_TAKES = 'an ssl.SSLContext with your certificate, a TLS(cert, key), or None'
+__all__ = ['Listening']
 
 
 class Listening:
@@ -100,8 +98,7 @@ class Listening:
 
     def reload_tls(self, tls: TLS | ssl.SSLContext | None) -> None:
         """Replace the certificates, all or none; see `Server.reload_tls`."""
-        if not isinstance(tls, TLS | ssl.SSLContext | None):
-            raise TypeError(f'reload_tls() takes {TLS_TAKES}, not {tls!r}')
+        checked_server_tls('reload_tls()', 'tls', tls)
         if self._tls is None and (tls is not None or not self._tls_of_urls):
             raise ValueError('reload_tls(): the server has no tls=')
         changed = [] if self._tls is None else [(self._tls, tls)]
