@@ -36,6 +36,7 @@ __all__ = [
     'ip_address',
     'number',
     'optional_function',
+    'server_name',
     'subprotocols',
     'text',
     'unix_mode',
@@ -163,6 +164,22 @@ def compression(caller: str, name: str, value: Any) -> Any:
         return as_factories(value)
     except TypeError as exc:
         raise TypeError(f'{caller}: {exc}') from None
+
+
+def server_name(caller: str, name: str, value: Any) -> str | None:
+    """A name in a certificate, or None."""
+    if text(caller, name, value) is None:
+        return None
+    try:
+        if '\0' in value.encode('idna').decode('ascii'):
+            raise UnicodeError('it has a NUL in it')
+    except UnicodeError as exc:
+        why = exc.__cause__ or exc
+        raise ValueError(
+            f'{caller}: {name}={value!r} is not the name of a host: {why}; it has labels of 1 to 63 characters with '
+            'dots between them, or is an IP address'
+        ) from None
+    return str(value)
 
 
 def ip_address(caller: str, name: str, value: Any) -> str | None:

@@ -196,6 +196,11 @@ class Protocol(FrameLog):
         """The state of the connection (RFC 6455 4.1, 7.1.3, 7.1.4)."""
         return _STATES[self._state]
 
+    @state.setter
+    def state(self, state: State) -> None:
+        # For hosts that were written for websockets: they set CLOSED when TCP is gone.
+        self._state = State(state).value
+
     @property
     def extensions(self) -> Sequence[Extension]:
         """The negotiated extensions, in the order in which they are applied to what is sent."""

@@ -17,6 +17,10 @@ __all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'red
 # A path with encoded slashes, and the target behind it.
 _encoded_path = re.compile(r'([^/:?]*%2[Ff][^/:?]*)([/?].*|)', re.DOTALL).fullmatch
 _is_host_name = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
+_is_bracketed = re.compile(r'\[[^\[\]]*\](:.*)?', re.DOTALL).fullmatch
+
+# User info; or what has no valid port behind its colon, such as a password with a slash that is not percent-encoded.
+_user_info = re.compile(r'(//|^)([^/?]*@|[^/?@\[]*:(?!\d*(?:[/?]|$))[^@]*@)')
 
 _SCHEMES = {
     'ws': 'ws',
@@ -67,6 +71,11 @@ class URL:
         return self.scheme, self.host, self.port, self.unix_path
 
     @property
+    def server_name(self) -> str:
+        """The name or address that the server's certificate is checked for: the host without zone and final dot."""
+        return self.host.partition('%')[0].removesuffix('.')
+
+    @property
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition('?')[0]
@@ -102,7 +111,7 @@ class URL:
     def __str__(self) -> str:
         """The URL, without its user info."""
         if self.unix_path is not None:
-            return f'{self.scheme}://{quote(self.unix_path)}:{self.target}'
+            return f'{self.scheme}://{quote(os.fsencode(self.unix_path))}:{self.target}'
         authority = format_authority(self.host.replace('%', '%25'), None if self.has_default_port else self.port)
         return f'{self.scheme}://{authority}{self.target}'
 
@@ -116,7 +125,7 @@ def format_authority(host: str, port: int | None) -> str:
 
 def redact(url: str) -> str:
     """The repr of a URL, without its user info, for messages."""
-    return repr(re.sub('(//|^)[^/?]*@', r'\1***@', url))
+    return repr(_user_info.sub(r'\1***@', url))
 
 
 def parse_url(url: str) -> URL:
@@ -135,6 +144,8 @@ def parse_url(url: str) -> URL:
     Raises:
         ValueError: another scheme, no host, a bad port, a fragment, white space or control characters.
     """
+    if not _is_encodable(url):
+        raise ValueError(f'{redact(url)} has a lone surrogate in it: percent-encode the bytes that are not UTF-8')
     if any(char <= ' ' or char == '\x7f' for char in url):
         raise ValueError(
             f'{redact(url)} has white space or control characters in it: percent-encode them (a blank is %20)'
@@ -155,11 +166,21 @@ def parse_url(url: str) -> URL:
         raise ValueError(f'{redact(url)} is not a valid WebSocket URL: after {given}: come two slashes and the host')
     try:
         parts = urlsplit(f'{scheme}:{rest}')
-        port = parts.port
     except ValueError as exc:
         raise ValueError(f'{redact(url)} is not a valid URL: {exc}') from None
-    username = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(
+            f'{redact(url)} has a port that is not a number from 0 to 65535 '
+            '(in a password, a / is written %2F, a ? %3F)'
+        ) from None
+    user_info, _, place = parts.netloc.rpartition('@')
+    if '[' in place and not _is_bracketed(place):
+        raise ValueError(f'{redact(url)} has something other than a port beside the brackets of its IPv6 address')
+    if '\\' in user_info:
+        raise ValueError(f'{redact(url)} has a backslash in its user name or password: write %5C')
+    username, password = _decode_user_info(url, parts.username), _decode_user_info(url, parts.password)
     if username is not None and ':' in username:
         raise ValueError(f'{redact(url)} has a colon in its user name: HTTP Basic does not allow it (RFC 7617)')
     return URL(
@@ -222,6 +243,27 @@ def redirected_url(url: URL, location: str) -> URL:
     return found
 
 
+def _decode_user_info(url: str, text: str | None) -> str | None:
+    """A user name or password of a URL, percent-decoded; None for none."""
+    if text is None:
+        return None
+    try:
+        decoded = unquote(text, errors='strict')
+    except UnicodeDecodeError:
+        raise ValueError(f'{redact(url)} has a user name or password that is not UTF-8') from None
+    if any(char < ' ' or char == '\x7f' for char in decoded):
+        raise ValueError(f'{redact(url)} has control characters in its user name or password (RFC 7617 2)')
+    return decoded
+
+
+def _is_encodable(url: str) -> bool:
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _parse_host(url: str, host: str, bracketed: bool) -> str:
     if not host:
         raise ValueError(
@@ -257,6 +299,9 @@ def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
         target = mark + query
     if not path:
         raise ValueError(f'{redact(url)} names no socket: write its path, such as {scheme}:///run/chat.sock:/chat')
+    path = os.fsdecode(unquote_to_bytes(path))
+    if '\0' in path[1:]:
+        raise ValueError(f'{redact(url)} has a NUL in the path of its socket: it may only begin with one (Linux)')
     if not target.startswith('/'):
         if target and not target.startswith('?'):
             raise ValueError(
@@ -268,7 +313,7 @@ def _parse_unix_url(url: str, scheme: str, rest: str) -> URL:
         'localhost',
         443 if scheme == 'wss+unix' else 80,
         _quote_target(target),
-        os.fsdecode(unquote_to_bytes(path)),
+        path,
     )
 
 

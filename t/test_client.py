@@ -6,6 +6,8 @@ import asyncio
 import gc
 import socket
 import ssl
+import struct
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -173,11 +175,44 @@ def test_a_server_that_hangs_up_before_its_answer_is_an_error(ioloop, run_until,
     assert_idle(ioloop)
 
 
+@pytest.mark.parametrize('ends', ['not at all', 'with a reset'])
+def test_a_refusal_whose_body_does_not_end_is_reported_with_its_status(ioloop, run_until, assert_idle, ends):
+    @ioloop.server(address='127.0.0.1')
+    def slow(loop, stream, id):
+        def refuse(stream, data):
+            stream.write(b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 100\r\n\r\nwho')
+            if ends == 'with a reset':
+                loop.timer(lambda loop: reset(stream.detach()), 0.05)
+
+        stream.on('read', refuse)
+
+    def reset(sock):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        sock.close()
+
+    timeout = 0.2 if ends == 'not at all' else 10
+    ws = pyjows.connect(f'ws://127.0.0.1:{ioloop.acceptor(slow).port}', ioloop=ioloop, timeout=timeout)
+    seen = log(ws, 'error', 'finish')
+    run_until(ioloop, lambda: ws.is_finished and not ioloop.connections)
+    [(_, exc), _] = seen
+    assert isinstance(exc, HandshakeError)
+    assert (exc.status, exc.headers['www-authenticate'], exc.body) == (401, 'Basic', b'who')
+    ioloop.remove(slow)
+    assert_idle(ioloop)
+
+
 @pytest.mark.parametrize('url', ['ftp://a/', 'a.b', 'ws://', 'ws://a:99999/', 'ws://a/#b', 5])
 def test_a_malformed_url_raises_at_the_call(ioloop, url):
     with pytest.raises((ValueError, TypeError)):
         pyjows.connect(url, ioloop=ioloop)
     ioloop.start()
+
+
+@pytest.mark.parametrize('proxy', [None, 'http://127.0.0.1:9', 'socks5://127.0.0.1:9'])
+def test_port_0_is_refused_at_the_call(ioloop, assert_idle, proxy):
+    with pytest.raises(ValueError, match='give one from 1 to 65535'):
+        pyjows.connect('ws://127.0.0.1:0/', ioloop=ioloop, proxy=proxy)
+    assert_idle(ioloop)
 
 
 def test_a_malformed_option_raises_at_the_call(ioloop):
@@ -200,6 +235,39 @@ def test_tls_with_an_untrusted_certificate_is_an_error(ioloop, run_until, assert
     server.stop()
     run_until(ioloop, lambda: not ioloop.statistics()['tls_handshakes'])
     assert_idle(ioloop)
+
+
+@pytest.mark.parametrize('name', ['.example.com', 'a..b', 'a' * 64, 'a\0b', '\ud800'])
+def test_a_name_that_no_certificate_can_have_is_refused_at_the_call(ioloop, assert_idle, name):
+    with pytest.raises(ValueError, match='is not the name of a host'):
+        pyjows.connect('wss://127.0.0.1/', ioloop=ioloop, server_hostname=name)
+    assert_idle(ioloop)
+
+
+def test_tls_for_a_host_that_no_certificate_can_have_fails_at_once(ioloop, server, run_until, assert_idle):
+    sock = socket.create_connection(('127.0.0.1', server.ports[0]))
+    ws = pyjows.connect('wss://a..b/', ioloop=ioloop, sock=sock)
+    seen = log(ws, 'error', 'finish')
+    run_until(ioloop, lambda: ws.is_finished)
+    assert isinstance(seen[0][1], ssl.SSLError)
+    assert 'label empty or too long' in str(seen[0][1])
+
+
+@pytest.mark.parametrize('host', ['localhost.', '[::1%25lo]'])
+def test_a_certificate_is_checked_for_the_host_without_zone_and_final_dot(
+    ioloop, run_until, authority, client_tls, host
+):
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('localhost', '::1').configure_cert(theirs)
+    server = pyjows.serve('wss://127.0.0.1:0', ioloop=ioloop, tls=theirs)
+    sock = socket.create_connection(('127.0.0.1', server.ports[0]))
+    ws = pyjows.connect(f'wss://{host}/', ioloop=ioloop, tls=client_tls, sock=sock)
+    seen = log(ws, 'error')
+    run_until(ioloop, lambda: ws.established or seen)
+    assert not seen
+    ws.finish()
+    run_until(ioloop, lambda: ws.is_finished)
+    server.stop()
 
 
 @pytest.mark.parametrize('off', [False, None])
@@ -671,6 +739,15 @@ def test_a_location_that_leads_nowhere_is_an_error_with_the_answer(ioloop, serve
     exc = refusal(ioloop, run_until, server.urls[0])
     assert exc.status == 302
     assert 'not followed' in str(exc)
+
+
+def test_a_redirect_through_a_proxy_that_needs_an_extra_is_an_error(ioloop, server, run_until, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'python_socks._protocols', None)
+    monkeypatch.setenv('ALL_PROXY', 'socks5://127.0.0.1:9')
+    redirect(server, (302, 'ws://a.test/'))
+    exc = refusal(ioloop, run_until, server.urls[0])
+    assert exc.status == 302
+    assert 'pip install pyjows[socks]' in str(exc)
 
 
 def test_no_redirect_leads_from_tls_to_no_tls_but_one_may_lead_to_it(ioloop, server, run_until):

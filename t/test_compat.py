@@ -6,7 +6,9 @@ import importlib
 import types
 
 import pytest
+import websockets.server
 import wsproto.utilities
+from websockets.protocol import State
 
 import pyjows.compat.websockets
 import pyjows.compat.wsproto
@@ -75,6 +77,17 @@ def test_the_names_are_theirs(library, modules, ours, missing):
     assert set(ours.__all__) - set(theirs) == set()
     assert set(theirs) - set(ours.__all__) - missing - {'annotations'} == set()
     assert [name for name in ours.__all__ if callable(getattr(ours, name)) != callable(theirs[name])] == []
+
+
+@pytest.mark.parametrize('library', [websockets.server, pyjows.compat.websockets], ids=lambda library: library.__name__)
+def test_a_host_may_set_the_state_when_tcp_is_gone(library):
+    server = library.ServerProtocol(state=library.OPEN)
+    server.fail(1006)
+    assert server.state is library.OPEN
+    server.state = State.CLOSED
+    assert (server.state, server.close_code, server.close_reason) == (3, 1006, '')
+    with pytest.raises(Exception, match='close'):
+        server.send_text(b'hi')
 
 
 def test_what_a_host_needs_for_a_handshake_of_its_own():

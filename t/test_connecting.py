@@ -161,6 +161,25 @@ def test_any_answer_of_a_socks_proxy_is_understood_or_is_an_error(answer):
         assert 'the SOCKS proxy 127.0.0.1:1080' in str(exc)
 
 
+@pytest.mark.parametrize(
+    ('user', 'host', 'says'),
+    [
+        ('u:' + 'p' * 256, 'a.test', '1 to 255 ASCII characters'),
+        ('u' * 256 + ':p', 'a.test', '1 to 255 ASCII characters'),
+        ('b%C3%BC:p', 'a.test', '1 to 255 ASCII characters'),
+        ('u:b%C3%BC', 'a.test', '1 to 255 ASCII characters'),
+        ('u', 'a.test', 'write socks5://user:password@127.0.0.1:1080, or neither'),
+        (':p', 'a.test', 'write socks5://user:password@127.0.0.1:1080, or neither'),
+        ('u:p', 'a.' * 127 + 'ab', 'a host name of 256 characters'),
+    ],
+)
+def test_what_socks5_cannot_say_is_refused_at_the_call(ioloop, assert_idle, user, host, says):
+    with pytest.raises(ValueError, match=says) as refused:
+        pyjows.connect(f'ws://{host}/', ioloop=ioloop, proxy=f'socks5://{user}@127.0.0.1')
+    assert 'pppp' not in str(refused.value)
+    assert_idle(ioloop)
+
+
 def test_without_python_socks_the_error_names_the_extra(monkeypatch):
     import sys
 

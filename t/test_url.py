@@ -93,6 +93,8 @@ def test_a_redirect_keeps_a_user_name_and_password_where_they_belong():
         ('ws+unix://%2Frun%2Fx.sock:/a/b', URL('ws+unix', 'localhost', 80, '/a/b', '/run/x.sock'), 'localhost'),
         ('http+unix://%2Fx/a?b=c/d:e', URL('ws+unix', 'localhost', 80, '/a?b=c/d:e', '/x'), 'localhost'),
         ('ws+unix:///a%2Fb/c', URL('ws+unix', 'localhost', 80, '/', '/a/b/c'), 'localhost'),
+        ('ws+unix:///a%80:/', URL('ws+unix', 'localhost', 80, '/', '/a\udc80'), 'localhost'),
+        ('ws+unix://%00name:/', URL('ws+unix', 'localhost', 80, '/', '\0name'), 'localhost'),
     ],
 )
 def test_urls_are_taken_apart(url: str, parsed: URL, host_header: str) -> None:
@@ -133,12 +135,40 @@ def test_urls_are_taken_apart(url: str, parsed: URL, host_header: str) -> None:
         ('ws+unix://', 'no socket'),
         ('ws+unix://:/chat', 'no socket'),
         ('ws+unix:///x:chat', 'slash'),
+        ('ws+unix:///x%00y:/', 'NUL'),
+        ('ws+unix:///\udc80:/', 'lone surrogate'),
+        ('ws://a/\ud800', 'lone surrogate'),
+        ('ws://\ud800:secret@a/', 'lone surrogate'),
+        ('ws://x[::1]/', 'beside the brackets'),
+        ('ws://[::1]x/', 'beside the brackets'),
+        ('ws://[::1][::2]/', 'port|brackets'),
+        ('ws://a\\@b/', 'backslash'),
+        ('ws://a:secret\\@b/', 'backslash'),
+        ('ws://%ff:secret@a/', 'not UTF-8'),
+        ('ws://x:secret%ff@a/', 'not UTF-8'),
+        ('ws://x:secret%00@a/', 'control characters'),
+        ('ws://x%0a:secret@a/', 'control characters'),
+        ('ws://x:secret/y@a/', 'port .*in a password, a / is written %2F'),
+        ('ws://x:secret?y@a/', 'port .*in a password, a / is written %2F'),
     ],
 )
 def test_what_is_no_websocket_url_is_refused_with_the_reason(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         parse_url(url)
     assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('url', 'name'),
+    [
+        ('wss://example.com', 'example.com'),
+        ('wss://example.com.', 'example.com'),
+        ('wss://[fe80::1%25eth0]', 'fe80::1'),
+        ('wss+unix:///x', 'localhost'),
+    ],
+)
+def test_a_certificate_is_for_the_host_without_zone_and_final_dot(url: str, name: str) -> None:
+    assert parse_url(url).server_name == name
 
 
 def test_a_password_is_not_shown() -> None:

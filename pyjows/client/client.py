@@ -32,6 +32,7 @@ from .._options import (
     instance,
     ip_address,
     number,
+    server_name,
     text,
 )
 from ..errors import HandshakeError
@@ -62,7 +63,7 @@ _RULES: dict[str, Rule] = {
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origin': text,
     'tls': checked_client_tls,
-    'server_hostname': text,
+    'server_hostname': server_name,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
     'proxy_tls': checked_client_tls,
     'local_address': ip_address,
@@ -288,9 +289,11 @@ class _Connector:
         self.clients.connectors.add(self)
 
     def begin(self) -> None:
-        """Connect to `url`; raises ValueError for a bad proxy, and calls nothing back before it returns."""
+        """Connect to `url`; raises ValueError for a bad port or proxy, and calls nothing back before it returns."""
         url = self.url
         tls = self._tls()
+        if not url.port and self.sock is None:
+            raise ValueError(f'{url} has port 0, to which nothing can be connected: give one from 1 to 65535')
         self.via = via = choose_proxy(self.proxy, url) if self.sock is None else None
         if self.sock is not None:
             self.connection = self.ioloop.client(self._connected, socket=self.sock, timeout=self._time_left(), **tls)
@@ -356,6 +359,7 @@ class _Connector:
             timeout=self._time_left(),
             local_address=self.local_address,
             tls=self.proxy_tls if via.secure else None,
+            server_hostname=via.server_name if via.secure else None,
         )
 
     def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
@@ -408,7 +412,9 @@ class _Connector:
                 f'tls={self.tls!r} with {self.url}: wss:// is always encrypted; leave out tls=, or pass an '
                 'ssl.SSLContext (use a ws:// URL for a connection without TLS)'
             )
-        return {'tls': self.tls, 'server_hostname': self.server_hostname or self.url.host} if self.url.secure else {}
+        if not self.url.secure:
+            return {}
+        return {'tls': self.tls, 'server_hostname': self.server_hostname or self.url.server_name}
 
     def _connected(self, ioloop: IOLoop, err: Exception | None, stream: Stream | None) -> None:
         if stream is None:
@@ -435,13 +441,13 @@ class _Connector:
             return False
         try:
             self._follow(exc.headers['location'])
-        except ValueError as why:
+        except (ImportError, ValueError) as why:
             exc.args = (f'{exc}, which is not followed: {why}',)
             ws.protocol.connect_failed(exc)
         return True
 
     def _follow(self, location: str) -> None:
-        """Follow a redirect; raises ValueError if it is not allowed."""
+        """Follow a redirect; raises ValueError if it is not allowed, ImportError if its proxy needs an extra."""
         url = redirected_url(self.url, location)
         if str(url) in self.visited:
             raise ValueError(f'the redirects go in a circle, {" to ".join(self.visited)} and back')
@@ -470,10 +476,12 @@ class _Connector:
 
     def _timed_out(self, reactor: Any) -> None:
         self.timer = None
+        protocol = self.ws.protocol
         if self._waits_for_slot():
-            self.ws.protocol.connect_failed(self._slot_error())
+            protocol.connect_failed(self._slot_error())
         else:
-            self.ws.protocol.connect_failed(HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds'))
+            late = HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds')
+            protocol.connect_failed(protocol.opening.refusal() or late)
 
     def loop_finishes(self) -> None:
         """The loop stops gracefully."""

@@ -14,6 +14,9 @@ from ..url import URL, format_authority
 
 __all__ = ['SocksTunnel']
 
+# Characters of a host name, of a user name and of a password: their lengths are sent as one byte.
+_LONGEST = 255
+
 # What is to be sent, and how many bytes of the answer are needed then.
 _Step = tuple[bytes, int]
 
@@ -27,7 +30,8 @@ class SocksTunnel:
 
     Raises:
         ImportError: python-socks is not installed.
-        ValueError: SOCKS4 has no IPv6 addresses, and user names of ASCII only.
+        ValueError: SOCKS4 has no IPv6 addresses, and user names of ASCII only; SOCKS5 has user names and passwords of 1
+            to 255 ASCII characters; a host name has 255 characters at most.
     """
 
     def __init__(self, proxy: URL, url: URL) -> None:
@@ -43,10 +47,16 @@ class SocksTunnel:
         self._proxy = format_authority(proxy.host, proxy.port)
         self._host, self._port = url.host.partition('%')[0], url.port
         self._target = format_authority(self._host, self._port)
+        if len(self._host) > _LONGEST:
+            raise ValueError(
+                f'the SOCKS proxy {self._proxy} cannot lead to a host name of {len(self._host)} characters: '
+                f'{_LONGEST} are allowed (RFC 1928 5)'
+            )
         if proxy.scheme == 'socks4':
             self._check_socks4(proxy.username)
             self._steps = self._exchange_socks4(proxy.username)
         else:
+            self._check_socks5(proxy.user_info)
             self._steps = self._exchange(proxy.user_info)
         self._received = b''
         self._to_send, self._wanted = next(self._steps)
@@ -88,6 +98,13 @@ class SocksTunnel:
         if name and (not name.isascii() or '\0' in name):
             raise ValueError(
                 f'the user name for the SOCKS proxy {self._proxy} is not ASCII: SOCKS4 takes no other; use socks5://'
+            )
+
+    def _check_socks5(self, user: tuple[str, str] | None) -> None:
+        if user is not None and not all(text.isascii() and 0 < len(text) <= _LONGEST for text in user):
+            raise ValueError(
+                f'the user name and the password for the SOCKS proxy {self._proxy} have to be 1 to {_LONGEST} ASCII '
+                f'characters each (RFC 1929 2): write socks5://user:password@{self._proxy}, or neither of them'
             )
 
     def _exchange_socks4(self, name: str | None) -> Generator[_Step, bytes, None]:

@@ -257,7 +257,9 @@ class ClientHandshake:
         raise self.unanswered()
 
     def unanswered(self) -> HandshakeError:
-        """The error for a connection that was closed before the server answered."""
+        """The error for a connection that is over before the server's answer, or before the end of its body."""
+        if self._head is not None:
+            return self._unexpected_status()
         self._end()
         message = 'the connection was closed before the server answered the handshake'
         if not self._first and not self._is_secure:
@@ -331,14 +333,14 @@ class ClientHandshake:
                     self._body += event.data
                     if len(self._body) >= self._max_body_size:
                         del self._body[self._max_body_size :]
-                        self._fail_unexpected_status()
+                        raise self._unexpected_status()
                 elif isinstance(event, h11.EndOfMessage):
-                    self._fail_unexpected_status()
+                    raise self._unexpected_status()
                 else:
                     return None
         except h11.RemoteProtocolError as exc:
             if self._head is not None:
-                self._fail_unexpected_status()  # the body is incomplete, but status and headers are there
+                raise self._unexpected_status() from None  # the body is incomplete, but status and headers are there
             if http.trailing_data[1]:
                 raise self.unanswered() from None
             if exc.error_status_hint == 431:
@@ -395,7 +397,9 @@ class ClientHandshake:
             self._fail(str(exc), answer, cause=exc)
         self.extensions = accepted
 
-    def _fail_unexpected_status(self) -> NoReturn:
+    def _unexpected_status(self) -> InvalidStatus:
+        """The error for an answer other than 101, with as much of its body as has come."""
+        self._end()
         head = self._head
         assert head is not None
         phrase = f' {head.reason}' if head.reason else ''
@@ -403,7 +407,7 @@ class ClientHandshake:
         message = f'the server answered {head.status}{phrase}{where} instead of 101 Switching Protocols'
         if head.status == 400 and b'HTTPS' in self._body:
             message += ': it speaks TLS there, connect with wss:// instead of ws://'
-        self._fail(message, Response(head.status, head.headers, bytes(self._body), head.reason))
+        return InvalidStatus(Response(head.status, head.headers, bytes(self._body), head.reason), message=message)
 
     def _fail(
         self,
@@ -416,8 +420,6 @@ class ClientHandshake:
         self._end()
         if answer is None:
             raise InvalidMessage(message)
-        if answer.status != 101:
-            raise InvalidStatus(answer, message=message)
         known = {'status': answer.status, 'headers': answer.headers, 'body': answer.body, 'response': answer}
         raise kind(*about, message=message, **known) from cause
 

@@ -106,7 +106,7 @@ class TLSNegotiation(Handle):
             return
         try:
             self._socket = self._wrapped()
-        except (OSError, ValueError) as exc:
+        except (OSError, TypeError, ValueError) as exc:
             self._complete(exc)
         else:
             self.ready(False, False)
@@ -121,7 +121,7 @@ class TLSNegotiation(Handle):
     def _timed_out(self, reactor: Reactor) -> None:
         self._complete(TimeoutError(f'the TLS handshake did not complete within {round(self._timeout, 3):g} s'))
 
-    def _complete(self, exc: OSError | ValueError | None) -> None:
+    def _complete(self, exc: OSError | TypeError | ValueError | None) -> None:
         self._unregister()
         done, self._done = self._done, None
         if exc is not None:

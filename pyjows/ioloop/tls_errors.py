@@ -25,7 +25,7 @@ def explained(exc: OSError, *, of_proxy: bool = False) -> str:
             f"{cause}. For a certificate of your own, pass {option}=TLS(ca='ca.pem') with the file of its issuer; if "
             'the issuer is a public one, the certificates of this system are missing or old'
         )
-    if isinstance(exc, ssl.SSLError) and exc.reason in ('WRONG_VERSION_NUMBER', 'RECORD_LAYER_FAILURE'):
+    if getattr(exc, 'reason', None) in ('WRONG_VERSION_NUMBER', 'RECORD_LAYER_FAILURE'):
         if of_proxy:
             return f'{cause}: the proxy does not speak TLS there; use http:// in its URL if it is meant to be without'
         return f'{cause}: the server does not speak TLS there; use ws:// if it is meant to be without'

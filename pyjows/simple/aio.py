@@ -372,7 +372,7 @@ class AioClient(AioBase):
         """The transport to a URL."""
         context = (self.ssl_context or default_context()) if url.secure else None
         via = choose_proxy(self.proxy, url)
-        name = url.host if context is not None else None
+        name = url.server_name if context is not None else None
         if url.unix_path is not None:
             transport, _ = await loop.create_unix_connection(
                 lambda: wire, url.unix_path, ssl=context, server_hostname=name
@@ -389,7 +389,7 @@ class AioClient(AioBase):
             via.host,
             via.port,
             ssl=(self.proxy_ssl_context or default_context()) if via.secure else None,
-            server_hostname=via.host if via.secure else None,
+            server_hostname=via.server_name if via.secure else None,
         )
         await wire.tunnel(tunnel, tunnelled)
         if context is None:

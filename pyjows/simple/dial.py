@@ -49,10 +49,10 @@ def dial(
             sock.connect(end.unix_path)
         if via is not None:
             if via.secure:
-                sock = _secured(sock, proxy_context, via.host, deadline)
+                sock = _secured(sock, proxy_context, via.server_name, deadline)
             _open(tunnel, sock, deadline)
         if url.secure:
-            sock = _secured(sock, context, url.host, deadline)
+            sock = _secured(sock, context, url.server_name, deadline)
         sock.settimeout(None)
     except BaseException:
         sock.close()

@@ -417,6 +417,13 @@ class Opening(Receiver):
         if protocol.stream is not None:
             protocol.stream.close()
 
+    def refusal(self) -> HandshakeError | None:
+        """The error for a refusal whose body is still coming (client); None where there is none."""
+        handshake = None if self.ws is None else self.ws._handshake
+        if isinstance(handshake, ClientHandshake) and handshake.refusal is not None:
+            return handshake.unanswered()
+        return None
+
     def restart(self) -> Any:
         """Detach the stream and forget the handshake, to begin again on another stream; returns the old one."""
         stream = self.protocol.release_stream()
