@@ -151,7 +151,43 @@ def test_with_tls_one_too_many_is_closed_before_the_handshake(ioloop, serve, run
     ):
         run_until(ioloop, lambda: ioloop.statistics()['accepts'] and not received_nothing(refused))
         assert ioloop.statistics()['tls_handshakes'] == 1
+        assert server.statistics().refused == {'too many connections': 1}
     run_until(ioloop, lambda: not ioloop.statistics()['tls_handshakes'])
+
+
+def test_one_too_many_from_an_address_behind_a_proxy_leaves_its_place_to_others(ioloop, serve, run_until, server_tls):
+    options = {'trusted_proxies': ['127.0.0.1'], 'forwarding': 'proxy-protocol', 'tls': server_tls}
+    server = serve('wss://127.0.0.1:0', max_connections=2, max_connections_per_address=1, **options)
+    with contextlib.ExitStack() as stack:
+
+        def begin(header: bytes) -> socket.socket:
+            peer = stack.enter_context(socket.create_connection(('127.0.0.1', server.ports[0])))
+            peer.sendall(header)
+            return peer
+
+        header = b'PROXY TCP4 192.0.2.%d 192.0.2.9 1 2\r\n'
+        begin(header % 1)
+        run_until(ioloop, lambda: ioloop.statistics()['accepts'] == 1)
+        refused = begin(b'')
+        run_until(ioloop, lambda: ioloop.statistics()['tls_handshakes'] == 2)
+        begin(header % 2)
+        a_while(ioloop, run_until)  # there is no place: accepting pauses
+        refused.sendall(header % 1)
+        run_until(ioloop, lambda: server.statistics().refused)
+        run_until(ioloop, lambda: ioloop.statistics()['accepts'] == 3)
+        assert server.statistics().refused == {'too many connections': 1}
+    run_until(ioloop, lambda: not ioloop.statistics()['tls_handshakes'])
+
+
+def test_a_tls_handshake_has_the_time_of_a_request_and_is_counted_when_it_fails(ioloop, serve, run_until, server_tls):
+    server = serve('wss://127.0.0.1:0', handshake_timeout=0.2, tls=server_tls)
+    with socket.create_connection(('127.0.0.1', server.ports[0])) as silent:
+        run_until(ioloop, lambda: not received_nothing(silent))
+    assert server.statistics().refused == {'handshake timeout': 1}
+    with socket.create_connection(('127.0.0.1', server.ports[0])) as other:
+        other.sendall(b'GET / HTTP/1.1\r\n\r\n')
+        run_until(ioloop, lambda: len(server.statistics().refused) == 2)
+    assert server.statistics().refused == {'handshake timeout': 1, 'TLS handshake': 1}
 
 
 def received_nothing(peer: socket.socket) -> bool:

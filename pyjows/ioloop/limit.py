@@ -28,6 +28,7 @@ class ConnectionLimit:
         is_proxy: returns whether a socket comes from a reverse proxy, whose address does not count.
         refuse: called ``refuse(loop, stream)`` with a connection that is one too many from its address, to answer and
             close it; without it, and before a TLS handshake, it is closed at once.
+        dropped: called for each that is closed at once.
 
     Attributes:
         count: connections now, refused ones that are not closed yet included.
@@ -43,6 +44,7 @@ class ConnectionLimit:
         per_address: int = 0,
         refuse: Callable[[Any, Any], object] | None = None,
         is_proxy: Callable[[_socket.socket], bool] | None = None,
+        dropped: Callable[[], object] = lambda: None,
     ) -> None:
         if total is not None:
             checked_number('ConnectionLimit()', 'total', total, 1, 'connections', whole=True)
@@ -51,6 +53,7 @@ class ConnectionLimit:
         self.per_address = per_address
         self.refuse = refuse
         self.is_proxy = is_proxy
+        self.dropped = dropped
         self.count = 0
         self.refused = 0
         self._addresses: Counter[str] = Counter()

@@ -238,6 +238,7 @@ class IOLoop(Scheduling):
             reuse_port: whether several processes may listen to the port.
             tls: for TLS, an `ssl.SSLContext` or a `pyjows.TLS`; a `ServerTLS` can be replaced later.
             tls_timeout: seconds that a TLS handshake may take (10).
+            tls_failed: called ``tls_failed(exc)`` for each TLS handshake that fails.
             limit: a `ConnectionLimit` for these connections, beside that of the loop.
             proxy_protocol: a `ProxyProtocol`: which connections begin with a PROXY header; its `ClientAddress` is then
                 `Stream.client`.
@@ -266,6 +267,7 @@ class IOLoop(Scheduling):
         reuse_port: bool = False,
         tls: TLS | ServerTLS | ssl.SSLContext | None = None,
         tls_timeout: float = _TLS_TIMEOUT,
+        tls_failed: Callable[[Any], object] = lambda exc: None,
         limit: ConnectionLimit | None = None,
         proxy_protocol: ProxyProtocol | None = None,
     ) -> str:
@@ -278,7 +280,9 @@ class IOLoop(Scheduling):
         opened = listen(
             address=address, port=port, path=path, fd=fd, socket=socket, backlog=backlog, reuse_port=reuse_port
         )
-        accept = partial(self._accept, cb) if tls is None else partial(self._accept_tls, cb, tls, tls_timeout)
+        accept = (
+            partial(self._accept, cb) if tls is None else partial(self._accept_tls, cb, tls, tls_timeout, tls_failed)
+        )
         if limit is not None:
             accept = partial(self._accept_limited, accept, limit, tls is not None)
         if proxy_protocol is not None:
@@ -311,6 +315,7 @@ class IOLoop(Scheduling):
         cb: ServerCall,
         tls: ServerTLS,
         timeout: float,
+        failed: Callable[[Any], object],
         socket: _socket.socket,
         release: Release | None = None,
         client: Any = None,
@@ -321,6 +326,7 @@ class IOLoop(Scheduling):
                 self._call_server(cb, secured_stream(secured, self.loop_data), release, client)
             else:
                 _log.info('a TLS handshake with a client failed: %s', exc)
+                failed(exc)
                 if release is not None:
                     release()
                 self._connection_ended()
@@ -346,6 +352,8 @@ class IOLoop(Scheduling):
         if is_tls or limit.refuse is None:
             socket.close()
             release()
+            limit.dropped()
+            self._connection_ended()
         else:
             stream = Stream(socket, self.loop_data)
             self._releases[stream] = release

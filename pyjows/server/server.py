@@ -172,8 +172,9 @@ class Server(LoopEmitter):
         forwarding: how they tell it: ``'x-forwarded'`` (``X-Forwarded-For`` and ``X-Forwarded-Proto``, the default),
             ``'forwarded'`` (RFC 7239), or ``'proxy-protocol'`` (each connection from them begins with a header of the
             PROXY protocol, version 1 or 2). The proxy has to set it in each request, and the others are ignored.
-        handshake_timeout: seconds that a client has to send a request, that coroutine handlers may hold back the answer
-            to an upgrade (503 after that), and that a client may take nothing of an HTTP answer (10).
+        handshake_timeout: seconds that a client has for its TLS handshake, and then to send a request; that coroutine
+            handlers may hold back the answer to an upgrade (503 after that); and that a client may take nothing of an
+            HTTP answer (10).
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
         max_connections: how many connections the server may have at a time; further ones wait in the kernel's backlog
             until one closes. By default the limit of the loop holds (65536 for all its servers).
@@ -270,7 +271,11 @@ class Server(LoopEmitter):
         if max_connections is not None or max_connections_per_address != 0:
             is_proxy = None if self._proxies is None else self._proxies.is_proxy
             self._limit = ConnectionLimit(
-                max_connections, max_connections_per_address, self._refuse_connection, is_proxy
+                max_connections,
+                max_connections_per_address,
+                self._refuse_connection,
+                is_proxy,
+                self._connection_dropped,
             )
             self.ioloop.max_connections = max(self.ioloop.max_connections, max_connections or 0)
         # A dict, not a set: a broadcast iterates in the order of creation, which is kind to the CPU's caches.
@@ -298,6 +303,8 @@ class Server(LoopEmitter):
             reuse_port=reuse_port,
             backlog=backlog,
             limit=self._limit,
+            tls_timeout=handshake_timeout,
+            tls_failed=self._tls_failed,
             proxy_protocol=proxy_protocol,
         )
         try:
@@ -496,6 +503,12 @@ class Server(LoopEmitter):
     def _bad_proxy_header(self, exc: Exception) -> None:
         _log.info('a connection of a trusted proxy is closed: %s', exc)
         self._tally.refused['PROXY header'] += 1
+
+    def _tls_failed(self, exc: OSError) -> None:
+        self._tally.refused['handshake timeout' if isinstance(exc, TimeoutError) else 'TLS handshake'] += 1
+
+    def _connection_dropped(self) -> None:
+        self._tally.refused[ADDRESS_REFUSED] += 1
 
     def _refuse_connection(self, ioloop: IOLoop, stream: Stream) -> None:
         """One connection too many from its address: send 429 without reading a request, and close it soon."""
