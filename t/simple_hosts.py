@@ -32,6 +32,9 @@ elif HOST == 'eventlet':
 
 from pyjows.simple import AioServer, ConnectionClosed, ConnectionError, Server  # noqa: E402
 
+# The threads of gunicorn's pool: it keeps each one, and makes another when two requests overlap.
+POOL = 'ThreadPoolExecutor'
+
 ends: list[tuple[int, str | None]] = []
 
 
@@ -63,7 +66,7 @@ def left() -> str:
 
         greenlets = sum(isinstance(one, greenlet.greenlet) and not one.dead for one in gc.get_objects())
     found = {
-        'threads': threading.active_count(),
+        'threads': sum(not one.name.startswith(POOL) for one in threading.enumerate()),
         'tasks': tasks,
         'files': len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0,
         'greenlets': greenlets,

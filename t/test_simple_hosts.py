@@ -184,6 +184,10 @@ def test_many_connects_and_closes_leave_nothing_behind(host):
     def there() -> dict:
         return host.tell('/left')
 
+    def is_back() -> bool:
+        now = there()
+        return all(now[what] <= before[what] for what in before)
+
     def turn(number: int) -> None:
         with connect(f'{host.url}/echo', proxy=None) as ws:
             ws.send('x')
@@ -197,4 +201,4 @@ def test_many_connects_and_closes_leave_nothing_behind(host):
     before = there()
     for number in range(MANY):
         turn(number)
-    until(lambda: all(there()[what] <= before[what] for what in before), f'{there()} to go back to {before}', 20)
+    until(is_back, f'{there()} to go back to {before}', 20)
