@@ -26,7 +26,7 @@ def example(name, *args):
     return Program(EXAMPLES / name, *args)
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(scope='module', params=SERVERS)
 def server(request):
     if 'trio' in request.param:
         pytest.importorskip('trio')
