@@ -27,6 +27,9 @@ from pyjows.reactor import Reactor
 
 REACTORS = reactors.available()
 
+#: Those that run coroutines.
+SPAWNING = [name for name in REACTORS if name in ('asyncio', 'uvloop')]
+
 _tests_run = count(1)
 
 EVERYTHING = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
@@ -35,7 +38,9 @@ EVERYTHING = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The option that a quick look needs."""
     parser.addoption(
-        '--reactor', choices=['first', *REACTORS], help=f'run tests on this reactor only; first: {REACTORS[0]}'
+        '--reactor',
+        choices=['first', *REACTORS],
+        help=f'run tests on this reactor only; first: {REACTORS[0]}, or {SPAWNING[0]} for those of coroutines',
     )
 
 
@@ -46,16 +51,22 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests for other reactors than `--reactor`, and, without `PYJOWS_TEST_ALL`, those marked `wide`."""
+    """Leave out the tests for other reactors than `--reactor`, and, without `PYJOWS_TEST_ALL`, those marked `wide`.
+
+    A test with the fixture `coroutines` is for the reactors that run them.
+    """
     only = config.getoption('--reactor')
-    only = REACTORS[0] if only == 'first' else only
 
     def is_wanted(item: pytest.Item) -> bool:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, 'callspec') else {}
         reactor = next((value for value in params.values() if value in REACTORS), None)
-        if only and reactor not in (None, only):
+        suitable = SPAWNING if 'coroutines' in getattr(item, 'fixturenames', ()) else REACTORS
+        is_first = reactor in (None, suitable[0])
+        if reactor is not None and (
+            reactor not in suitable or (only and not (is_first if only == 'first' else reactor == only))
+        ):
             return False
-        return EVERYTHING or not any(_is_wide(marker, params, reactor) for marker in item.iter_markers('wide'))
+        return EVERYTHING or not any(_is_wide(marker, params, is_first) for marker in item.iter_markers('wide'))
 
     wanted, unwanted = [], []
     for item in items:
@@ -64,11 +75,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = wanted
 
 
-def _is_wide(marker: pytest.Mark, params: dict[str, Any], reactor: str | None) -> bool:
+def _is_wide(marker: pytest.Mark, params: dict[str, Any], is_first: bool) -> bool:
     """Whether a test with these parameters is too much for every day; pyproject.toml says what markers mean."""
     if not marker.kwargs:
         return True
-    if reactor in (None, REACTORS[0]):
+    if is_first:
         return False
     return 'later' in marker.kwargs or any(params.get(name) in values for name, values in marker.kwargs.items())
 
@@ -235,10 +246,13 @@ def _freeze() -> None:
 
 
 @pytest.fixture
-def run(ioloop: Any, run_until: Any) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+def coroutines() -> None:
+    """For a test that needs a reactor which runs coroutines: on others there is no such test."""
+
+
+@pytest.fixture
+def run(ioloop: Any, run_until: Any, coroutines: None) -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """``run(coroutine)`` runs a coroutine on the loop, and returns what it returns."""
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
 
     def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         async def bounded() -> Any:

@@ -53,12 +53,6 @@ def status(ask):
     return status
 
 
-@pytest.fixture
-def coroutines(ioloop):
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
-
-
 # Origins
 
 

@@ -14,12 +14,7 @@ from byhand import TEXT, frame, log, opened
 import pyjows
 from pyjows import ConnectionClosed
 
-
-@pytest.fixture(autouse=True)
-def coroutines(request: pytest.FixtureRequest) -> None:
-    """Skips a test of coroutine handlers where the reactor does not run them."""
-    if 'ioloop' in request.fixturenames and not request.getfixturevalue('ioloop').reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
+pytestmark = pytest.mark.usefixtures('coroutines')
 
 
 @pytest.fixture(params=['server', 'client'])

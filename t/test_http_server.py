@@ -50,12 +50,6 @@ def serve(ioloop, servers):
     return serve
 
 
-@pytest.fixture
-def coroutines(ioloop):
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
-
-
 # Pipelining
 
 

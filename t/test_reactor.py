@@ -717,9 +717,7 @@ def test_a_reactor_that_runs_no_coroutines_says_which_does(no_leaks: None) -> No
     reactor.close()
 
 
-def test_runs_coroutines_where_it_can(reactor: Reactor) -> None:
-    if not reactor.can_spawn:
-        pytest.skip('runs no coroutines')
+def test_runs_coroutines_where_it_can(reactor: Reactor, coroutines: None) -> None:
     got: list[object] = []
 
     async def work() -> None:
@@ -736,9 +734,7 @@ def test_runs_coroutines_where_it_can(reactor: Reactor) -> None:
     assert got == ['oops', 'worked']
 
 
-def test_a_coroutine_may_listen_to_error(reactor: Reactor) -> None:
-    if not reactor.can_spawn:
-        pytest.skip('runs no coroutines')
+def test_a_coroutine_may_listen_to_error(reactor: Reactor, coroutines: None) -> None:
     got: list[str] = []
 
     @reactor.on

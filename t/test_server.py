@@ -250,9 +250,7 @@ def test_a_coroutine_answers_where_the_reactor_can_run_it(ioloop, server, ask):
     assert ask(server, get()).endswith(b'\r\n\r\nlater')
 
 
-def test_requests_wait_for_the_coroutine_that_answers_the_one_before(ioloop, server, ask):
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
+def test_requests_wait_for_the_coroutine_that_answers_the_one_before(ioloop, server, ask, coroutines):
     order = []
 
     @server.on
@@ -274,9 +272,7 @@ def test_requests_wait_for_the_coroutine_that_answers_the_one_before(ioloop, ser
     assert answer.index(b'</1>') < answer.index(b'</2>') < answer.index(b'101 Switching')
 
 
-def test_a_coroutine_that_answers_a_client_that_has_gone_disturbs_nobody(ioloop, server, run_until):
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
+def test_a_coroutine_that_answers_a_client_that_has_gone_disturbs_nobody(ioloop, server, run_until, coroutines):
     seen = log(server, 'error')
     asked, answered = [], []
 

@@ -19,13 +19,6 @@ def hello(text: bytes = b'hello') -> bytes:
     return frame(TEXT, text, masked=True)
 
 
-@pytest.fixture
-def coroutines(ioloop):
-    """Skips a test of coroutine handlers where the reactor does not run them."""
-    if not ioloop.reactor.can_spawn:
-        pytest.skip('this reactor runs no coroutines')
-
-
 # Handlers that raise
 
 
