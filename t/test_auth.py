@@ -20,6 +20,8 @@ import pyjows
 from pyjows import Request, Response
 from pyjows.auth import basic, basic_credentials, bearer, bearer_token, find_secret, same_secret
 
+pytestmark = pytest.mark.wide(later=True)
+
 CHAT = 'https://chat.example'
 
 

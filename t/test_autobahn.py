@@ -27,7 +27,10 @@ BUILD = 'compiled' if pyjows.__compiled__ else 'interpreted'
 
 #: What is tested: the transaction on every reactor that is here, and the faces without I/O.
 TESTEES = [
-    *(pytest.param(['--reactor', reactor], id=reactor) for reactor in available()),
+    *(
+        pytest.param(['--reactor', reactor], id=reactor, marks=[pytest.mark.wide] if number else [])
+        for number, reactor in enumerate(available())
+    ),
     *(pytest.param(['--face', face], id=face) for face in FACES if face != 'transaction'),
 ]
 

@@ -28,6 +28,8 @@ from wire import BINARY, CLOSE, CONT, PING, TEXT, UPGRADE, asked, frame
 
 import pyjows
 
+pytestmark = pytest.mark.wide(later=True)
+
 KIB = 1024
 
 
@@ -325,7 +327,6 @@ def test_headers_that_never_end_hold_no_more_memory_than_the_limit(service: Any)
     raw.close()
 
 
-@pytest.mark.wide(later=True)
 @pytest.mark.usefixtures('quiet')
 @pytest.mark.parametrize(
     'data', [b'', b'GET / HT', b'GET / HTTP/1.1\r\nHost: a\r\n'], ids=['nothing', 'a word', 'half']
@@ -772,7 +773,6 @@ def test_empty_fragments_without_end_hold_no_memory(service: Any) -> None:
     assert server.finish()[0] == 1005
 
 
-@pytest.mark.wide(later=True)
 @pytest.mark.usefixtures('quiet')
 @pytest.mark.parametrize('fragments', [1, 3])
 def test_a_decompression_bomb_ends_with_1009_at_the_limit(service: Any, fragments: int) -> None:
@@ -988,7 +988,6 @@ def test_a_peer_that_does_not_answer_a_close_is_given_up_after_the_close_timeout
 # Peers that talk and do not listen
 
 
-@pytest.mark.wide(later=True)
 @pytest.mark.usefixtures('quiet')
 @pytest.mark.parametrize('opcode', [PING, BINARY], ids=['pings', 'messages'])
 def test_a_peer_that_never_reads_its_answers_is_not_read_any_further(service: Any, opcode: int) -> None:

@@ -15,6 +15,8 @@ import pyjows
 from pyjows.ioloop import Stream
 from pyjows.reactor.aio import AsyncioReactor
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 @pytest.fixture
 def emitters(ioloop):

@@ -14,6 +14,8 @@ from program import Program
 
 import pyjows
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 def run(tmp_path, source):
     """A program to its end: what it wrote to stderr."""

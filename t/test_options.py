@@ -9,6 +9,8 @@ import pytest
 import pyjows
 from pyjows import IOLoop, WebSocket
 
+pytestmark = pytest.mark.wide(later=True)
+
 URL = 'ws://127.0.0.1:0'
 
 # What every connection takes: a value, the exception, and what the message says.

@@ -36,7 +36,7 @@ ROOM = 16 * MIB
 WS_CLIENT = Path(__file__).parent / 'peers' / 'ws_client.js'
 
 #: Clients that are slow to start or to mask: on the first reactor, and on all of them in the gate.
-pytestmark = [pytest.mark.slow, pytest.mark.wide(connect=('node', 'websocket-client'))]
+pytestmark = [pytest.mark.slow, pytest.mark.wide(later=True)]
 
 Message = str | bytes
 
@@ -403,7 +403,6 @@ def test_our_server_echoes_messages_of_every_length_class(service: Any, connect:
         assert client.receive() == text_of(size)
 
 
-@pytest.mark.wide(later=True)
 def test_our_server_echoes_10_mib(service: Any, connect: Connect) -> None:
     client = connect(service().url)
     client.send(bytes_of(10 * MIB))
@@ -720,7 +719,6 @@ def test_our_client_sends_and_gets_messages_of_every_length_class(call: Any) -> 
         assert caller.receive() == text_of(size)
 
 
-@pytest.mark.wide(later=True)
 def test_our_client_sends_and_gets_10_mib(call: Any) -> None:
     caller = call()
     caller.ws.send(binary=bytes_of(10 * MIB))

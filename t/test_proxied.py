@@ -30,6 +30,8 @@ import pyjows
 from pyjows import Headers
 from pyjows.client_address import ClientAddress, ProxyHeaderError, TrustedProxies, forwarded, proxy_header, x_forwarded
 
+pytestmark = pytest.mark.wide(later=True)
+
 LOCAL = ['127.0.0.1']
 V2 = b'\r\n\r\n\0\r\nQUIT\n'
 

@@ -20,6 +20,8 @@ from pyjows import HandshakeError, IOLoop
 from pyjows.client.proxy import Tunnel, choose_proxy, parse_proxy
 from pyjows.url import parse_url
 
+pytestmark = pytest.mark.wide(later=True)
+
 # Which proxy
 
 

@@ -19,6 +19,8 @@ from program import Program
 import pyjows
 from pyjows import IOLoop
 
+pytestmark = pytest.mark.wide(later=True)
+
 PROGRAM = """
 import os, sys, pyjows
 
@@ -176,7 +178,6 @@ def test_a_second_signal_ends_a_handler_that_does_not_return(program, client_loo
 
 
 @pytest.mark.slow
-@pytest.mark.wide(later=True)
 def test_a_stop_that_waits_says_for_what_and_how_long(program, client_loop, run_until):
     process, url = program(close_timeout=1000, timeout=1.5)
     clients = [pyjows.connect(url, ioloop=client_loop) for _ in range(2)]

@@ -208,6 +208,7 @@ def test_requests_on_one_connection_are_answered_in_order_and_the_last_may_upgra
     assert kept == [True]
 
 
+@pytest.mark.wide(later=True)
 def test_thousands_of_requests_sent_at_once_are_answered_one_after_the_other(server, ask):
     server.on('request', lambda server, req: Response(200, body=f'<{req.path}>'))
     answer = ask(server, b''.join(get(f'/{i}', keep=True) for i in range(3000)) + get('/last'))
