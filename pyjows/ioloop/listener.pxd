@@ -13,8 +13,7 @@ cdef class Listener(Handle):
     cdef object _on_accepted
     cdef object _room
     cdef object _retry_timer
-    cdef object _owner
-    cdef object _inode
+    cdef object _file
     cdef int _fd
     cdef int _family
     cdef int _type

@@ -25,7 +25,7 @@ from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
 from . import syscalls
 
-__all__ = ['Listener', 'listen', 'listening_sockets', 'socket_inode']
+__all__ = ['Listener', 'SocketFile', 'listen', 'listening_sockets']
 
 _log = logging.getLogger('pyjows')
 
@@ -85,8 +85,7 @@ class Listener(Handle):
         self._room = room
         self._retry_timer: Timer | None = None
         self._is_exhausted = False
-        self._owner = os.getpid()
-        self._inode = socket_inode(self.path) if self.path else None
+        self._file = SocketFile(self.path) if self.path else None
         reactor.io(self._fd, self)
 
     def __repr__(self) -> str:
@@ -141,18 +140,12 @@ class Listener(Handle):
             self._retry_timer = None
         self._fd = -1
         self.socket.close()
-        # The path belongs to the process that bound it, not to its forked children.
-        if (
-            self._inode is not None
-            and self._owner == os.getpid()
-            and self.path
-            and socket_inode(self.path) == self._inode
-        ):
-            os.unlink(self.path)
+        if self._file is not None:
+            self._file.remove()
 
     def keep_path(self) -> None:
         """Another owns the socket: a Unix socket's path stays when it is closed."""
-        self._inode = None
+        self._file = None
 
     def _pause_and_retry(self, exc: OSError) -> None:
         """The system lacks descriptors or memory: pause, and try again later."""
@@ -169,6 +162,20 @@ class Listener(Handle):
     def _accept_again(self, reactor: Reactor) -> None:
         self._retry_timer = None
         self.resume()
+
+
+class SocketFile:
+    """The file of a Unix socket, which the process that bound it removes at the end; an abstract name has none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._inode = _socket_inode(path)
+        self._owner = os.getpid()
+
+    def remove(self) -> None:
+        """Remove the file if the path still leads to it; in a forked child this does nothing."""
+        if self._inode is not None and self._owner == os.getpid() and _socket_inode(self._path) == self._inode:
+            os.unlink(self._path)
 
 
 def listen(
@@ -288,21 +295,21 @@ def _bind_unix(path: str, mode: int | None = None) -> _socket.socket:
         socket.close()
         cause = cause_of(exc)
         if exc.errno == errno.EADDRINUSE:
-            cause = 'another socket listens there' if socket_inode(path) else 'the path exists and is not a socket'
+            cause = 'another socket listens there' if _socket_inode(path) else 'the path exists and is not a socket'
         raise OSError(exc.errno, f'cannot listen to {path!r}: {cause}') from exc
     return socket
 
 
 def _is_stale(path: str) -> bool:
     """Whether a path is a socket without a listener."""
-    if socket_inode(path) is None:
+    if _socket_inode(path) is None:
         return False
     with _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
-def socket_inode(path: str) -> tuple[int, int] | None:
+def _socket_inode(path: str) -> tuple[int, int] | None:
     """Device and inode of the socket file at a path; None if there is none."""
     try:
         found = os.stat(path)

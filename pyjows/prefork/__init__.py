@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .._options import Rule, check_options, flag, function, number, unix_mode
-from ..ioloop.listener import listen, listening_sockets, socket_inode
+from ..ioloop.listener import SocketFile, listen, listening_sockets
 from ..url import checked_url, redact
 from .delays import restart_delays
 from .manager import Manager
@@ -168,12 +168,12 @@ def prefork(
 
 
 class _Listening:
-    """The manager's listening sockets, and the paths of those that have one."""
+    """The manager's listening sockets, and the files of those that have one."""
 
     def __init__(self) -> None:
         self.by_url: dict[str, socket.socket] = {}
         self.sockets: list[socket.socket] = []
-        self._paths: dict[str, tuple[int, int]] = {}
+        self._files: list[SocketFile] = []
 
     def open(self, url: str, backlog: int, reuse_port: bool, mode: int | None) -> None:
         parsed = checked_url('prefork()', url)
@@ -184,9 +184,7 @@ class _Listening:
             opened = listen(address=parsed.host, port=parsed.port, reuse_port=reuse_port, backlog=backlog)
         else:
             opened = listen(path=path, mode=mode, backlog=backlog)
-            inode = socket_inode(path)
-            if inode is not None:
-                self._paths[path] = inode
+            self._files.append(SocketFile(path))
         self.add(url, opened)
 
     def add(self, url: str | None, opened: socket.socket) -> None:
@@ -195,13 +193,11 @@ class _Listening:
         self.sockets.append(opened)
 
     def close(self) -> None:
-        """Listen no more; a path is removed if it still leads to the socket that was opened."""
+        """Listen no more."""
         while self.sockets:
             self.sockets.pop().close()
-        for path, inode in self._paths.items():
-            if socket_inode(path) == inode:
-                os.unlink(path)
-        self._paths.clear()
+        while self._files:
+            self._files.pop().remove()
 
 
 def _runs_asyncio() -> bool:
