@@ -13,3 +13,5 @@ cdef class TransactionInfo(MessageHandlers):
     cdef public object user
 
     cdef object _begin_info(self)
+    cpdef object _emit_resume(self)
+    cdef object _check_thread(self, str method)

@@ -1,7 +1,8 @@
 """`TransactionInfo`: what a user can ask a transaction.
 
-Owns the attributes of a connection that are computed: from its state machine, its opening, its stream. Must not know
-how any of it changes (`transaction.py`).
+Owns the attributes of a connection that are computed: from its state machine, its opening, its stream; and what most
+methods of a transaction begin and end with: the check of the thread, and ``resume``. Must not know how any of it
+changes (`upgrade.py`, `transaction.py`).
 """
 
 from __future__ import annotations
@@ -217,6 +218,18 @@ class TransactionInfo(MessageHandlers):
         stream = self._protocol.stream if self._protocol.is_encrypted else None
         certificate = getattr(stream.socket, 'getpeercert', None) if stream is not None else None
         return (certificate() or None) if certificate is not None else None
+
+    def _emit_resume(self) -> None:
+        """Without a loop: emit ``resume``, once for all that was written since the last time."""
+        if self._protocol.resume_pending:
+            self._protocol.resume_pending = False
+            self._emit_safely('resume')
+
+    def _check_thread(self, method: str) -> None:
+        """Raise RuntimeError where another thread runs the loop."""
+        protocol = self._protocol
+        if protocol.thread is not None and protocol.thread.is_foreign() and protocol.ioloop.reactor.is_running:
+            protocol.thread.check(method)
 
     def __repr__(self) -> str:
         try:

@@ -6,24 +6,21 @@ from pyjows.emitter cimport EmitterCore
 from pyjows.frames cimport as_bytes, frame_bytes, head_byte, write_frame
 from pyjows.limits cimport Limits
 from pyjows.messages cimport check_raw_frame, encode_text, encoded_message
-from pyjows.transaction.info cimport TransactionInfo
+from pyjows.transaction.upgrade cimport TransactionUpgrade
 
 cdef int _OPEN, _TEXT, _BINARY, _RAW
 cdef object _MISSING
 
 
-cdef class TransactionCore(TransactionInfo):
+cdef class TransactionCore(TransactionUpgrade):
 
     cdef object _begin(self, object side, Limits limits, object compression, object subprotocols, object headers)
     @cython.locals(protocol=TransactionProtocol)
     cdef object _send(self, int head, bytes payload)
     cdef object _send_from_thread(self, object message, object text, object binary, object json, object frame)
-    cdef object _check_thread(self, str method)
     cdef object _send_raw(self, int head, bytes payload)
     cdef object _send_early(self, int head, object payload)
-    cpdef object _emit_resume(self)
     cdef object _callback_alone(self)
-    cdef object _pending_opening(self)
 
 
 @cython.locals(ws=TransactionCore)

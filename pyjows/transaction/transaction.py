@@ -28,7 +28,7 @@ from .. import _json
 from .._options import WEBSOCKET, WebSocketOptions, check_options
 from ..buffers import WriteBuffer
 from ..emitter import EmitterCore, EventEmitter
-from ..errors import ConnectionClosed, InvalidState, ProtocolError, UnexpectedMessage
+from ..errors import ConnectionClosed, ProtocolError, UnexpectedMessage
 from ..frames import (
     Close,
     CloseCode,
@@ -41,7 +41,7 @@ from ..frames import (
     parse_frame,
     write_frame,
 )
-from ..handshake import ClientHandshake, select_subprotocol
+from ..handshake import ClientHandshake
 from ..http11 import Response
 from ..limits import Limits
 from ..messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message, plain_frame
@@ -49,9 +49,9 @@ from ..protocol import Side, State
 from .coroutines import Coroutines
 from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
 from .handlers import BUILT_IN, assemble
-from .info import TransactionInfo
 from .late_handlers import call_if_late
-from .opening import RAW, Accepted, Opening
+from .opening import RAW, Opening
+from .upgrade import TransactionUpgrade
 
 if TYPE_CHECKING:
     from .._typing import WebSocketSubscribe
@@ -69,7 +69,7 @@ _MISSING = MISSING  # a C variable
 _ONE_MESSAGE = 'send() takes exactly one of text=, binary=, json= and frame=, or a str or bytes'
 
 
-class TransactionCore(TransactionInfo):
+class TransactionCore(TransactionUpgrade):
     """The behaviour of `WebSocket`."""
 
     def __init__(
@@ -336,18 +336,6 @@ class TransactionCore(TransactionInfo):
                 self.closed()
         return self
 
-    def _emit_resume(self) -> None:
-        """Without a loop: emit ``resume``, once for all that was written since the last time."""
-        if self._protocol.resume_pending:
-            self._protocol.resume_pending = False
-            self._emit_safely('resume')
-
-    def _check_thread(self, method: str) -> None:
-        """Raise RuntimeError where another thread runs the loop."""
-        protocol = self._protocol
-        if protocol.thread is not None and protocol.thread.is_foreign() and protocol.ioloop.reactor.is_running:
-            protocol.thread.check(method)
-
     def flush(self) -> Self:
         """Write what waits now, instead of at the end of the read or of the loop's turn; returns the transaction."""
         self._check_thread('WebSocket.flush()')
@@ -376,7 +364,7 @@ class TransactionCore(TransactionInfo):
 
     def _add_callback(self, cb: Callable[[Any], object]) -> None:
         self._protocol.awaits_drain = True
-        TransactionInfo._add_callback(self, cb)
+        TransactionUpgrade._add_callback(self, cb)
 
     def _callback_alone(self) -> None:
         """A callback was given without a message: if nothing waits to be written, no drain will call it."""
@@ -433,82 +421,6 @@ class TransactionCore(TransactionInfo):
             ioloop.reactor.raise_later(exc)
         else:
             self._interrupt = exc
-
-    # The handshake
-
-    def client_handshake(self, url: Any, **options: Any) -> Self:
-        """Begin a client's handshake: the request waits to be written; returns the transaction.
-
-        Args:
-            url: where to, ``ws://host/path``; or a `URL`, or ``(host, target)``.
-            **options: those of `ClientHandshake`: ``headers``, ``subprotocols``, ``origin``, ``user_agent`` …
-
-        Raises:
-            ValueError: the URL or an option is malformed.
-            InvalidState: a handshake was begun before.
-        """
-        opening = self._protocol.opening
-        if self._handshake is not None or opening is None:
-            raise InvalidState('this transaction has begun its handshake; a new connection is a new WebSocket()')
-        self.masked = True
-        opening.send_request(url, options)
-        self._emit_resume()
-        return self
-
-    def accept(self) -> Accepted:
-        """Accept the upgrade now, before the handlers of the request have ended (server).
-
-        In a coroutine handler ``await ws.accept()``. On a loop, messages that the client has sent already are received
-        on its next turn, so that their handlers may be registered afterwards.
-
-        Raises:
-            InvalidState: it was answered already, or there is no request.
-            ConnectionClosed: the client is gone.
-            ValueError: a header or the subprotocol of the answer is not valid; the request is not answered then.
-        """
-        self._check_thread('WebSocket.accept()')
-        if self._protocol.is_finished:
-            raise ConnectionClosed()
-        self._pending_opening().accept(True)
-        self._emit_resume()
-        return Accepted(self)
-
-    def reject(self, status: int = 403, headers: Any = (), body: Any = b'', reason: str | None = None) -> Self:
-        """Refuse the upgrade (server, before the 101); returns the transaction.
-
-        Args:
-            status: of the answer, 200 or more.
-            headers: more headers for it, besides those of `res`.
-            body: its body, `str` or bytes.
-            reason: its reason phrase, None for the usual one.
-
-        Raises:
-            InvalidState: it was answered already, or there is no request.
-        """
-        self._check_thread('WebSocket.reject()')
-        opening = self._pending_opening()
-        opening.refuse(Response(status, opening.with_pending(headers), body, reason))
-        self._emit_resume()
-        return self
-
-    def with_protocols(self, *names: str) -> str | None:
-        """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
-        self._check_thread('WebSocket.with_protocols()')
-        self.subprotocol = select_subprotocol(names, self._pending_opening().pending_request().subprotocols)
-        return self.subprotocol
-
-    def with_compression(self, compression: Any = True) -> Self:
-        """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction."""
-        self._check_thread('WebSocket.with_compression()')
-        self._pending_opening().compression = self._compression = compression
-        return self
-
-    def _pending_opening(self) -> Opening:
-        """The opening, where a request waits for its answer; raises InvalidState otherwise."""
-        opening: Opening | None = self._protocol.opening
-        if opening is None or not opening.awaits_answer():
-            raise InvalidState('this is for the request or websocket event, before the request is answered')
-        return opening
 
     # Without a loop
 
@@ -597,7 +509,7 @@ class TransactionCore(TransactionInfo):
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the subscribers of an event."""
         self._check_thread('WebSocket.on() and unsubscribe()')
-        TransactionInfo._set(self, event, handlers)
+        TransactionUpgrade._set(self, event, handlers)
         protocol = self._protocol
         if event == 'frame':
             protocol._raw = assemble not in handlers
