@@ -68,6 +68,9 @@ def serve(host: str, library: str) -> None:
     import simple_websocket
 
     def application(environ, start_response):
+        if library == BARE:
+            echo_bare(environ)
+            return []
         ws = simple_websocket.Server.accept(environ)
         try:
             while True:

@@ -36,8 +36,12 @@ _MOST_CORKED = 65536
 _TURN = 64
 
 
-class _Waiters:
-    """Those who wait for something to happen; all are woken, and look for themselves."""
+class Waiters:
+    """The tasks that wait for something to happen; all are woken, and look for themselves.
+
+    Args:
+        gate: that of the loop which runs them.
+    """
 
     def __init__(self, gate: TaskGate) -> None:
         self._gate = gate
@@ -56,29 +60,41 @@ class _Waiters:
         gate.is_open = asyncio.current_task(gate.loop) is None
         try:
             while waiting:
-                waiting.pop(0).wake_now()
+                waiter = waiting.pop(0)
+                waiter.wake_now()
         finally:
             gate.is_open = False
             self._waiting += waiting  # KeyboardInterrupt or SystemExit, which ends the loop
 
-    async def wait(self, timeout: float | None = None) -> None:
-        """Until `wake` or `run`, or so many seconds."""
+    def add(self) -> Waiter:
+        """What the running task is to await until `wake` or `run`; then it calls `forget`."""
         waiter = Waiter(self._gate)
         self._waiting.append(waiter)
-        timer = None if timeout is None else self._gate.loop.call_later(timeout, waiter.wake)
+        return waiter
+
+    def forget(self, waiter: Waiter) -> None:
+        """The task waits no more."""
+        if self._waiting and waiter in self._waiting:
+            self._waiting.remove(waiter)  # it was cancelled
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Until `wake` or `run`, or so many seconds."""
+        waiter = self.add()
+        timer = None if timeout is None else self._gate.loop.call_later(timeout, _wake, waiter)
         try:
             await waiter
         finally:
             if timer is not None:
                 timer.cancel()
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            self.forget(waiter)
 
 
-class Wire(asyncio.BufferedProtocol):
-    """A session on an asyncio transport.
+def _wake(waiter: Waiter) -> None:
+    waiter.wake()
 
-    A `BufferedProtocol`: for any other, asyncio allocates 256 KiB for each read, which costs more than all the rest.
+
+class WireCore:
+    """`Wire` without its asyncio base class, which a compiled class cannot have.
 
     Args:
         session: what understands the bytes.
@@ -91,9 +107,9 @@ class Wire(asyncio.BufferedProtocol):
         self._host = host
         self._transport: Any = None
         gate = TaskGate(loop, asyncio.CancelledError)
-        self._received = _Waiters(gate)
-        self._writable = _Waiters(gate)
-        self._ended = _Waiters(gate)
+        self._received = Waiters(gate)
+        self._writable = Waiters(gate)
+        self._ended = Waiters(gate)
         self._buffer = _buffer_of(loop)
         self._tunnel: Tunnel | SocksTunnel | None = None
         self._opening = not session.is_open
@@ -265,10 +281,15 @@ class Wire(asyncio.BufferedProtocol):
         if not session.messages:
             self._in_a_row = 0
             if timeout is None:
+                received = self._received
                 while not session.messages:
                     if self._over:
                         raise session.closed()
-                    await self._received.wait()
+                    waiter = received.add()
+                    try:
+                        await waiter
+                    finally:
+                        received.forget(waiter)
             elif not await self._receivable(timeout):
                 return None
         self._in_a_row += 1
@@ -394,6 +415,14 @@ class Wire(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Wire(WireCore, asyncio.BufferedProtocol):
+    """A session on an asyncio transport.
+
+    It has a buffer of its own for what is read: otherwise asyncio allocates 256 KiB for each read, which costs more
+    than all the rest of a message.
+    """
 
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
