@@ -27,12 +27,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return OUTSIDE.sub(r'files/\1.txt', markdown)
 
 
-class Literals(griffe.Extension):
-    """Docstrings end a sentence before code with two colons; a page has one, or none where they stand alone."""
+class Docstrings(griffe.Extension):
+    """What docstrings write otherwise than Markdown does.
+
+    They end a sentence before code with two colons; a page has one, or none where they stand alone. Their events are
+    a list.
+    """
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Called for each thing that was found."""
         if obj.docstring is not None:
-            obj.docstring.value = re.sub(
-                r'^( *)(.*?)::$', lambda m: m[1] + (m[2] and f'{m[2]}:'), obj.docstring.value, flags=re.M
-            )
+            text = re.sub(r'^( *)(.*?)::$', lambda m: m[1] + (m[2] and f'{m[2]}:'), obj.docstring.value, flags=re.M)
+            obj.docstring.value = re.sub(r'(?<=^Events:\n)(?: {4}.*\n?)+', as_list, text, flags=re.M)
+
+
+def as_list(section: re.Match[str]) -> str:
+    """The entries of a section as a list in Markdown; the further lines of an entry are indented already."""
+    return re.sub(r'^ {4}(?=\S)', '    - ', section[0], flags=re.M)
