@@ -4,7 +4,7 @@
     python examples/asgi_echo.py                    # then: python examples/blocking_client.py
     hypercorn --bind 127.0.0.1:3000 examples/asgi_echo.py
 
-The ASGI server speaks the protocol; `uvicorn --ws pyjows.asgi:WebSocketProtocol` has pyjows do that as well.
+The ASGI server implements the protocol; with `uvicorn --ws pyjows.asgi:WebSocketProtocol` pyjows does that as well.
 """
 
 import sys

@@ -1,8 +1,10 @@
-"""Who may come in: origins, and a token in a cookie, in the query or in the list of subprotocols.
+"""Authentication: origins, and a token in a cookie, in the query or in the list of subprotocols.
 
-python examples/authenticated.py
+    python examples/authenticated.py
+
 Then open http://127.0.0.1:3000/ (user ann, password wonder), or connect with the token of a program:
-python examples/echo_client.py 'ws://127.0.0.1:3000/?token=robot-token' hello
+
+    python examples/echo_client.py 'ws://127.0.0.1:3000/?token=robot-token' hello
 """
 
 import secrets
@@ -23,7 +25,7 @@ SESSIONS: dict[str, str] = {}  # the sessions of browsers: token → name
 
 
 def token_of(request: pyjows.Request) -> str:
-    """Where a token may be. A browser cannot set headers of a WebSocket: it has these three."""
+    """The token of a request. A browser cannot set headers of a WebSocket: it has the first three places."""
     # The query ends up in logs: only for tokens that are short-lived.
     places = [request.cookies.get('session'), *request.query_params.get('token', [])]
     # new WebSocket(url, ['chat', 'token.' + token]): the server must not choose the token as the subprotocol.
@@ -33,7 +35,7 @@ def token_of(request: pyjows.Request) -> str:
 
 
 def authenticate(request: pyjows.Request) -> str | None:
-    """Tell who it is: kept as ws.user. None refuses, and so does an exception."""
+    """The identity, kept as ws.user. None refuses, and so does an exception."""
     token = token_of(request)
     return pyjows.auth.find_secret(token, SESSIONS) or pyjows.auth.find_secret(token, TOKENS)
 

@@ -1,7 +1,7 @@
-"""Behind a reverse proxy: who is asking, as the proxy tells it.
+"""Behind a reverse proxy: sends each client its address, scheme and host, as the proxy forwards them.
 
-python examples/behind_proxy.py                         (then: nginx -p . -c nginx.conf in examples/nginx)
-python examples/behind_proxy.py proxy-protocol          (then: haproxy -f haproxy.cfg in examples/haproxy)
+python examples/behind_proxy.py                     # then: nginx -p . -c nginx.conf in examples/nginx
+python examples/behind_proxy.py proxy-protocol      # then: haproxy -f haproxy.cfg in examples/haproxy
 python examples/echo_client.py ws://127.0.0.1:8080 hello
 """
 

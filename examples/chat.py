@@ -1,4 +1,4 @@
-"""A chat room for the browser: names, history, who is here, who is typing; in one process or in several.
+"""A chat room for the browser: names, history, presence, typing; in one process or in several.
 
 Run it and open the printed address in two windows:
 
@@ -13,8 +13,9 @@ The page (chat.html), its client (rooms.js) and the WebSocket share one port. Al
     to the page      welcome (me, people, history), joined and left (who, people), typing (who, typing), slow,
                      refused (reason), served (by);  and numbered, by the room: said (id, by, text, time)
 
-A person is {id, name, hue}. The id is made of the key, a secret of the page: who has the same name is somebody else,
-and who comes back with the key is the same. Only pages of this server are let in (Origin); programs have none.
+A person is {id, name, hue}. The id is a hash of the key, a secret of the page: two people may have the same name, and
+a page that reconnects with its key is the same person. Only this server's page may connect (Origin), and programs,
+which send no Origin.
 """
 
 import argparse
@@ -48,12 +49,12 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     typing = rooms.room('typing', history_size=0, presence=False)
 
     def people() -> list[dict[str, Any]]:
-        """Who is here, each once: somebody may have two windows."""
+        """The people here, each once: one may have two windows."""
         here = {info['id']: info for info in lobby.members().values()}
         return sorted(here.values(), key=lambda person: str(person['name']).casefold())
 
     def person(wanted: str, key: str) -> dict[str, Any]:
-        """Who wants this name: with a number if somebody else has it, and a colour far from those of the others."""
+        """A person with this name, numbered if another has it, and with a colour far from those of the others."""
         id = hashlib.sha256(key.encode()).hexdigest()[:16]
         others = [other for other in people() if other['id'] != id] if lobby.is_ready else []
         name, number = wanted, 2
@@ -63,18 +64,19 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
         def distance(hue: int) -> int:
             return min((180 - abs(180 - abs(hue - other['hue'])) for other in others), default=180)
 
-        first = HUES[int(id, 16) % len(HUES)]  # the same at each visit, if nobody has one like it
-        return {'id': id, 'name': name, 'hue': first if distance(first) >= 45 else max(HUES, key=distance)}
+        first = HUES[int(id, 16) % len(HUES)]  # the same at each visit, unless another has one like it
+        hue = first if distance(first) >= 45 else max([first, *HUES], key=distance)
+        return {'id': id, 'name': name, 'hue': hue}
 
     def tell_others(member: Member, what: str) -> None:
-        """What each process finds out by itself, it tells its own people."""
+        """Each process learns of joins and leaves by itself, and tells its own connections."""
         others = [other.ws for other in lobby.local_members if other is not member]
         pyjows.broadcast(others, json={'type': what, 'who': member.info, 'people': people()})
 
     @lobby.on
     def join(lobby: Room, member: Member) -> None:
         if member.ws is not None:
-            # What was missed has been sent already, if it could be; else it gets all there is.
+            # A recovered member has been sent what it missed; another one gets the whole history.
             history = [] if member.recovered else [message.data for message in lobby.history()]
             welcome = {'type': 'welcome', 'me': member.info, 'people': people(), 'history': history}
             member.ws.send(json=welcome)
@@ -89,7 +91,7 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
         tell = {'type': 'refused', 'reason': 'Some messages are lost.'}
         lobby.broadcast(json=tell)
 
-    late: set[pyjows.WebSocket] = set()  # whose messages wait; they are told when they have them
+    late: set[pyjows.WebSocket] = set()  # slow readers, who get a notice when all is written
 
     def look_for_slow_ones(ioloop: pyjows.IOLoop) -> None:
         late.update(member.ws for member in lobby.local_members if not member.ws.can_write)

@@ -25,7 +25,7 @@ async def main() -> None:
             print(f'The numbers up to {last} are {await total(ws)} together', flush=True)
             break
         except pyjows.ConnectionClosed as exc:
-            print(exc, file=sys.stderr, flush=True)  # lost: on to the next connection
+            print(exc, file=sys.stderr, flush=True)  # lost: the loop goes on with the next connection
 
 
 asyncio.run(main())

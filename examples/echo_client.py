@@ -9,13 +9,13 @@ Leave with Ctrl-D (or Ctrl-C).
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import pyjows
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
 words = ' '.join(sys.argv[2:])
 
-loop = pyjows.IOLoop.singleton()
 ws = pyjows.connect(url)
 
 
@@ -46,10 +46,11 @@ def finish(ws: pyjows.WebSocket, code: int, reason: str) -> None:
 
 
 def read_lines() -> None:
-    """In a thread of its own: the keyboard makes one wait, the loop must not. Only `call_threadsafe` crosses over."""
-    for line in os.fdopen(0, closefd=False):  # not sys.stdin, which Python could not close while a thread waits in it
-        loop.call_threadsafe(lambda loop, line=line: ws.send(text=line.rstrip('\n')))
-    loop.call_threadsafe(lambda loop: ws.finish(1000))
+    """In a thread of its own, because reading blocks; any thread may call `send` and `finish`."""
+    with suppress(pyjows.ConnectionClosed):
+        for line in os.fdopen(0, closefd=False):  # not sys.stdin: Python could not close it while a thread waits in it
+            ws.send(text=line.rstrip('\n'))
+    ws.finish(1000)
 
 
 pyjows.run()  # until the connection, the only thing on the loop, is gone

@@ -1,9 +1,9 @@
-"""Server and client in a program that runs on asyncio (or uvloop): they ride on its loop, and handlers may be `async`.
+"""Server and client in a program that runs on asyncio (or uvloop): they use its loop, and handlers may be `async`.
 
     python examples/inside_asyncio.py
 
-The coroutine handlers of one connection run one after the other. What need not wait for the one before gets a task of
-its own: here each dish is ready in its own time.
+The coroutine handlers of one connection run one after the other. Work that need not wait for the handler before it gets
+a task of its own: here each dish is ready in its own time.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ async def main() -> None:
         @ws.on
         def json(ws: pyjows.WebSocket, order: dict[str, Any]) -> None:
             task = asyncio.create_task(cook(ws, order))
-            tasks.add(task)  # the event loop itself keeps no hold of it
+            tasks.add(task)  # asyncio itself holds only a weak reference
             task.add_done_callback(tasks.discard)
 
     dishes = asyncio.Queue[str]()

@@ -1,6 +1,6 @@
 """Serves with several processes, and tells each client which one it talks to.
 
-    python examples/prefork.py                      as many workers as there are CPUs
+    python examples/prefork.py                      # as many workers as there are CPUs
     python examples/prefork.py ws://127.0.0.1:3000 4
 
 `kill -HUP` of the manager replaces the workers one by one, with the code that is in this file then. Ctrl-C stops all.

@@ -1,6 +1,6 @@
 """Prints what it receives; when the connection is lost, connects again after a delay.
 
-    python examples/reconnecting_client.py                              # to examples/timer.py, say
+    python examples/reconnecting_client.py                              # for example to examples/timer.py
     python examples/reconnecting_client.py ws://127.0.0.1:4000/ 0.5     # waits half a second at most the first time
 
 Start it before the server, stop the server, start the server again. Leave with Ctrl-C.
@@ -34,7 +34,7 @@ def waiting(client: pyjows.Reconnector, seconds: float) -> None:
 
 
 @client.on
-def error(client: pyjows.Reconnector, exc: BaseException) -> None:  # not worth another try: a wrong address, a refusal
+def error(client: pyjows.Reconnector, exc: BaseException) -> None:  # there is no further attempt, such as after a 404
     print(exc, file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""An echo server on asyncio, with its transports and nothing between them and the protocol.
+"""An echo server on asyncio's transports: the protocol as frames, without pyjows' loop.
 
 python examples/sans_io_asyncio.py
 python examples/sans_io_asyncio.py 4000

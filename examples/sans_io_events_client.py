@@ -12,7 +12,7 @@ from pyjows.events import AcceptConnection, CloseConnection, Ping, RejectConnect
 from pyjows.extensions import PerMessageDeflate
 from pyjows.url import parse_url
 
-url = parse_url(sys.argv[1])
+url = parse_url(sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000/')
 words = sys.argv[2:]
 unanswered = len(words)
 got = ''

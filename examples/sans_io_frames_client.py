@@ -10,7 +10,7 @@ from pyjows.frames import Opcode
 from pyjows.protocol import SEND_EOF, State
 from pyjows.sansio import ClientPerMessageDeflateFactory, ClientProtocol, Response, parse_uri
 
-uri = parse_uri(sys.argv[1])
+uri = parse_uri(sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000/')
 words = sys.argv[2:]
 unanswered = len(words)
 message = b''
