@@ -27,12 +27,12 @@ from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
 from .limit import ConnectionLimit
 from .listener import Listener, listen
+from .never_run import expect_run, warn_if_never_run
 from .proxy_header import ProxyHeader, ProxyProtocol
 from .scheduling import Scheduling
 from .stream import LoopData, Stream
 from .tls import TLSNegotiation, TLSSocket, default_context, secured_stream
 from .tls_errors import explained
-from .unrun import note_unrun, tell_unrun
 
 __all__ = ['IOLoop']
 
@@ -160,7 +160,7 @@ class IOLoop(Scheduling):
         ioloop = getattr(host, _IOLOOP_ATTRIBUTE, None)
         if not isinstance(ioloop, IOLoop):
             if IOLoop._singleton is not None:
-                tell_unrun(IOLoop._singleton)
+                warn_if_never_run(IOLoop._singleton)
             for other in list(_HOSTED):
                 if other.reactor.is_closed:
                     other.close()  # its sockets would stay open until garbage collection
@@ -276,7 +276,7 @@ class IOLoop(Scheduling):
             raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}; or a TLS(cert, key)')
         if isinstance(tls, TLS | ssl.SSLContext):
             tls = ServerTLS(tls)
-        note_unrun(self)
+        expect_run(self)
         opened = listen(
             address=address, port=port, path=path, fd=fd, socket=socket, backlog=backlog, reuse_port=reuse_port
         )
@@ -441,7 +441,7 @@ class IOLoop(Scheduling):
         if tls and tls.check_hostname and not server_hostname:
             raise ValueError('TLS needs server_hostname=, the name that the certificate is to be checked for')
 
-        note_unrun(self)
+        expect_run(self)
         id = self._new_id()
         if port is not None:
             where = format_authority(address, port)

@@ -1,9 +1,9 @@
-"""Loops that never ran: a program that listens or connects, and forgets to run the loop, is told on stderr.
+"""Loops that never ran: a message on stderr for a program that listens or connects, and does not run the loop.
 
 Owns which loops have something to do and have not run yet. Must not know servers or clients.
 
-It is told when the program ends; and at once where the loop of the process waits while an asyncio program begins to use
-pyjows, which has a loop of its own.
+The message is written when the program ends; or at once where `serve` or `connect` was called before `asyncio.run`, on
+the loop of the process, and then something inside it uses asyncio's loop.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import sys
 import weakref
 from typing import Any
 
-__all__ = ['note_unrun', 'tell_unrun']
+__all__ = ['expect_run', 'warn_if_never_run']
 
 _LOOPS: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def note_unrun(ioloop: Any) -> None:
-    """A loop is about to listen or to connect."""
+def expect_run(ioloop: Any) -> None:
+    """A loop is about to listen or to connect: it has to be run before the program ends."""
     if not ioloop.reactor.thread.has_run:
         _LOOPS.add(ioloop)
 
 
-def tell_unrun(ioloop: Any) -> None:
-    """Tell on stderr, once, that a loop has something to do and never ran, if that is so."""
+def warn_if_never_run(ioloop: Any) -> None:
+    """Write to stderr, once, if a loop has something to do and never ran."""
     if ioloop not in _LOOPS:
         return
     _LOOPS.discard(ioloop)
@@ -47,9 +47,9 @@ def tell_unrun(ioloop: Any) -> None:
 
 
 @atexit.register
-def _report_all() -> None:
-    # A program that ends with a traceback has been told enough; Ctrl-C is how many servers end.
+def _warn_at_exit() -> None:
+    # Not after a traceback, which says more; but after Ctrl-C, with which many servers are stopped.
     last = getattr(sys, 'last_type', None)
     if last is None or issubclass(last, KeyboardInterrupt):
         for ioloop in list(_LOOPS):
-            tell_unrun(ioloop)
+            warn_if_never_run(ioloop)
