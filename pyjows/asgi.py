@@ -40,6 +40,21 @@ _MAX_CORKED = 65536
 _CLOSE_TIMEOUT = 10.0
 
 
+# Those of a 101 that only the server knows (RFC 6455 4.2.2).
+_HANDSHAKE_HEADERS = (
+    'upgrade',
+    'connection',
+    'sec-websocket-accept',
+    'sec-websocket-protocol',
+    'sec-websocket-extensions',
+)
+
+# Answers that have no content (RFC 9110 15.3.5, 15.4.5).
+_WITHOUT_BODY = frozenset({204, 304})
+
+_BYTES = (bytes, bytearray, memoryview)
+
+
 class ClientDisconnected(OSError):
     """What `send` raises when the client is gone."""
 
@@ -308,7 +323,10 @@ class WebSocketProtocol(asyncio.Protocol):
             if data is not None:
                 protocol.send_binary(data)
             else:
-                protocol.send_text(message['text'].encode())
+                text = message.get('text')
+                if not isinstance(text, str):
+                    raise TypeError(f"'websocket.send' has a str as 'text' or bytes as 'bytes', not {text!r}")
+                protocol.send_text(text.encode())
             if not self._corked:
                 self._corked = True
                 self.loop.call_soon(self._uncork)
@@ -323,24 +341,25 @@ class WebSocketProtocol(asyncio.Protocol):
         elif protocol.state is State.OPEN:
             if kind != 'websocket.close':
                 raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
-            self._close_by_application(message.get('code', 1000), message.get('reason') or '')
+            code = message.get('code')
+            self._close_by_application(1000 if code is None else code, message.get('reason') or '')
         else:
             self._answer_request(kind, message)
 
     def _answer_request(self, kind: str, message: Message) -> None:
         """The application accepts or refuses the request."""
         if kind == 'websocket.accept':
-            self._accept(message.get('subprotocol'), message.get('headers', ()))
+            self._accept(message.get('subprotocol') or None, message.get('headers') or ())
         elif kind == 'websocket.close':
             self._log_request(403)
             self._queue_disconnect(CloseCode.ABNORMAL_CLOSURE, '')
             self._refuse(self.protocol.reject(403, ''))
         elif kind == 'websocket.http.response.start':
             status = message['status']
-            if not 200 <= status < 600:
+            if not isinstance(status, int) or not 200 <= status < 600:
                 raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
             self._log_request(status)
-            self._refusal = Response(status, _reason_phrase(status), _headers(message.get('headers', ())))
+            self._refusal = Response(status, _reason_phrase(status), _headers(message.get('headers') or ()))
         else:
             raise RuntimeError(
                 "Expected ASGI message 'websocket.accept', 'websocket.close' or 'websocket.http.response.start' "
@@ -354,6 +373,12 @@ class WebSocketProtocol(asyncio.Protocol):
         if subprotocol is not None and subprotocol not in self.scope['subprotocols']:
             raise RuntimeError(f"The client did not offer the subprotocol '{subprotocol}' (RFC 6455 4.2.2).")
         added = _headers([*self.server_state.default_headers, *headers])
+        for name in _HANDSHAKE_HEADERS:
+            if name in added:
+                raise RuntimeError(
+                    f"The header '{name}' belongs to the handshake, which the server answers: leave it out of the "
+                    "headers of 'websocket.accept' (a subprotocol goes into its 'subprotocol')."
+                )
         del response.headers['Date']  # the server's own is among its default headers, unless it is to have none
         response.headers.update(added)
         if subprotocol is not None:
@@ -371,13 +396,18 @@ class WebSocketProtocol(asyncio.Protocol):
         assert response is not None
         if kind != 'websocket.http.response.body':
             raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
-        response.body += message.get('body', b'')
+        response.body += message.get('body') or b''
         if not message.get('more_body', False):
+            has_body = response.status_code not in _WITHOUT_BODY
+            if not has_body:
+                response.body = b''
+            for name in ('Content-Length', 'Transfer-Encoding'):
+                response.headers.pop(name, None)
             for name, value in self.protocol.reject(200, '').headers.items():
                 if name == 'content-length':
-                    response.headers.pop(name, None)
-                    response.headers['Content-Length'] = str(len(response.body))
-                else:
+                    if has_body:
+                        response.headers['Content-Length'] = str(len(response.body))
+                elif has_body or name != 'content-type':
                     response.headers.setdefault(name.title(), value)
             self._queue_disconnect(CloseCode.ABNORMAL_CLOSURE, '')
             self._refuse(response)
@@ -390,6 +420,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _close_by_application(self, code: int, reason: str) -> None:
         """The application closes."""
+        if not isinstance(code, int) or not isinstance(reason, str):
+            raise TypeError(
+                f"'websocket.close' has an int as 'code' and a str as 'reason', not {code!r} and {reason!r}"
+            )
         self.protocol.send_close(code, reason)
         self._app_closed = True
         self._queue_disconnect(code, reason)
@@ -461,7 +495,14 @@ class WebSocketProtocol(asyncio.Protocol):
 
 
 def _headers(pairs: Any) -> Headers:
-    return Headers([(bytes(name).decode('latin-1'), bytes(value).decode('latin-1')) for name, value in pairs])
+    decoded = []
+    for name, value in pairs:
+        if not isinstance(name, _BYTES) or not isinstance(value, _BYTES):
+            raise TypeError(
+                f"headers of ASGI messages are pairs of bytes, such as (b'x-name', b'value'), not {(name, value)!r}"
+            )
+        decoded.append((bytes(name).decode('latin-1'), bytes(value).decode('latin-1')))
+    return Headers(decoded)
 
 
 def _reason_phrase(status: int) -> str:

@@ -211,6 +211,55 @@ async def raises_while_it_refuses(ws: WebSocket):
     raise ValueError('refused')
 
 
+async def refuses_as_told(ws: WebSocket):
+    """Refuse with a status of the query, and with framing of its own."""
+    headers = [(b'Transfer-Encoding', b'chunked'), (b'content-length', b'99')]
+    status = int(ws.scope['query_string'])
+    await ws._send({'type': 'websocket.http.response.start', 'status': status, 'headers': headers})
+    await ws._send({'type': 'websocket.http.response.body', 'body': None, 'more_body': True})
+    await ws._send({'type': 'websocket.http.response.body', 'body': b'because'})
+
+
+# Before and after it has accepted.
+MISTAKES = (
+    [
+        ({'type': 'websocket.accept', 'headers': [('x-name', 'value')]}, 'pairs of bytes'),
+        ({'type': 'websocket.accept', 'headers': [(b'x-name', 5)]}, 'pairs of bytes'),
+        ({'type': 'websocket.accept', 'headers': [(b'Upgrade', b'x')]}, "'upgrade' belongs to the handshake"),
+        ({'type': 'websocket.accept', 'headers': [(b'sec-websocket-protocol', b'x')]}, "goes into its 'subprotocol'"),
+        ({'type': 'websocket.accept', 'headers': [(b'x-name', b'a\r\nb: c')]}, 'has a line end'),
+        ({'type': 'websocket.http.response.start', 'status': '403'}, "status code '403'"),
+    ],
+    [
+        ({'type': 'websocket.send'}, "a str as 'text' or bytes as 'bytes', not None"),
+        ({'type': 'websocket.send', 'text': None, 'bytes': None}, "a str as 'text' or bytes as 'bytes', not None"),
+        ({'type': 'websocket.send', 'text': b'x'}, "a str as 'text' or bytes as 'bytes', not b'x'"),
+        ({'type': 'websocket.send', 'bytes': 'x'}, 'bytes, bytearray or memoryview, not str'),
+        ({'type': 'websocket.close', 'code': 'x'}, "an int as 'code' and a str as 'reason', not 'x'"),
+        ({'type': 'websocket.close', 'reason': b'x'}, "not 1000 and b'x'"),
+        ({'type': 'websocket.close', 'code': 1005}, '1005 may not be sent as a close code'),
+    ],
+)
+
+
+async def errs(ws: WebSocket):
+    """Make each mistake, then go on."""
+    for mistakes, then in zip(
+        MISTAKES,
+        (
+            {'type': 'websocket.accept', 'headers': None, 'subprotocol': ''},
+            {'type': 'websocket.close', 'code': None, 'reason': None},
+        ),
+        strict=True,
+    ):
+        for message, says in mistakes:
+            try:
+                await ws._send(message)
+            except Exception as exc:
+                SEEN.append((says, str(exc)))
+        await ws._send(then)
+
+
 async def returns_a_value(scope, receive, send):
     await send({'type': 'websocket.accept'})
     return 123
@@ -243,6 +292,8 @@ ENDPOINTS = (
     sets_two_cookies,
     refuses_without_a_body,
     raises_while_it_refuses,
+    refuses_as_told,
+    errs,
 )
 
 
@@ -521,6 +572,29 @@ def test_a_refusal_that_was_begun_is_sent_without_a_body_when_the_application_re
     assert (response.status_code, response.body) == (404, b'')
     assert response.headers.get_all('X-Why') == ['because', 'so']
     assert response.headers['Content-Length'] == '0'
+
+
+@pytest.mark.parametrize(('status', 'body'), [(403, b'because'), (204, b''), (304, b'')])
+def test_a_refusal_has_the_length_that_is_sent_and_no_body_where_its_status_has_none(server, status, body):
+    with socket.create_connection(('127.0.0.1', server.port), 20) as sock:
+        sock.sendall(
+            f'GET /refuses_as_told?{status} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+            'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'.encode()
+        )
+        head, _, sent = rest(sock).partition(b'\r\n\r\n')
+    assert sent == body
+    assert b'transfer-encoding' not in head.lower()
+    assert head.lower().count(b'content-length') == bool(body)
+    assert (f'Content-Length: {len(body)}'.encode() in head) == bool(body)
+
+
+def test_a_message_with_a_wrong_value_raises_what_to_write_and_the_connection_goes_on(server):
+    with server.connect('errs') as ws, pytest.raises(ConnectionClosed):
+        ws.recv()
+    assert ws.protocol.close_rcvd == Close(1000, '')
+    mistakes = [says for some in MISTAKES for _, says in some]
+    last_seen(len(mistakes))
+    assert [says for says, told in SEEN if says in told] == mistakes
 
 
 def test_two_headers_of_one_name_are_sent_when_the_application_accepts(server):

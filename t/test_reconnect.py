@@ -229,6 +229,17 @@ def test_it_tries_again_after_anything_when_it_is_asked_to(ioloop, server, run_u
     run_until(ioloop, lambda: client.is_finished)
 
 
+@pytest.mark.parametrize('delay', ['soon', float('nan'), float('inf')])
+def test_a_delay_that_is_not_a_time_is_the_end_and_an_error(ioloop, run_until, assert_idle, delay):
+    client = pyjows.reconnect('ws://127.0.0.1:1/', ioloop=ioloop, delays=lambda: iter([delay]))
+    seen = log(client, 'waiting', 'error', 'finish')
+    run_until(ioloop, lambda: client.is_finished)
+    (_, exc), finish = seen
+    assert str(exc) == f'reconnect(): delays gave {delay!r}, but it has to give numbers of seconds'
+    assert finish == ('finish', 1006, '')
+    assert_idle(ioloop)
+
+
 def test_delays_that_end_are_the_end(ioloop, server, run_until):
     server.on('websocket', lambda server, ws: ws.reject(503))
     client = reconnect(server.urls[0], ioloop=ioloop, delays=lambda: iter([0.01, 0.01]))

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import parsedate_to_datetime
-from math import inf
+from math import inf, isfinite
 from typing import Any, Unpack
 
 from .._options import Rule, check_options, function, instance, number
@@ -391,6 +391,8 @@ class Reconnector(LoopEmitter):
                 self._delays = self._new_delays()
             goes_on = wants_next or self._retry(self._last_close[0], exc)
             seconds = next(self._delays, None) if goes_on else None
+            if seconds is not None and not (isinstance(seconds, (int, float)) and isfinite(seconds)):
+                raise ValueError(f'reconnect(): delays gave {seconds!r}, but it has to give numbers of seconds')
         except Exception as another:
             exc, seconds = another, None
         if seconds is None:
