@@ -24,7 +24,7 @@ class ProxyProtocol:
     """Which connections of a listening socket begin with a header of the PROXY protocol.
 
     Attributes:
-        is_proxy: ``is_proxy(socket)`` tells whether a connection comes from a proxy.
+        is_proxy: ``is_proxy(socket)`` returns whether a connection comes from a proxy.
         timeout: seconds that the header may take.
         failed: called ``failed(exc)`` for each connection that is closed because it has no valid header.
     """

@@ -1,6 +1,6 @@
-"""The way of a message through this process: published, counted, kept, and written to the members.
+"""The hot path of a message through this process: published, counted, kept, and written to the members.
 
-Owns what happens for every message, and no more: this is compiled (`delivery.pxd`). Must not know how rooms are made,
+Owns only what is done for every message, and is compiled (`delivery.pxd`). Must not know how rooms are made,
 joined and left (`room.py`, `hub.py`), nor how messages travel between processes (`engine.py`).
 """
 
@@ -28,7 +28,7 @@ _TEXT_FRAME, _BINARY_FRAME = 0x81, 0x82
 
 
 class RoomCore(EmitterCore):
-    """The part of `Room` that each message passes, and what a room keeps: compiled, it needs no dictionary for that."""
+    """The part of `Room` that every message goes through, and a room's attributes, which are C fields when compiled."""
 
     def __init__(self, rooms: RoomsCore, name: str, keep: Keep) -> None:
         EmitterCore.__init__(self)
@@ -105,7 +105,7 @@ class RoomCore(EmitterCore):
             self._emit_safely('message', message)
 
     def _sort_members(self) -> None:
-        # A broadcast may be iterating over a list, so it is never changed: a join or leave has new ones made.
+        """Make the lists of bare and numbered members anew: a broadcast may be iterating over the old ones."""
         bare: list[TransactionCore] = []
         numbered: list[TransactionCore] = []
         for member in self._members.values():
@@ -114,17 +114,17 @@ class RoomCore(EmitterCore):
 
 
 def send_to_members(receivers: list[TransactionCore], kind: bytes, payload: bytes) -> int:
-    """Send to all of them: how many got it.
+    """Send to all of them; returns to how many.
 
-    Those that are not open yet get it when they are. How far behind a connection may be is its own limit: a member
-    never silently misses a message.
+    Those that are not open yet get it when they are. How much may wait for a connection is that connection's limit: a
+    member never misses a message silently.
     """
     if kind == _KIND_BINARY:
         head = _BINARY_FRAME
     else:
         head = _TEXT_FRAME
         if not payload.isascii():
-            payload.decode('utf-8')  # what a broker brings is not sent before it was checked
+            payload.decode('utf-8')  # raises for invalid UTF-8 from a broker
     skipped: list[TransactionCore] = []
     sent = send_to_all(receivers, head, payload, False, skipped)
     for ws in skipped:
@@ -135,12 +135,12 @@ def send_to_members(receivers: list[TransactionCore], kind: bytes, payload: byte
                 ws.send(text=payload.decode('utf-8'))
             sent += 1
         except ConnectionClosed:
-            pass  # it leaves when it has finished
+            pass  # its `finish` makes it leave
     return sent
 
 
 class RoomsCore(EmitterCore):
-    """The part of `Rooms` that each message passes."""
+    """The part of `Rooms` that every message goes through."""
 
     def __init__(self, engine: Engine, ioloop: Any, max_payload: int) -> None:
         EmitterCore.__init__(self)
@@ -167,7 +167,7 @@ class RoomsCore(EmitterCore):
             return
         self._delivering = True
         try:
-            if self._messages:  # left there when something raised
+            if self._messages:  # from a call that ended with an exception
                 self._messages.append(message)
             else:
                 self._deliver(message)
@@ -183,7 +183,7 @@ class RoomsCore(EmitterCore):
 
 
 class Counter:
-    """The part of `MemoryEngine` that each message passes."""
+    """The part of `MemoryEngine` that every message goes through."""
 
     receiver: Any
 

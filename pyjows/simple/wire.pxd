@@ -48,7 +48,7 @@ cdef class WireCore:
     cdef object _opened(self)
     cdef object _open_with(self, bytes data)
     cdef object _at_end(self)
-    cdef object _read_on(self)
+    cdef object _resume_reading(self)
     @cython.locals(out=WriteBuffer)
     cdef object _flush(self)
     cdef object _finish(self)

@@ -1,8 +1,8 @@
 """`Wire`: a session on an asyncio transport.
 
-Owns when bytes are read and written, who is woken, and the end of TCP. Must not know the protocol (`session.py`), nor
-where the transport comes from (`aio.py`). What comes is understood in the loop's callback, and who waits for it goes on
-there too: what it answers leaves in one write.
+Owns when bytes are read and written, waking tasks, and the end of TCP. Must not know the protocol (`session.py`), nor
+where the transport comes from (`aio.py`). Bytes are parsed in the loop's callback, and tasks that wait for a message
+are resumed there too: their answers leave in one write.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TURN = 64
 
 
 class Waiters:
-    """The tasks that wait for something to happen; all are woken, and look for themselves.
+    """The tasks that wait for a condition; all are woken, and check it themselves.
 
     Args:
         gate: that of the loop which runs them.
@@ -48,13 +48,13 @@ class Waiters:
         self._waiting: list[Waiter] = []
 
     def wake(self) -> None:
-        """They go on in the next turn of the loop."""
+        """Resume the tasks in the next turn of the loop."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.wake()
 
     def run(self) -> None:
-        """They go on inside this call; only for what the loop itself calls."""
+        """Resume the tasks inside this call; only where the event loop itself is the caller."""
         waiting, self._waiting = self._waiting, []
         gate = self._gate
         gate.is_open = asyncio.current_task(gate.loop) is None
@@ -67,18 +67,18 @@ class Waiters:
             self._waiting += waiting  # KeyboardInterrupt or SystemExit, which ends the loop
 
     def add(self) -> Waiter:
-        """What the running task is to await until `wake` or `run`; then it calls `forget`."""
+        """A waiter for the running task to await until `wake` or `run`; then it calls `forget`."""
         waiter = Waiter(self._gate)
         self._waiting.append(waiter)
         return waiter
 
     def forget(self, waiter: Waiter) -> None:
-        """The task waits no more."""
+        """The wait is over: remove the waiter if it is still there."""
         if self._waiting and waiter in self._waiting:
             self._waiting.remove(waiter)  # it was cancelled
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Until `wake` or `run`, or so many seconds."""
+        """Wait until `wake` or `run`, at most `timeout` seconds."""
         waiter = self.add()
         timer = None if timeout is None else self._gate.loop.call_later(timeout, _wake, waiter)
         try:
@@ -98,7 +98,8 @@ class WireCore:
 
     Args:
         session: what understands the bytes.
-        host: the protocol that had the transport before (aiohttp's), which still hears what becomes of it.
+        host: the protocol that had the transport before (aiohttp's); its callbacks for writing and the end are called
+            too.
     """
 
     def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, host: Any = None) -> None:
@@ -117,7 +118,7 @@ class WireCore:
         self._reading_paused = False
         self._writing_paused = False
         self._lingering = False
-        self._over = False  # what is to come has come
+        self._over = False  # nothing more will be received
         self._gone = False
         self._corked = False
         self._delivering = False  # what is sent meanwhile is written at the end of it
@@ -127,7 +128,7 @@ class WireCore:
     # The opening
 
     def begin(self, transport: Any) -> None:
-        """The transport is there, and this side's part of the handshake waits in the session."""
+        """Begin on a transport; this side's part of the handshake waits in the session."""
         self._transport = transport
         self._flush()
         if self._session.is_open:
@@ -142,7 +143,7 @@ class WireCore:
             self._finish()
 
     async def tunnel(self, tunnel: Tunnel | SocksTunnel, transport: Any) -> None:
-        """Have a proxy open the way."""
+        """Open the tunnel through a proxy."""
         self._tunnel = tunnel
         transport.write(tunnel.send())
         await self._until(lambda: self._tunnel is None)
@@ -160,15 +161,15 @@ class WireCore:
     # What the transport calls
 
     def connection_made(self, transport: Any) -> None:
-        """The transport is there."""
+        """The transport is connected."""
         self._transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put the bytes that come."""
+        """The buffer for the next read (`asyncio.BufferedProtocol`)."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes came."""
+        """Process `nbytes` bytes that were read into the buffer."""
         if self._tunnel is not None or self._opening:
             self._open_with(bytes(self._buffer[:nbytes]))
             return
@@ -188,7 +189,7 @@ class WireCore:
             self._finish()
 
     def _open_with(self, data: bytes) -> None:
-        """Bytes of a proxy's or of the server's answer came."""
+        """Process bytes of the answer of a proxy or of the server, b'' for EOF."""
         try:
             if self._tunnel is not None:
                 if self._tunnel.receive(data):
@@ -205,7 +206,7 @@ class WireCore:
         self._received.wake()
 
     def eof_received(self) -> bool | None:
-        """The peer ended its half."""
+        """The peer ended its half of the connection."""
         self._at_end()
         return None
 
@@ -228,13 +229,13 @@ class WireCore:
         self._end_tcp()
 
     def pause_writing(self) -> None:
-        """The transport has enough to write."""
+        """The write buffer of the transport is full."""
         self._writing_paused = True
         if self._host is not None:
             self._host.pause_writing()
 
     def resume_writing(self) -> None:
-        """The transport can take more."""
+        """The write buffer of the transport has room again."""
         self._writing_paused = False
         self._writable.wake()
         if self._host is not None:
@@ -268,7 +269,7 @@ class WireCore:
         try:
             while self._writing_paused and not self._over:
                 if self._reading_paused and not session.full:
-                    self._read_on()
+                    self._resume_reading()
                 await self._writable.wait()
         finally:
             session.sending -= 1
@@ -295,11 +296,11 @@ class WireCore:
         self._in_a_row += 1
         message = session.pop()
         if self._reading_paused and not session.full:
-            self._read_on()
+            self._resume_reading()
         return message
 
     async def _receivable(self, timeout: float) -> bool:
-        """Wait so long for a message; tells whether there is one."""
+        """Wait up to `timeout` seconds for a message; returns whether there is one."""
         session = self._session
         until = monotonic() + timeout
         if timeout <= 0:
@@ -313,7 +314,7 @@ class WireCore:
             await self._received.wait(left)
         return True
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         self._reading_paused = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
@@ -325,7 +326,7 @@ class WireCore:
         session.close(reason, message)
         self._flush()
         if self._reading_paused:
-            self._read_on()
+            self._resume_reading()
         until = monotonic() + timeout
         while not self._over and until > monotonic():
             await self._ended.wait(until - monotonic())
@@ -394,7 +395,7 @@ class WireCore:
             return
         self._forget_timer()
         if self._reading_paused:
-            self._read_on()
+            self._resume_reading()
         self._timer = self._loop.call_later(_LINGER, self._end_tcp)
 
     def _end_tcp(self) -> None:

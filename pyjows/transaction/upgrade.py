@@ -1,7 +1,7 @@
-"""`TransactionUpgrade`: what a user says before the connection is open.
+"""`TransactionUpgrade`: the calls of a user before the connection is open.
 
-Owns a client's beginning of the handshake, and a server's answer to the upgrade request: accepting, refusing, choosing
-the subprotocol and the compression. Must not know how either is done: it hands over to the `Opening` (`opening.py`).
+Owns those that begin a client's handshake, and those that answer an upgrade request: accepting, refusing, choosing the
+subprotocol and the compression. Must not know how that is done: the `Opening` (`opening.py`) does it.
 """
 
 from __future__ import annotations
