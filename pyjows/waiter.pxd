@@ -7,7 +7,28 @@ cdef int _PENDING, _WOKEN, _CANCELLED
 cdef class TaskGate:
     cdef readonly object loop
     cdef readonly object cancelled_error
+    cdef readonly object woken
     cdef public bint is_open
+
+
+cdef class Waiter
+
+
+@cython.final
+cdef class DirectCoroutine:
+    cdef public object task
+    cdef object _coroutine
+    cdef object _loop
+    cdef object _enter_task
+    cdef object _leave_task
+    cdef bint _has_outcome
+    cdef object _awaited
+    cdef object _raised
+
+    cdef bint run_on(self, Waiter waiter) except -1
+    cdef object _outcome(self)
+    @cython.locals(waiter=Waiter)
+    cdef object _attached(self, object awaited)
 
 
 @cython.final
@@ -17,10 +38,16 @@ cdef class Waiter:
     cdef object _callback
     cdef object _context
     cdef object _cancel_message
+    cdef DirectCoroutine _coroutine
     cdef int _state
+    cdef bint _is_cancel_refused
     cdef public bint _asyncio_future_blocking
 
     cpdef object wake(self)
-    @cython.locals(gate=TaskGate)
+    @cython.locals(gate=TaskGate, coroutine=DirectCoroutine)
     cpdef object wake_now(self)
+    @cython.locals(gate=TaskGate)
     cdef object _call_soon(self)
+    cdef object renew(self)
+    cdef bint is_renewed(self) except -1
+    cdef object attach(self, DirectCoroutine coroutine)

@@ -7,15 +7,20 @@ It has the interface by which tasks wait for futures (`asyncio.isfuture`). An as
 ``call_soon``, so that each message costs a turn of the loop. `Waiter.wake_now` runs the task inside the call, as a
 handler is run: what the task sends leaves with what handlers send. That is possible only where no other task is
 running, as in a reactor's callback, which a `TaskGate` tells. Everywhere else `wake_now` is `wake`.
+
+A task that is woken takes the result of what it awaited, sends to its coroutine, and registers with what that awaits
+next. Where a coroutine awaits the same `Waiter` again and again, only the sending is needed. A reactor therefore gives
+its tasks a `DirectCoroutine` to run: `wake_now` sends to it without the task, which stays registered, and wakes the
+task only where the coroutine awaits something else or ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-__all__ = ['TaskGate', 'Waiter']
+__all__ = ['DirectCoroutine', 'TaskGate', 'Waiter']
 
 _PENDING, _WOKEN, _CANCELLED = range(3)
 
@@ -26,13 +31,137 @@ class TaskGate:
     Attributes:
         loop: the asyncio loop.
         cancelled_error: asyncio's CancelledError.
+        woken: a future that is done. A task whose wait is over is given this one: it reads the result of a future in C,
+            and would call a method of a `Waiter` for it.
         is_open: no task of the loop is running, and the loop is.
     """
 
     def __init__(self, loop: Any, cancelled_error: type[BaseException]) -> None:
         self.loop = loop
         self.cancelled_error = cancelled_error
+        self.woken = loop.create_future()
+        self.woken.set_result(None)
         self.is_open = False
+
+
+class DirectCoroutine:
+    """A coroutine for a task to run, which a `Waiter` can run on without the task. It has the attributes of the other.
+
+    Args:
+        coroutine: the coroutine.
+        loop: the asyncio loop.
+        enter_task, leave_task: asyncio's functions, which tell it the current task.
+
+    Attributes:
+        task: the task that runs it; None before that is known, and when the coroutine has ended.
+    """
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        loop: Any,
+        enter_task: Callable[[Any, Any], object],
+        leave_task: Callable[[Any, Any], object],
+    ) -> None:
+        self.task: Any = None
+        self._coroutine = coroutine
+        self._loop = loop
+        self._enter_task = enter_task
+        self._leave_task = leave_task
+        # The outcome of a step without the task, until the task asks for it: what is awaited, or what was raised.
+        self._has_outcome = False
+        self._awaited: Any = None
+        self._raised: BaseException | None = None
+
+    # What a waiter calls
+
+    def __call__(self, waiter: Waiter) -> bool:
+        """`run_on`, for `Context.run`."""
+        return self.run_on(waiter)
+
+    def run_on(self, waiter: Waiter) -> bool:
+        """Run to what is awaited next; returns whether it is this waiter again. If not, the task has to be woken.
+
+        Raises:
+            RuntimeError: another task is running; the coroutine did not run.
+        """
+        task = self.task
+        self._enter_task(self._loop, task)
+        try:
+            awaited = self._coroutine.send(None)
+            if awaited is waiter and waiter.is_renewed():
+                return True
+            self._awaited = awaited
+        except BaseException as exc:
+            self._raised = exc
+        finally:
+            self._leave_task(self._loop, task)
+        self._has_outcome = True
+        return False
+
+    # What a task calls
+
+    def send(self, value: Any) -> Any:
+        """Run to what is awaited next, and return it."""
+        try:
+            awaited = self._outcome() if self._has_outcome else self._coroutine.send(value)
+        except BaseException:
+            self.task = None
+            raise
+        return self._attached(awaited)
+
+    def throw(self, *exc: Any) -> Any:
+        """Raise an exception in the coroutine, and run to what is awaited next."""
+        try:
+            if self._has_outcome:
+                # The coroutine had cancelled its own task before that. A task would cancel what is awaited, or itself.
+                cancelled = exc[0] if len(exc) == 1 else exc[1]
+                if isinstance(self._raised, StopIteration):
+                    self._has_outcome, self._raised = False, None
+                    raise cancelled
+                awaited = self._outcome()
+                if hasattr(awaited, 'cancel') and awaited.cancel(*cancelled.args):
+                    return self._attached(awaited)
+            awaited = self._coroutine.throw(*exc)
+        except BaseException:
+            self.task = None
+            raise
+        return self._attached(awaited)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self.task = None
+        self._coroutine.close()
+
+    def _outcome(self) -> Any:
+        """The outcome of the step without the task."""
+        awaited, self._awaited = self._awaited, None
+        raised, self._raised = self._raised, None
+        self._has_outcome = False
+        if raised is not None:
+            raise raised
+        return awaited
+
+    def _attached(self, awaited: Any) -> Any:
+        """What is awaited; if that is a waiter, it runs this coroutine on."""
+        if isinstance(awaited, Waiter):
+            waiter = awaited
+            waiter.attach(self)
+        return awaited
+
+    # What coroutines have
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> DirectCoroutine:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)
 
 
 class Waiter:
@@ -48,6 +177,8 @@ class Waiter:
         self._callback: Callable[[Any], object] | None = None
         self._context: Context | None = None
         self._cancel_message: Any = None
+        self._is_cancel_refused = False  # a task was to be cancelled after its wait
+        self._coroutine: DirectCoroutine | None = None  # which awaits it in the task that has registered
         # By this a task knows a future that is awaited.
         self._asyncio_future_blocking = False
 
@@ -70,13 +201,18 @@ class Waiter:
         self._state = _WOKEN
         gate = self._gate
         context = self._context
-        if not gate.is_open or context is None:
+        if not gate.is_open or self._callback is None or context is None:
             self._call_soon()
             return
         callback, self._callback = self._callback, None
+        coroutine, self._coroutine = self._coroutine, None
+        self._is_cancel_refused = False
         gate.is_open = False
         try:
-            context.run(callback, self)  # type: ignore[arg-type]
+            if coroutine is not None and coroutine.task is not None and context.run(coroutine, self):
+                self._callback, self._coroutine = callback, coroutine
+            else:
+                context.run(callback, gate.woken)
         except RuntimeError:  # of asyncio: a loop inside a loop, as some programs make them; the task did not run
             self._callback = callback
             self._call_soon()
@@ -85,9 +221,25 @@ class Waiter:
 
     def _call_soon(self) -> None:
         callback, self._callback = self._callback, None
-        loop = self._gate.loop
-        if callback is not None and not loop.is_closed():
-            loop.call_soon(callback, self, context=self._context)
+        self._coroutine = None
+        gate = self._gate
+        if callback is not None and not gate.loop.is_closed():
+            outcome = gate.woken if self._state == _WOKEN else self
+            gate.loop.call_soon(callback, outcome, context=self._context)
+
+    # What uses it again
+
+    def renew(self) -> None:
+        """Wait once more, after a wait that `wake` or `wake_now` has ended."""
+        self._state = _PENDING
+
+    def is_renewed(self) -> bool:
+        """Whether a wait goes on for which no task has registered yet."""
+        return self._state == _PENDING and self._callback is None and not self._is_cancel_refused
+
+    def attach(self, coroutine: DirectCoroutine) -> None:
+        """The task that registers next runs this coroutine."""
+        self._coroutine = coroutine
 
     # What a coroutine calls
 
@@ -123,6 +275,7 @@ class Waiter:
     def cancel(self, msg: Any = None) -> bool:
         """Have the task raise CancelledError; returns whether it was waiting."""
         if self._state != _PENDING:
+            self._is_cancel_refused = True
             return False
         self._state = _CANCELLED
         self._cancel_message = msg

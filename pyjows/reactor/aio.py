@@ -26,7 +26,7 @@ from time import monotonic
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
-from ..waiter import TaskGate
+from ..waiter import DirectCoroutine, TaskGate
 from .base import Watcher
 from .timers import Timer
 
@@ -227,7 +227,10 @@ class AsyncioReactor(PollingReactor):
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine beside everything else, and return its task; what it raises is emitted as ``error``."""
-        task = self.loop.create_task(coroutine)
+        direct = DirectCoroutine(coroutine, self.loop, asyncio._enter_task, asyncio._leave_task)
+        task: asyncio.Task[Any] = self.loop.create_task(direct)
+        if not task.done():  # it may have run already (`asyncio.eager_task_factory`)
+            direct.task = task
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task

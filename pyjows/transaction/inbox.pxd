@@ -17,6 +17,9 @@ cdef class Inbox:
     cdef bint _is_discarding
     cdef Py_ssize_t _unhandled
     cdef int _receivers
+    cdef bint _is_open
+    cdef Waiter _waiter
+    cdef Waiter _spare
     cdef list _waiting
     cdef list _watching
     cdef TaskGate _gate
@@ -24,15 +27,18 @@ cdef class Inbox:
     cdef object put(self, object message, bint is_handled)
     cdef object pause_if_full(self)
     cdef bint _is_full(self) except -1
-    @cython.locals(waiter=Waiter)
+    @cython.locals(first=Waiter, waiter=Waiter, waiting=list)
     cpdef object hand_out(self)
+    cdef object _run(self, Waiter waiter)
     cpdef object claim(self)
     cpdef object wake(self)
     cpdef object end(self)
     cpdef object handlers_added(self)
     cpdef object resume_reading(self)
     cpdef object discard(self)
-    cdef Waiter _new_waiter(self, list waiting)
-    cdef object _forget(self, list waiting, Waiter waiter)
+    @cython.locals(waiter=Waiter)
+    cdef Waiter _wait(self)
+    cdef Waiter _new_waiter(self)
+    cdef object _forget(self, Waiter waiter)
     cdef object _take(self)
     cdef object _end(self)

@@ -43,6 +43,7 @@ class Inbox:
         self._before_waiting = before_waiting
         self.is_claimed = False
         self.is_ended = False
+        self._is_open = False  # whether there is nothing to wait for before the first message
         self._messages: deque[Any] = deque()
         self._size = 0
         self._max_messages: int = protocol.limits.max_queue
@@ -51,7 +52,10 @@ class Inbox:
         self._is_discarding = False
         self._unhandled = 0  # how many of them, the first ones, came when there was no handler of messages
         self._receivers = 0  # how many coroutines wait for a message, also while it is opened
-        self._waiting: list[Waiter] = []  # for a message
+        # What the coroutine awaits that waits for a message, and what others await; and one that is not in use.
+        self._waiter: Waiter | None = None
+        self._waiting: list[Waiter] = []
+        self._spare: Waiter | None = None
         self._watching: list[Waiter] = []  # for another change
         self._gate: TaskGate | None = None
 
@@ -79,13 +83,23 @@ class Inbox:
 
     def hand_out(self) -> None:
         """Run the coroutines that wait for a message, if there is one."""
-        if self._waiting and self._messages:
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                try:
-                    waiter.wake_now()
-                except BaseException as exc:  # KeyboardInterrupt or SystemExit
-                    self._protocol.ws._raise_later(exc)
+        first = self._waiter
+        if first is not None and self._messages:
+            self._waiter = None
+            if not self._waiting:
+                self._run(first)
+            else:
+                waiting, self._waiting = self._waiting, []
+                self._run(first)
+                for waiter in waiting:
+                    self._run(waiter)
+
+    def _run(self, waiter: Waiter) -> None:
+        """Run a coroutine that waits."""
+        try:
+            waiter.wake_now()
+        except BaseException as exc:  # KeyboardInterrupt or SystemExit
+            self._protocol.ws._raise_later(exc)
 
     def wake(self) -> None:
         """Wake the coroutines that wait for a change: the connection is open, all is written, or it is gone."""
@@ -96,8 +110,10 @@ class Inbox:
     def end(self) -> None:
         """The connection is gone."""
         self.is_ended = True
+        if self._waiter is not None:
+            self._watching.append(self._waiter)
         self._watching += self._waiting
-        self._waiting = []
+        self._waiter, self._waiting = None, []
         self.wake()
 
     def handlers_added(self) -> None:
@@ -141,11 +157,14 @@ class Inbox:
 
     async def change(self) -> None:
         """Wait for the next change that is not a message."""
-        waiter = self._new_waiter(self._watching)
+        waiter = self._new_waiter()
+        self._watching.append(waiter)
         try:
             await waiter
-        finally:
-            self._forget(self._watching, waiter)
+        except BaseException:
+            if waiter in self._watching:
+                self._watching.remove(waiter)
+            raise
 
     def __aiter__(self) -> Inbox:
         return self
@@ -157,35 +176,52 @@ class Inbox:
             ConnectionClosed: it was closed otherwise.
         """
         self.claim()
-        protocol = self._protocol
         while not self._messages:
             if self.is_ended:
                 raise self._end()
             self._receivers += 1
-            waiter = None
             try:
-                if protocol.opening is not None:
-                    await self._before_waiting(protocol.ws)
+                if not self._is_open and self._protocol.opening is not None:
+                    await self._before_waiting(self._protocol.ws)
                 else:
-                    waiter = self._new_waiter(self._waiting)
-                    await waiter
+                    self._is_open = True
+                    waiter = self._wait()
+                    try:
+                        await waiter
+                    except BaseException:
+                        self._forget(waiter)
+                        raise
+                    self._spare = waiter
             finally:
                 self._receivers -= 1
-                self._forget(self._waiting, waiter)
         return self._take()
 
-    def _new_waiter(self, waiting: list[Waiter]) -> Waiter:
-        """A new waiter in this list, for a coroutine to await."""
-        if self._gate is None:
-            self._gate = self._protocol.ws._spawner().task_gate
-        waiter = Waiter(self._gate)
-        waiting.append(waiter)
+    def _wait(self) -> Waiter:
+        """A waiter for a coroutine that waits for a message."""
+        waiter = self._spare
+        if waiter is None:
+            waiter = self._new_waiter()
+        else:
+            self._spare = None
+            waiter.renew()
+        if self._waiter is None:
+            self._waiter = waiter
+        else:
+            self._waiting.append(waiter)
         return waiter
 
-    def _forget(self, waiting: list[Waiter], waiter: Waiter | None) -> None:
-        """A wait is over: remove its waiter from the list, where it still is if the wait was cancelled."""
-        if waiter in waiting:
-            waiting.remove(waiter)
+    def _new_waiter(self) -> Waiter:
+        """A new waiter, for a coroutine to await."""
+        if self._gate is None:
+            self._gate = self._protocol.ws._spawner().task_gate
+        return Waiter(self._gate)
+
+    def _forget(self, waiter: Waiter) -> None:
+        """A coroutine that waited for a message was cancelled."""
+        if self._waiter is waiter:
+            self._waiter = self._waiting.pop(0) if self._waiting else None
+        elif waiter in self._waiting:
+            self._waiting.remove(waiter)
 
     def _take(self) -> Any:
         """Take the first message."""
