@@ -249,6 +249,7 @@ def proxy_header(data: bytes) -> tuple[int, ClientAddress | None]:
 
 
 def _version_1(line: bytes) -> ClientAddress | None:
+    """The client in a header of version 1; None for UNKNOWN."""
     match = _V1_LINE(line)
     if match is None:
         raise ProxyHeaderError(f'malformed PROXY header: {shown(line)}')
@@ -267,6 +268,7 @@ def _version_1(line: bytes) -> ClientAddress | None:
 
 
 def _version_2(data: bytes) -> ClientAddress | None:
+    """The client in a header of version 2; None for the proxy's own connection, or an unspecified address."""
     version, command = data[12] >> 4, data[12] & 15
     if version != 2 or command > 1:
         raise ProxyHeaderError(f'a PROXY header with version and command {data[12]:#04x}')

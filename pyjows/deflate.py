@@ -422,6 +422,7 @@ class Deflate:
         return decompressor
 
     def _inflate(self, data: bytes, max_size: int | None, last: bool) -> bytes:
+        """Decompress a part of a message, its last one if `last`; at most one byte more than the limit."""
         if data:
             self._has_inflated = True
         elif last and not self._has_inflated:

@@ -127,6 +127,7 @@ class EmitterCore:
         return cast('Callable[[Handler], Handler]', self._subscribe(event, _NO_HANDLER, False))
 
     def _subscribe(self, event: Any, f: Any, once: bool) -> Any:
+        """Subscribe in one of the four ways of `on`; with only an event, return a decorator."""
         if f is _NO_HANDLER:
             name = 'once' if once else 'on'
             if not callable(event):

@@ -53,6 +53,7 @@ class FrameDecoder(Receiver):
     __signature__ = ConstructorSignature()
 
     def _begin_decoder(self, masks: bool, max_size: int | tuple[int | None, int | None] | None) -> None:
+        """Set the initial state; a method, because compiled subclasses call it with their own arguments."""
         self._begin_receiver()
         # What frames have to be like. Reserved bits are allowed where an extension claims them (a mask of 0x70).
         self._masks = masks

@@ -61,6 +61,7 @@ def checked_origins(caller: str, name: str, value: Any) -> Origins | None:
 
 
 def _checked(where: str, origin: Any) -> str | re.Pattern[str] | None:
+    """One entry of a list of origins, in lower case and without the default port."""
     if origin is None:
         return None
     if isinstance(origin, re.Pattern) and isinstance(origin.pattern, str):

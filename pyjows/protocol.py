@@ -153,6 +153,7 @@ class Protocol(FrameLog):
         self._defers_close = defer_close
 
     def _begin_protocol(self, side: Side, state: State, max_size: Any, max_fragments: int | None, logger: Any) -> None:
+        """Set the initial state; a method, because compiled subclasses call it with their own arguments."""
         self._begin_frames(side, max_size, logger)
         self._state: int = state
         # What was negotiated: applied in this order to what is sent, in reverse to what is received.

@@ -168,6 +168,7 @@ class TLS:
             raise type(exc)(exc.errno, f'TLS(): ca={self.ca!r} cannot be read: {exc.strerror}') from exc
 
     def _present(self, context: ssl.SSLContext) -> None:
+        """Load the certificate and its key into a context."""
         assert self.cert is not None
         try:
             context.load_cert_chain(self.cert, self.key, self.password)

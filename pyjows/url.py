@@ -265,6 +265,7 @@ def _is_encodable(url: str) -> bool:
 
 
 def _parse_host(url: str, host: str, bracketed: bool) -> str:
+    """A host in lower case and IDNA-encoded; raises ValueError if it is not valid."""
     if not host:
         raise ValueError(
             f'{redact(url)} has no host: write one between // and the port or path, such as ws://127.0.0.1:3000/'

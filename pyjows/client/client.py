@@ -363,6 +363,7 @@ class _Connector:
         )
 
     def _proxy_connected(self, ioloop: IOLoop, err: OSError | None, stream: Stream | None) -> None:
+        """The connection to the proxy is open, or failed: send the request for the tunnel."""
         if err is not None:
             assert self.via is not None
             why = err.strerror

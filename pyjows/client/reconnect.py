@@ -312,6 +312,7 @@ class Reconnector(LoopEmitter):
             self._connect(url, headers)
 
     async def _dial_later(self, url: Any, headers: Any) -> None:
+        """Await the URL and the headers, then connect; a failure counts as a failed attempt."""
         try:
             url = await url if inspect.isawaitable(url) else url
             headers = await headers if inspect.isawaitable(headers) else headers
@@ -378,6 +379,7 @@ class Reconnector(LoopEmitter):
             _log.warning('%s: %d messages were never written; client.unsent has them', self._name, len(messages))
 
     def _decide(self, reactor: Any = None) -> None:
+        """A connection or attempt has ended: schedule the next attempt, or finish."""
         self._report_unsent()
         self.ws = self._announced = None
         wants_next, self._wants_next = self._wants_next, False
@@ -408,6 +410,7 @@ class Reconnector(LoopEmitter):
         self._emit_safely('waiting', seconds)
 
     def _redial(self, reactor: Any) -> None:
+        """The delay is over: begin the next attempt, unless an iteration holds it back."""
         self._timer = None
         if self._is_held:
             self._is_overdue = True

@@ -260,7 +260,7 @@ class ClientHandshake:
         """The error for a connection that is over before the server's answer, or before the end of its body."""
         if self._head is not None:
             return self._unexpected_status()
-        self._end()
+        self._end_handshake()
         message = 'the connection was closed before the server answered the handshake'
         if not self._first and not self._is_secure:
             message += '; a server that expects TLS does that, then wss:// is right instead of ws://'
@@ -302,16 +302,17 @@ class ClientHandshake:
     def _accept(self, answer: Response, trailing_data: bytes) -> Response:
         """Check a 101, which ends the handshake."""
         self._check(answer)
-        self._end()
+        self._end_handshake()
         self.trailing_data = trailing_data
         self.response = answer
         return answer
 
-    def _end(self) -> None:
+    def _end_handshake(self) -> None:
         self._http = None
         self._is_over = True
 
     def _read(self, http: h11.Connection) -> Response | None:
+        """Read what h11 has: the 101, once it is complete; raises HandshakeError for every other answer."""
         try:
             while True:
                 event = http.next_event()
@@ -399,7 +400,7 @@ class ClientHandshake:
 
     def _unexpected_status(self) -> InvalidStatus:
         """The error for an answer other than 101, with as much of its body as has come."""
-        self._end()
+        self._end_handshake()
         head = self._head
         assert head is not None
         phrase = f' {head.reason}' if head.reason else ''
@@ -417,7 +418,7 @@ class ClientHandshake:
         *about: Any,
         cause: NegotiationError | None = None,
     ) -> NoReturn:
-        self._end()
+        self._end_handshake()
         if answer is None:
             raise InvalidMessage(message)
         known = {'status': answer.status, 'headers': answer.headers, 'body': answer.body, 'response': answer}

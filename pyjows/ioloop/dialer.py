@@ -84,6 +84,7 @@ class Resolver:
                     del self._lookups[name]
 
     def _work(self) -> None:
+        """The body of a thread: resolve names until the queue is empty."""
         while True:
             with self._lock:
                 if not self._queue:
@@ -242,6 +243,7 @@ class Dialer:
         self._cancel_attempts()
 
     def _resolved(self, found: Found) -> None:
+        """The addresses of the host are known, or the lookup failed: ask `admit`, then try the first."""
         self._lookup = None
         if self._done is None:
             return

@@ -249,6 +249,7 @@ def listening_sockets(caller: str, name: str, value: Any) -> list[tuple[str | No
 
 
 def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
+    """A socket bound to an address and port; raises ValueError or OSError as `listen` does."""
     if not 0 <= port <= 65535:
         raise ValueError(f'{port!r} is not a valid TCP port: give one from 0 (any that is free) to 65535')
     try:
@@ -278,6 +279,7 @@ def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
 
 
 def _bind_unix(path: str, mode: int | None = None) -> _socket.socket:
+    """A socket bound to a path; a socket file without a listener is replaced."""
     if not hasattr(_socket, 'AF_UNIX'):
         raise ValueError(f'cannot listen to {path!r}: this system has no Unix sockets')
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)

@@ -130,6 +130,7 @@ class StreamCore(Handle):
                 self._read()
 
     def _read(self) -> None:
+        """Make one recv(2), feed the receiver, and send what its handlers have written."""
         loop_data = self.loop_data
         buffer = loop_data.read_buffer
         if buffer is None:
@@ -208,6 +209,7 @@ class StreamCore(Handle):
         self._flush()
 
     def _flush(self) -> None:
+        """Send what waits; if the kernel does not take all of it, wait until the socket is writable."""
         out = self.out
         if out is None or self._closed:
             return
@@ -326,6 +328,7 @@ class StreamCore(Handle):
         self._close(exc)
 
     def _close(self, exc: BaseException | None) -> None:
+        """Close the socket, and tell the receiver, the loop and the subscribers of ``close``."""
         if self._closed:
             return
         self._closed = True

@@ -185,6 +185,7 @@ class Manager:
             _log.info('%d workers are wanted', self._wanted)
 
     def _reload(self) -> None:
+        """Mark all workers as old, so that `_adjust` replaces them."""
         if self._is_stopping:
             return
         _log.info('the workers are replaced')
@@ -201,6 +202,7 @@ class Manager:
                 self._stop_worker(process, signal.SIGTERM, self._graceful + self._timeout + _KILL_DELAY)
 
     def _stop(self, number: int) -> None:
+        """Stop all workers: gracefully at the first signal, at once at a second one or SIGQUIT."""
         if self._is_stopping or number == signal.SIGQUIT:
             if self._ended_by is None:
                 self._ended_by = number
@@ -240,6 +242,7 @@ class Manager:
         self._processes.clear()
 
     def _kill_late(self) -> None:
+        """Kill the workers that did not stop in time, and those whose loop hangs."""
         now = monotonic()
         for process in self._processes.values():
             if process.kill_at is not None:
@@ -283,6 +286,7 @@ class Manager:
                 self._ended(process, os.waitstatus_to_exitcode(status))
 
     def _ended(self, process: _Process, status: int) -> None:
+        """A worker has ended: log how, and decide whether and when another one is started."""
         lived = monotonic() - process.began
         how = f'with status {status}' if status >= 0 else f'by {_name(-status)}'
         replacement = next((one for one in self._processes.values() if one.replaces is process), None)

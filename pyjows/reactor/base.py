@@ -455,6 +455,7 @@ class Reactor(EventEmitter):
         return bool(self._watchers or self._ticks or self._timers.active)
 
     def _run_timers(self) -> int:
+        """Call the timers that are due; returns how many."""
         handled = 0
         timers = self._timers
         # The time and the number are taken once, so that a turn ends even if each timer sets another one.
@@ -469,6 +470,7 @@ class Reactor(EventEmitter):
         return handled
 
     def _run_ticks(self) -> int:
+        """Call the ticks that were queued before; returns how many."""
         ticks = self._ticks
         handled = 0
         for _ in range(len(ticks)):

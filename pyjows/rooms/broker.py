@@ -338,6 +338,7 @@ class Broker(Follower):
             self._loop.call_soon_threadsafe(self._wake.set)
 
     def _start(self) -> None:
+        """Start `_main`, as a task of the asyncio loop of the rooms, or in a thread with a loop of its own."""
         with self._lock:
             if self._loop is not None:
                 return
@@ -387,6 +388,7 @@ class Broker(Follower):
     # Sessions
 
     async def _main(self) -> None:
+        """The coroutine of the engine: connect, serve a session, and again after a delay, until it is closed."""
         delays = self._delays()
         try:
             while not self._closing:
@@ -578,6 +580,7 @@ class Broker(Follower):
     # Signs of life
 
     async def _watch(self) -> None:
+        """Ping the server when it is silent, and refresh the presence; raises BrokerLost if it does not answer."""
         pinged, refreshed = self._alive_at, monotonic()
         while True:
             await asyncio.sleep(min(self.timeout, self.presence_ttl / 3) / 2)

@@ -327,6 +327,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
             self._sweeper = self.ioloop.timer(self._sweep, max(self.linger, 0.05))
 
     def _sweep(self, ioloop: IOLoop) -> None:
+        """Drop the rooms that were unused for `linger` seconds; look again later if others will be."""
         self._sweeper = None
         latest = monotonic() - self.linger
         waits = False
@@ -365,12 +366,12 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
             timeout: seconds for the broker. On the thread of a running loop this returns at once, and it ends later.
         """
         self.ioloop.unsubscribe('finish', self._loop_finishes)
-        self.post(self._end)
+        self.post(self._leave_all)
         if self.ioloop.is_running and self.is_loop_thread():
             timeout = 0.0
         self.engine.close(timeout)
 
-    def _end(self) -> None:
+    def _leave_all(self) -> None:
         if self._sweeper is not None:
             self.ioloop.remove(self._sweeper)
             self._sweeper = None

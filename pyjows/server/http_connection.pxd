@@ -27,7 +27,7 @@ cdef class HTTPConnection(Receiver):
     cdef bint _answered(self) except -1
     cdef object _write(self, bytes data)
     cpdef object stop(self, double seconds)
-    cdef object _end(self)
+    cdef object _half_close(self)
     cdef object _set_timer(self, object seconds=*)
     cdef object _cancel_timer(self)
     cpdef object _timed_out(self, object reactor)

@@ -195,7 +195,7 @@ class HTTPConnection(Receiver):
         if self._answered() and not self.server._stopping:
             self._serve(self._next_request())
         elif self.server._stopping:
-            self._end()
+            self._half_close()
 
     def _close_file(self) -> None:
         if self._file is not None:
@@ -207,7 +207,7 @@ class HTTPConnection(Receiver):
         self._is_handled = False
         self._set_timer()
         if not self.handshake.keep_alive:
-            self._end()
+            self._half_close()
             return False
         self.kept_alive = True
         self._is_idle = not self.handshake.trailing_data
@@ -229,11 +229,11 @@ class HTTPConnection(Receiver):
             if self._timer is None:
                 self._set_timer()
         elif self._is_idle or self._ending:
-            self._end()
+            self._half_close()
         elif seconds < self.server._handshake_timeout:
             self._set_timer(seconds)
 
-    def _end(self) -> None:
+    def _half_close(self) -> None:
         """Half-close when all answers are written."""
         self._ending = True
         if self.stream is not None:
@@ -264,6 +264,7 @@ class HTTPConnection(Receiver):
             self._timer = None
 
     def _timed_out(self, reactor: Any) -> None:
+        """Close a connection without a complete request, or whose client takes nothing of an answer."""
         self._timer = None
         stream = self.stream
         if stream is None:

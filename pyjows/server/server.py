@@ -386,6 +386,7 @@ class Server(LoopEmitter):
         return self._route(rule, methods, False)
 
     def _route(self, rule: str, methods: Iterable[str] | None, websocket: bool) -> Callable[[_Handler], _Handler]:
+        """A decorator that adds a route; `methods` is None for WebSockets."""
         function = 'websocket()' if websocket else 'route()'
         if not isinstance(rule, str):
             event = 'websocket' if websocket else 'request'
@@ -561,6 +562,7 @@ class Server(LoopEmitter):
         return address is not None
 
     def _announce_admitted(self, ws: WebSocket, coroutines: list[Any]) -> None:
+        """Call the handler of the route of an admitted request, or those of ``websocket``."""
         if self._routes is not None and self._routes.has_websockets:
             assert ws.req is not None
             found = self._routes.find(ws.req, websocket=True)

@@ -187,7 +187,7 @@ class Base:
         try:
             while not session.ended and self._read(deadline):
                 session.drop_surplus()
-            self._end()
+            self._end_session()
         finally:
             self._reader.release()
 
@@ -317,7 +317,7 @@ class Base:
         if session.ended:
             self._finish(deadline)
 
-    def _end(self) -> None:
+    def _end_session(self) -> None:
         """Nothing more is to be received."""
         with self._lock:
             self._session.end()
@@ -408,7 +408,7 @@ class Base:
             try:
                 while not session.ended and self._read(monotonic()):
                     pass
-                self._end()
+                self._end_session()
             finally:
                 self._reader.release()
         raise session.closed()

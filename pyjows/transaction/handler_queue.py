@@ -27,7 +27,7 @@ class HandlerQueue:
         ws: the transaction.
     """
 
-    __slots__ = ('_end', '_is_paused', '_size', '_task', '_waiting', '_ws')
+    __slots__ = ('_finish_args', '_is_paused', '_size', '_task', '_waiting', '_ws')
 
     def __init__(self, ws: Any) -> None:
         self._ws = ws
@@ -35,7 +35,7 @@ class HandlerQueue:
         self._size = 0
         self._is_paused = False
         self._task: Any = None
-        self._end: tuple[int, str] | None = None
+        self._finish_args: tuple[int, str] | None = None
 
     def add(self, coroutine: Coroutine[Any, Any, Any], size: int) -> None:
         """Run a coroutine, which handles a message of `size` bytes, after those that wait."""
@@ -63,17 +63,18 @@ class HandlerQueue:
 
     def finish(self, code: int, reason: str) -> None:
         """The connection is gone: emit ``finish`` when all coroutines in the queue have ended."""
-        self._end = (code, reason)
+        self._finish_args = (code, reason)
 
     async def _run(self) -> None:
+        """The task: await the coroutines in order, then emit ``finish`` if the connection is gone."""
         ws, waiting = self._ws, self._waiting
         try:
             while True:
                 if not waiting:
-                    if self._end is None:
+                    if self._finish_args is None:
                         break
-                    end, self._end = self._end, None
-                    ws._emit_finish_now(*end)  # its coroutine handlers wait now
+                    finish_args, self._finish_args = self._finish_args, None
+                    ws._emit_finish_now(*finish_args)  # its coroutine handlers wait now
                     continue
                 coroutine, size = waiting.popleft()
                 self._size -= size
@@ -107,7 +108,7 @@ class HandlerQueue:
         while self._waiting:
             self._waiting.popleft()[0].close()
         self._size = 0
-        end, self._end = self._end, None
-        if end is not None:
-            ws._emit_finish_now(*end)
+        finish_args, self._finish_args = self._finish_args, None
+        if finish_args is not None:
+            ws._emit_finish_now(*finish_args)
         self._resume_reading()

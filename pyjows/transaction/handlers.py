@@ -52,6 +52,7 @@ class MessageHandlers(EmitterCore):
     )
 
     def _begin_handlers(self) -> None:
+        """Set the initial state: the built-in handler of ``frame``, and no others."""
         self._events = _NEW
         # The handlers of messages once more, so that no dictionary is searched for each message.
         self._on_frame: _Handlers = BUILT_IN

@@ -41,4 +41,4 @@ cdef class Inbox:
     cdef Waiter _new_waiter(self)
     cdef object _forget(self, Waiter waiter)
     cdef object _take(self)
-    cdef object _end(self)
+    cdef object _closed_error(self)

@@ -178,7 +178,7 @@ class Inbox:
         self.claim()
         while not self._messages:
             if self.is_ended:
-                raise self._end()
+                raise self._closed_error()
             self._receivers += 1
             try:
                 if not self._is_open and self._protocol.opening is not None:
@@ -236,7 +236,7 @@ class Inbox:
                 ws._emit_resume()
         return message
 
-    def _end(self) -> BaseException:
+    def _closed_error(self) -> BaseException:
         """The exception for the end: StopAsyncIteration after a normal close."""
         protocol = self._protocol
         if protocol.opening is not None and protocol.parser_exc is not None:
