@@ -731,6 +731,25 @@ def test_redirects_that_go_in_a_circle_are_an_error(ioloop, server, another, run
     assert 'circle' in str(exc)
 
 
+def test_a_redirect_with_two_locations_is_not_followed(ioloop, run_until):
+    @ioloop.server(address='127.0.0.1')
+    def torn(loop, stream, id):
+        answer = b'HTTP/1.1 302 Found\r\nLocation: /a\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n'
+        stream.on('read', lambda stream, data: stream.write(answer))
+
+    exc = refusal(ioloop, run_until, f'ws://127.0.0.1:{ioloop.acceptor(torn).port}')
+    assert 'which is not followed: it has 2 Location headers' in str(exc)
+    ioloop.remove(torn)
+
+
+def test_a_circle_of_long_redirects_is_named_in_few_words(ioloop, server, run_until):
+    path = '/' + 'x' * 5000
+    redirect(server, (302, path), (302, path))
+    exc = refusal(ioloop, run_until, f'{server.urls[0]}/here')
+    assert 'circle' in str(exc)
+    assert len(str(exc)) < 1000
+
+
 @pytest.mark.parametrize(
     'location', ['ftp://example.com/', 'http://', 'ws+unix:///tmp/x', '//[', 'ws://127.0.0.1:0/'], ids=str
 )

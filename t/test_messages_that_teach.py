@@ -235,6 +235,40 @@ def test_the_start_of_an_answer_may_come_byte_by_byte():
     assert errors == ['the server answered 403 No instead of 101 Switching Protocols']
 
 
+@pytest.mark.parametrize(
+    ('url', 'answer', 'says'),
+    [
+        (
+            'ws://a/',
+            b'401 No\r\nWWW-Authenticate: Basic',
+            'it wants credentials, user:password@ in the URL or headers=',
+        ),
+        ('ws://u:p@a/', b'401 No\r\nWWW-Authenticate: Basic', 'it wants others than those given'),
+        ('ws://a/', b'426 No\r\nSec-WebSocket-Version: 8, 7', "versions '8, 7' of the protocol, and pyjows speaks 13"),
+    ],
+)
+def test_a_refusal_that_the_client_can_do_something_about_says_what(url, answer, says):
+    ws = pyjows.WebSocket()
+    errors = []
+    ws.on('error', lambda ws, exc: errors.append(str(exc)))
+    ws.client_handshake(url)
+    ws.client_read(b'HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n' % answer)
+    [told] = errors
+    assert says in told
+    assert 'u:p' not in told
+
+
+@pytest.mark.parametrize('proxy', [False, True])
+def test_a_timeout_says_what_has_not_come_and_what_sets_it(ioloop, run_until, proxy):
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        place = f'127.0.0.1:{listening.getsockname()[1]}'
+        url, options = ('ws://a.test/', {'proxy': f'http://{place}'}) if proxy else (f'ws://{place}/', {})
+        told = failure(ioloop, run_until, url, timeout=0.1, **options)
+    waited = f'there was no connection through the proxy {place}' if proxy else 'its upgrade request not answered'
+    assert f'{url} did not open within 0.1 seconds: ' in told
+    assert f'{waited}; timeout= sets the limit' in told
+
+
 @pytest.fixture
 def certificate(tmp_path):
     command = ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost']

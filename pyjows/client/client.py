@@ -35,6 +35,7 @@ from .._options import (
     server_name,
     text,
 )
+from .._text import cut
 from ..errors import HandshakeError
 from ..heartbeat import Heartbeat
 from ..http11 import Headers, HeadersLike
@@ -43,7 +44,7 @@ from ..ioloop.tls_errors import explained
 from ..limits import LIMITS, Limits
 from ..tls import TLS, checked_client_tls
 from ..transaction import WebSocket, new_websocket
-from ..url import URL, checked_url, redirected_url
+from ..url import URL, checked_url, format_authority, redirected_url
 from .proxy import Tunnel, choose_proxy, open_tunnel
 from .socks import SocksTunnel
 
@@ -53,6 +54,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # Headers for one server alone: they are not sent to the one that it redirects to.
 _PRIVATE = frozenset({b'authorization', b'cookie', b'host', b'proxy-authorization'})
+
+# How much of each URL is shown where redirects go in a circle.
+_NAMEABLE = 200
 
 # How many connections through proxies are dialed at a time (RFC 6455 4.1: "a reasonably low number").
 _PROXIED = 16
@@ -441,7 +445,11 @@ class _Connector:
         if exc.status not in _REDIRECTS or 'location' not in exc.headers or not self.max_redirects:
             return False
         try:
-            self._follow(exc.headers['location'])
+            headers: Any = exc.headers
+            locations = headers.get_all('location')
+            if len(locations) > 1:
+                raise ValueError(f'it has {len(locations)} Location headers, and one is allowed (RFC 9110 10.2.2)')
+            self._follow(locations[0])
         except (ImportError, ValueError) as why:
             exc.args = (f'{exc}, which is not followed: {why}',)
             ws.protocol.connect_failed(exc)
@@ -451,7 +459,8 @@ class _Connector:
         """Follow a redirect; raises ValueError if it is not allowed, ImportError if its proxy needs an extra."""
         url = redirected_url(self.url, location)
         if str(url) in self.visited:
-            raise ValueError(f'the redirects go in a circle, {" to ".join(self.visited)} and back')
+            way = ' to '.join(cut(one, _NAMEABLE) for one in self.visited)
+            raise ValueError(f'the redirects go in a circle, {way} and back')
         if len(self.visited) > self.max_redirects:
             raise ValueError(f'there are more than max_redirects={self.max_redirects}')
         self.visited.append(str(url))
@@ -481,8 +490,18 @@ class _Connector:
         if self._waits_for_slot():
             protocol.connect_failed(self._slot_error())
         else:
-            late = HandshakeError(f'{self.url} did not open within {self.timeout:g} seconds')
+            message = f'{self.url} did not open within {self.timeout:g} seconds: {self._waits_for()}'
+            late = HandshakeError(f'{message}; timeout= sets the limit')
             protocol.connect_failed(protocol.opening.refusal() or late)
+
+    def _waits_for(self) -> str:
+        """What has not come when the time is over."""
+        if self.ws.protocol.stream is not None:
+            return 'the connection was made, and its upgrade request not answered'
+        if self.via is not None:
+            proxy = format_authority(self.via.host, self.via.port)
+            return f'there was no connection through the proxy {proxy}'
+        return 'there was no connection'
 
     def loop_finishes(self) -> None:
         """The loop stops gracefully."""

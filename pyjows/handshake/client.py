@@ -408,6 +408,12 @@ class ClientHandshake:
         message = f'the server answered {head.status}{phrase}{where} instead of 101 Switching Protocols'
         if head.status == 400 and b'HTTPS' in self._body:
             message += ': it speaks TLS there, connect with wss:// instead of ws://'
+        elif head.status == 401:
+            what = 'others than those given' if 'authorization' in self.request.headers else 'credentials'
+            message += f": it wants {what}, user:password@ in the URL or headers={{'Authorization': …}}"
+        elif head.status == 426 and 'sec-websocket-version' in head.headers:
+            versions = shown(head.headers['sec-websocket-version'])
+            message += f': it speaks versions {versions} of the protocol, and pyjows speaks 13 (RFC 6455)'
         return InvalidStatus(Response(head.status, head.headers, bytes(self._body), head.reason), message=message)
 
     def _fail(
