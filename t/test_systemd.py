@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from background import free_port, until
+from background import accepts, free_port, until
 from program import ROOT
 from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
@@ -96,9 +95,7 @@ def test_the_program_of_a_unit_serves_on_its_socket_until_it_is_stopped(service:
             ws.recv(timeout=30)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
         assert process.wait(30) == 0
-        host, port = url.removeprefix('ws://').split(':')
-        with socket.socket() as probe:
-            assert probe.connect_ex((host, int(port))) != 0
+        assert not accepts(int(url.rpartition(':')[2]))
 
 
 def test_a_reload_of_the_unit_replaces_the_workers() -> None:
