@@ -1,11 +1,14 @@
 """What the documents say of files is true: links lead somewhere, and every Python snippet is Python."""
 
 import ast
+import pkgutil
 import re
 import textwrap
 
 import pytest
 from program import ROOT
+
+import pyjows
 
 DOCUMENTS = sorted(
     path for pattern in ('*.md', 'docs/*.md', 'bench/*.md', '.github/**/*.md') for path in ROOT.glob(pattern)
@@ -37,3 +40,11 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(document):
 def test_every_python_snippet_is_python(document):
     for snippet in re.findall(r'^```python\n(.*?)^```', document.read_text('utf-8'), re.M | re.S):
         ast.parse(textwrap.dedent(snippet), named(document))
+
+
+def test_every_public_name_has_an_entry_in_the_reference():
+    pages = '\n'.join(page.read_text('utf-8') for page in (ROOT / 'docs' / 'reference').glob('*.md'))
+    entries = [pkgutil.resolve_name(name) for name in re.findall(r'^::: (\S+)$', pages, re.M)]
+    members = [getattr(entry, name) for entry in entries for name in getattr(entry, '__all__', ())]
+    documented = {id(found) for found in [*entries, *members]}
+    assert not [name for name in pyjows.__all__ if id(getattr(pyjows, name)) not in documented]
