@@ -1,7 +1,7 @@
 """TLS at the speed of C: a stream that calls OpenSSL itself, in the very library that the `ssl` module uses.
 
-Owns the way of the bytes after the handshake: one recv(2), decryption, the receiver; encryption of all that leaves
-together, one send(2). No exception and no Python object lies on it. The handshake, certificates and everything else are
+Owns the path of the bytes after the handshake: one recv(2), decryption, the receiver; encryption of all that leaves
+together, one send(2). It raises no exception and makes no Python object. The handshake, certificates and everything else are
 the `ssl` module's. `tls.TLSStream` is the Python stand-in: it does the same through the `ssl.SSLSocket`.
 
 The library is not linked: `find` looks its functions up in what the module `_ssl` has loaded. From the `ssl.SSLSocket` the
@@ -280,7 +280,7 @@ cdef class OpenSSLStreamCore(TLSStreamCore):
         TLSStreamCore.dispatch(self, readable, writable)
 
     cdef object _answer(self):
-        """Send what OpenSSL itself has to say: an alert, the answer to a change of keys."""
+        """Send what OpenSSL has written by itself: an alert, the answer to a change of keys."""
         cdef Channel channel = self.channel
         cdef bytes before = b'' if self.unsent is None else self.unsent[self.unsent_skipped:]
         self.unsent = before + PyBytes_FromStringAndSize(channel.encrypted, channel.exchange.used)
@@ -377,7 +377,7 @@ cdef class OpenSSLStreamCore(TLSStreamCore):
         return total
 
     cdef object _send_close_notify(self):
-        """Say that no more will come; not amid a record that the kernel has taken a part of."""
+        """Send close_notify, unless the kernel has taken only a part of the record before it."""
         cdef Channel channel = self.channel
         if self.ssl is NULL or self.unsent is not None or self._owner != os.getpid():
             return

@@ -179,7 +179,7 @@ class Timers:
                 if other.entry == number:
                     alive.append((when, number, other))
             heapify(alive)
-            # In place: whoever looks at the heap further down the call stack must see the same list.
+            # In place, because a method further down the call stack may hold the list in a local name.
             self.heap[:] = alive
             self.dead = 0
 
