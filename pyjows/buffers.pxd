@@ -28,7 +28,9 @@ cdef class WriteBuffer:
 @cython.final
 cdef class BufferPool:
     cdef list free
+    cdef WriteBuffer _last
 
+    @cython.locals(buffer=WriteBuffer)
     cpdef WriteBuffer acquire(self)
     @cython.locals(kept=Py_ssize_t, size=Py_ssize_t)
     cpdef object release(self, WriteBuffer buffer)

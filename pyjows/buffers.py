@@ -114,9 +114,15 @@ class BufferPool:
 
     def __init__(self) -> None:
         self.free: list[WriteBuffer] = []
+        # The one that was used last. Mostly one is in use at a time, and a list would allocate memory for each return.
+        self._last: WriteBuffer | None = None
 
     def acquire(self) -> WriteBuffer:
         """An empty buffer."""
+        buffer = self._last
+        if buffer is not None:
+            self._last = None
+            return buffer
         return self.free.pop() if self.free else WriteBuffer()
 
     def release(self, buffer: WriteBuffer) -> None:
@@ -124,7 +130,9 @@ class BufferPool:
         buffer.clear()
         kept = len(self.free)
         size = len(buffer.data)
-        if (kept < _FEW and size <= _LARGE) or (kept < _MANY and size <= _SMALL):
+        if self._last is None and size <= _LARGE:
+            self._last = buffer
+        elif (kept < _FEW and size <= _LARGE) or (kept < _MANY and size <= _SMALL):
             self.free.append(buffer)
 
 
