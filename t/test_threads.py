@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from background import Service, until
+from background import Service, free_port, until
 from websockets.sync.client import ClientConnection, connect
 
 import pyjows
@@ -190,6 +190,38 @@ def test_everything_else_belongs_to_the_loop_s_thread(service, client, touch):
 def test_so_does_a_running_loop(service, touch):
     with pytest.raises(RuntimeError, match='call_threadsafe'):
         touch(service.loop)
+
+
+def test_a_server_that_another_thread_stops_goes_on(service, client):
+    for graceful in (0, 5):
+        with pytest.raises(RuntimeError, match=r'Server\.stop\(\) belongs to the loop.*call_threadsafe'):
+            service.server.stop(graceful=graceful)
+    service.connections[0].send(text='still there')
+    assert client.recv(timeout=30) == 'still there'
+    with connect(service.url) as second:
+        until(lambda: len(service.connections) == 2, 'another connection')
+        service.connections[1].send(text='still accepting')
+        assert second.recv(timeout=30) == 'still accepting'
+
+
+@pytest.mark.parametrize('is_there', [True, False], ids=['connected', 'waiting'])
+def test_another_thread_finishes_a_client_that_reconnects(service, is_there):
+    seen: list[str] = []
+
+    def dial(loop: Any) -> None:
+        url = service.url if is_there else f'ws://127.0.0.1:{free_port()}'
+        client = pyjows.reconnect(url, ioloop=loop, delays=lambda: iter([1000]))
+        client.on('websocket' if is_there else 'waiting', lambda *args: clients.append(client))
+        client.on('finish', lambda client, code, reason: seen.append(threading.current_thread().name))
+
+    clients: list[Any] = []
+    service.loop.call_threadsafe(dial)
+    until(lambda: clients, 'the client')
+    assert clients[0].finish(1000) is clients[0]
+    until(lambda: seen, 'the end')
+    assert seen[0] != threading.current_thread().name
+    with pytest.raises(ValueError, match='1005'):
+        clients[0].finish(1005)
 
 
 def test_a_client_of_a_loop_in_another_thread_is_sent_to_before_it_is_open(service, reactor_name):

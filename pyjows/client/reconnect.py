@@ -275,8 +275,16 @@ class Reconnector(LoopEmitter):
         return f'<Reconnector {self._name}>'
 
     def finish(self, code: int | None = None, reason: str | None = None) -> Reconnector:
-        """Close gracefully, as `WebSocket.finish` does, and do not connect again; returns the client."""
+        """Close gracefully, as `WebSocket.finish` does, and do not connect again. Any thread may call it.
+
+        Returns:
+            The client.
+        """
         check_close('finish()', code, reason)
+        reactor = self.ioloop.reactor
+        if reactor.is_running and reactor.thread.is_foreign():
+            reactor.thread.hand_over(self.finish, code, reason)
+            return self
         ws = self.ws
         if ws is not None:
             ws.finish(code, reason)

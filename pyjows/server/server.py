@@ -450,7 +450,9 @@ class Server(LoopEmitter):
 
         Raises:
             ValueError: a bad code, reason or number of seconds.
+            RuntimeError: the loop runs in another thread: ``ioloop.call_threadsafe(lambda ioloop: server.stop())``.
         """
+        self.ioloop.reactor.check_thread('Server.stop()')
         if self._stopping:
             if self._slow_close is not None:
                 self._slow_close.hurry()
