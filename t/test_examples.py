@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack, suppress
 from itertools import combinations
+from secrets import token_hex
 
 import pytest
 from background import free_port, until
@@ -192,6 +193,15 @@ def test_chat_with_workers_keeps_its_history_when_they_are_replaced(tmp_path):
         assert not chat.errors
 
 
+@pytest.fixture(scope='module')
+def one_chat():
+    """The URL of a chat that several tests visit."""
+    with example('chat.py', ANYWHERE) as chat:
+        yield url_of(chat).replace('http', 'ws')
+        assert chat.stop() == 0
+        assert not chat.errors
+
+
 @pytest.mark.parametrize(
     'nonsense',
     [
@@ -202,14 +212,12 @@ def test_chat_with_workers_keeps_its_history_when_they_are_replaced(tmp_path):
         '{"type": "join", "name": " "}',
     ],
 )
-def test_chat_refuses_what_it_does_not_understand(nonsense):
-    with example('chat.py', ANYWHERE) as chat:
-        with connect(url_of(chat).replace('http', 'ws')) as ws:
-            ws.send(nonsense)
-            assert json.loads(ws.recv(timeout=30))['type'] == 'refused'
-            assert Guest(ws, 'Ann').hears('welcome')['me']['name'] == 'Ann'
-        assert chat.stop() == 0
-        assert not chat.errors
+def test_chat_refuses_what_it_does_not_understand(one_chat, nonsense):
+    name = token_hex(4)  # nobody's yet
+    with connect(one_chat) as ws:
+        ws.send(nonsense)
+        assert json.loads(ws.recv(timeout=30))['type'] == 'refused'
+        assert Guest(ws, name).hears('welcome')['me']['name'] == name
 
 
 def test_chat_knows_people_by_their_key_and_not_by_their_name():
@@ -241,18 +249,15 @@ def test_chat_knows_people_by_their_key_and_not_by_their_name():
         ('http://{host}.example', False),
     ],
 )
-def test_chat_lets_in_its_own_page_only(origin, is_let_in):
-    with example('chat.py', ANYWHERE) as chat:
-        url = url_of(chat).replace('http', 'ws')
-        host = url.removeprefix('ws://').rstrip('/')
-        try:
-            with connect(url, origin=origin and origin.format(host=host)) as ws:
-                Guest(ws, 'Ann').hears('welcome')
-                assert is_let_in
-        except InvalidStatus as refused:
-            assert refused.response.status_code == 403
-            assert not is_let_in
-        assert chat.stop() == 0
+def test_chat_lets_in_its_own_page_only(one_chat, origin, is_let_in):
+    host = one_chat.removeprefix('ws://').rstrip('/')
+    try:
+        with connect(one_chat, origin=origin and origin.format(host=host)) as ws:
+            Guest(ws, 'Ann').hears('welcome')
+            assert is_let_in
+    except InvalidStatus as refused:
+        assert refused.response.status_code == 403
+        assert not is_let_in
 
 
 def test_chat_tells_a_slow_guest_that_messages_came_late():
