@@ -8,7 +8,7 @@ copies them with a change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ._signature import ConstructorSignature
@@ -36,8 +36,13 @@ class Event:
 
     __signature__ = ConstructorSignature()
 
+    def __repr__(self) -> str:
+        # The one that Cython generates works only in the thread that has imported this module.
+        values = ', '.join(f'{one.name}={getattr(self, one.name)!r}' for one in fields(self))  # type: ignore[arg-type]
+        return f'{type(self).__qualname__}({values})'
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Request(Event):
     """The upgrade request (RFC 6455 4.1): a client sends it, a server receives it.
 
@@ -56,7 +61,7 @@ class Request(Event):
     subprotocols: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AcceptConnection(Event):
     """The request is accepted, with a 101: a server sends it, a client receives it.
 
@@ -71,7 +76,7 @@ class AcceptConnection(Event):
     extra_headers: HeaderList = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RejectConnection(Event):
     """The request is refused, with another answer than a 101: a server sends it, a client receives it.
 
@@ -86,7 +91,7 @@ class RejectConnection(Event):
     has_body: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RejectData(Event):
     """A piece of the body of a refusal.
 
@@ -99,7 +104,7 @@ class RejectData(Event):
     body_finished: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Message(Event):
     """A piece of a message (RFC 6455 5.6). Sent, its kind is that of its data: `str` is text, bytes are binary.
 
@@ -114,12 +119,12 @@ class Message(Event):
     message_finished: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextMessage(Message):
     """A piece of a text message; `data` is a `str`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BytesMessage(Message):
     """A piece of a binary message; `data` is bytes."""
 
@@ -128,7 +133,7 @@ class BytesMessage(Message):
 BinaryMessage = BytesMessage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CloseConnection(Event):
     """A close frame (RFC 6455 5.5.1), or the end without one (code 1006). It is not answered for you: send `response`.
 
@@ -145,7 +150,7 @@ class CloseConnection(Event):
         return CloseConnection(self.code, self.reason)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ping(Event):
     """A ping (RFC 6455 5.5.2). It is not answered for you: send `response`.
 
@@ -160,7 +165,7 @@ class Ping(Event):
         return Pong(self.payload)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pong(Event):
     """A pong (RFC 6455 5.5.3).
 

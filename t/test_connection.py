@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import wsproto
@@ -104,6 +105,12 @@ def test_an_event_is_a_frozen_dataclass(event, fields):
         with pytest.raises(AttributeError):
             setattr(event, name, None)
     assert getattr(wsproto.events, kind.__name__)(**fields)
+
+
+@pytest.mark.parametrize('event', [Request('a', '/'), TextMessage('x'), CloseConnection(1000), Ping(b'x')])
+def test_an_event_is_shown_in_any_thread(event):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(repr, event).result() == repr(event)
 
 
 def test_events_of_different_kinds_differ():
