@@ -15,12 +15,12 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 __all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'redirected_url']
 
 # A path with encoded slashes, and the target behind it.
-_encoded_path = re.compile(r'([^/:?]*%2[Ff][^/:?]*)([/?].*|)', re.DOTALL).fullmatch
+_encoded_path = re.compile(r'(?=[^/:?]*%2[Ff])([^/:?]*+)([/?].*|)', re.DOTALL).fullmatch
 _is_host_name = re.compile(r'[A-Za-z0-9\-._~*]+').fullmatch
 _is_bracketed = re.compile(r'\[[^\[\]]*\](:.*)?', re.DOTALL).fullmatch
 
 # User info; or what has no valid port behind its colon, such as a password with a slash that is not percent-encoded.
-_user_info = re.compile(r'(//|^)([^/?]*@|[^/?@\[]*:(?!\d*(?:[/?]|$))[^@]*@)')
+_user_info = re.compile(r'([^/?@]*+/++|)([^/?]*@|[^/?@\[:]*+:(?!\d*+(?:[/?]|$))[^@]*+@)').match
 
 _SCHEMES = {
     'ws': 'ws',
@@ -125,7 +125,8 @@ def format_authority(host: str, port: int | None) -> str:
 
 def redact(url: str) -> str:
     """The repr of a URL, without its user info, for messages."""
-    return repr(_user_info.sub(r'\1***@', url))
+    match = _user_info(url)
+    return repr(url if match is None else f'{match[1]}***@{url[match.end() :]}')
 
 
 def parse_url(url: str) -> URL:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,6 +181,17 @@ def test_a_password_is_not_shown() -> None:
     with pytest.raises(ValueError) as caught:
         parse_url('ws://user:secret@a/#b')
     assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'url',
+    ['ws://' + ':x' * 50000 + '#', '//a:x' * 20000, 'ws://' + 'a' * 10**5 + ':x#', 'ws+unix://' + '%2F' * 20000 + ':x'],
+)
+def test_a_long_malformed_url_is_refused_without_delay(url: str) -> None:
+    began = process_time()
+    with pytest.raises(ValueError, match='has|begin'):
+        parse_url(url)
+    assert process_time() - began < 1
 
 
 @settings(deadline=None)
