@@ -8,7 +8,7 @@ copies them with a change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from ._signature import ConstructorSignature
@@ -38,7 +38,8 @@ class Event:
 
     def __repr__(self) -> str:
         # The one that Cython generates works only in the thread that has imported this module.
-        values = ', '.join(f'{one.name}={getattr(self, one.name)!r}' for one in fields(self))  # type: ignore[arg-type]
+        names = getattr(self, '__dataclass_fields__', ())
+        values = ', '.join(f'{name}={getattr(self, name)!r}' for name in names)
         return f'{type(self).__qualname__}({values})'
 
 
