@@ -7,8 +7,9 @@ Five minutes on a quiet machine. Servers run on one core; two processes of them 
 an additional process costs and not what an additional core gives. Redis and the load tool (`load/wsrooms.c`) run on the
 other core. Each connection joins a room. A member says 64 bytes, all members of its room get them; then it is the next
 room's turn. A figure is the median of the runs. CPU µs is the servers' time for a delivery, which other programs on the
-machine change less than the rate. `p50` and `p99` are the time from saying to hearing. Prints the tables of
-docs/performance.md at the end.
+machine change less than the rate. `p50` and `p99` are the time from saying to hearing. Where messages did not arrive,
+the figures are of those that did, with the percentage that was lost. `floor` is a bare C server (`load/wsecho.c`) that
+only receives and sends: what the kernel takes. Prints the tables of docs/performance.md at the end.
 """
 
 import argparse
@@ -46,6 +47,12 @@ class Contestant:
     said: str = WORDS
     modes: tuple[str, ...] = ('memory', 'Redis', 'Redis, 2 processes')
 
+    def command(self, url: str) -> list[str]:
+        """What starts the server."""
+        if self.name == 'floor':
+            return [str(TOOLS / 'wsecho'), '--rooms', '1']
+        return [*PYTHON, '-m', f'bench.rooms_servers.{self.script}', url]
+
     def words(self) -> list[str]:
         """The load tool's options."""
         found = ['--target', self.target, '--join', self.join, '--say', self.say, '--said', str(len(self.said))]
@@ -66,6 +73,7 @@ CONTESTANTS = (
         said=f'42["said","{WORDS}"]',
     ),
     Contestant('litestar', 'litestar_server'),
+    Contestant('floor', 'wsecho', modes=('memory',)),
 )
 
 #: Rooms, members of each, messages on their way at a time.
@@ -110,7 +118,7 @@ def measure(contestant: Contestant, scenario: str, mode: str, seconds: float, co
         ports, pids = [], []
         for _ in range(processes):
             with cores.pinned(cores.server):
-                server = Process([*PYTHON, '-m', f'bench.rooms_servers.{contestant.script}', url], env)
+                server = Process(contestant.command(url), env)
             stack.callback(server.end)
             ports.append(str(server.port()))
             pids.append(str(server.program.pid))
@@ -168,6 +176,8 @@ def tables(kept: list[dict[str, Any]], bytes_: dict[str, float]) -> Iterator[str
             for name in names:
                 each = found.get((*place, name))
                 cells.append(format(each[key], form) if each else '-')
+                if each and each['lost']:
+                    cells[-1] += f', {each["lost"]:.2g} % lost'
                 if each and ours and name != 'pyjows':
                     ratio = ours[key] / each[key] if is_speed else each[key] / ours[key]
                     cells[-1] += f' ({ratio:.1f} ×)'
@@ -221,7 +231,8 @@ def main() -> None:
                 kept.append({'scenario': scenario, 'mode': mode, 'name': contestant.name, **median})
                 print(
                     f'  {contestant.name:10} {median["rate"]:10,.0f} deliveries/s   {median["cpu_us"]:8.1f} CPU µs   '
-                    f'p50 {median["p50"]:9.2f} ms   p99 {median["p99"]:9.2f} ms',
+                    f'p50 {median["p50"]:9.2f} ms   p99 {median["p99"]:9.2f} ms'
+                    + (f'   {median["lost"]:.2g} % lost' if median['lost'] else ''),
                     flush=True,
                 )
     print('', *tables(kept, rest()), sep='\n')

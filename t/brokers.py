@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,8 @@ from background import TIMEOUT, free_port, until
 
 __all__ = ['REDIS', 'FaultyLink', 'NatsServer', 'RedisServer', 'needs_nats', 'needs_redis']
 
-REDIS = shutil.which('redis-server') or shutil.which('valkey-server')
+# PYJOWS_REDIS names another program, such as Valkey's.
+REDIS = os.environ.get('PYJOWS_REDIS') or shutil.which('redis-server') or shutil.which('valkey-server')
 NATS = shutil.which('nats-server') or (shutil.which('nats-server', path='/usr/sbin'))
 
 needs_redis = pytest.mark.skipif(REDIS is None, reason='no redis-server here (Debian: apt install redis-server)')

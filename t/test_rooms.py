@@ -198,6 +198,48 @@ def test_who_has_gone_cannot_join(one):
     assert one.rooms.rooms_of(ws) == []
 
 
+@pytest.mark.parametrize('wrong', [{'since': 5}, {'since': [b'x:1']}, {'history': '5'}])
+def test_a_join_with_a_wrong_argument_leaves_nothing_behind(one, wrong):
+    one.join(room='other')
+    ws = one.members[0].ws
+    with pytest.raises(TypeError, match=next(iter(wrong))):
+        one.rooms['lobby'].join(ws, **wrong)
+    assert [room.name for room in one.rooms.rooms_of(ws)] == ['other']
+    assert one.rooms['lobby'].join(ws).joined
+
+
+def test_nobody_joins_rooms_that_are_closed(one):
+    one.join()
+    one.rooms.close()
+    with pytest.raises(RuntimeError, match='closed'):
+        one.rooms['lobby'].join(one.members[0].ws)
+    assert one.rooms.rooms_of(one.members[0].ws) == []
+
+
+def test_a_connection_of_a_loop_in_another_thread_is_refused_each_time_and_leaves_nothing_behind(one):
+    loop = pyjows.IOLoop('poll')
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=loop)
+    theirs: list[Any] = []
+    server.on('websocket', lambda server, ws: theirs.append(ws))
+    thread = threading.Thread(target=loop.start)
+    thread.start()
+    guest = Guest(server.urls[0], one.ioloop)
+    one.until(lambda: guest.ws.established)
+    try:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match='thread'):
+                one.rooms['lobby'].join(theirs[0])
+        assert one.rooms.rooms_of(theirs[0]) == []
+        assert one.rooms['lobby'].local_members == []
+    finally:
+        guest.ws.finish()
+        one.until(lambda: guest.code is not None)
+        loop.call_threadsafe(lambda loop: loop.stop_gracefully(5))
+        thread.join(20)
+        loop.close()
+    assert not thread.is_alive()
+
+
 def test_a_handler_of_join_welcomes_before_anything_else_is_heard(one):
     lobby = one.rooms['lobby']
     lobby.on('join', lambda lobby, member: member.ws.send(json={'here': len(lobby.members())}))
@@ -541,6 +583,18 @@ def test_a_program_without_a_loop_may_use_rooms():
         rooms['lobby'].publish(json=[1])
         assert [message.data for message in rooms['lobby'].history()] == [[1]]
         assert json.dumps(rooms['lobby'].members()) == '{}'
+    assert rooms.is_closed
+    rooms.ioloop.close()
+
+
+def test_the_end_of_a_with_block_raises_where_messages_could_not_be_sent():
+    class Away(MemoryEngine):
+        def flush(self, timeout: float) -> bool:
+            return False
+
+    rooms = pyjows.rooms(Away(), ioloop=pyjows.IOLoop('poll'))
+    with pytest.raises(TimeoutError, match='sent'), rooms:
+        rooms['lobby'].publish(text='x')
     assert rooms.is_closed
     rooms.ioloop.close()
 

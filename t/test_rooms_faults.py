@@ -146,6 +146,18 @@ def test_rooms_that_begin_while_there_is_no_redis_wait_for_it(gather, redis):
     a.until(lambda: ann.data and ann.data[-1] == 2)
 
 
+def test_rooms_closed_while_there_is_no_redis_say_what_was_not_sent(caplog):
+    rooms = pyjows.rooms(f'redis://127.0.0.1:{free_port()}', ioloop=pyjows.IOLoop('poll'), **QUICK)
+    rooms['x'].publish(text='a')
+    rooms['x'].publish(text='b')
+    rooms.close(10)
+    assert rooms.is_closed
+    with pytest.raises(RuntimeError, match='closed'):
+        rooms['x'].publish(text='c')
+    assert [r.getMessage() for r in caplog.records if 'before 2 messages' in r.getMessage()]
+    rooms.ioloop.close()
+
+
 def test_messages_wait_in_order_in_a_bounded_queue_and_then_are_refused(gather, lasting):
     a = gather(lasting.url, max_queue=5)
     ann = a.join(numbered=1)
@@ -522,6 +534,29 @@ def test_inside_asyncio_run_the_end_is_clean_and_the_last_message_is_sent(redis,
         assert not program.errors
     assert redis.ask('XLEN', 'pyjows:{lobby}:log') == 2
     assert not redis.ask('KEYS', '*:here:*')
+
+
+def test_children_that_share_rooms_made_before_the_fork_are_processes_of_their_own(redis):
+    rooms = pyjows.rooms(redis.url, ioloop=pyjows.IOLoop('poll'))
+    words = {rooms.process}
+    for i in range(2):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writer, rooms.process.encode())
+                rooms['x'].publish(json=i)
+                rooms.flush()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        words.add(os.read(reader, 100).decode())
+        os.close(reader)
+        os.close(writer)
+    assert len(words) == 3
+    with rooms:
+        assert [message.data for message in rooms['x'].history()] == [0, 1]
+    rooms.ioloop.close()
 
 
 def test_rooms_made_before_a_fork_are_used_in_the_child_alone():

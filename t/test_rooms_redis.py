@@ -196,6 +196,32 @@ def test_rooms_that_are_closed_withdraw_their_members(gather):
     a.until(lambda: b.names() == ['Bob'])
 
 
+def test_an_info_that_changes_while_its_member_waits_keeps_nobody_from_joining(gather):
+    a = gather()
+    info: dict[str, Any] = {'name': 'Ann'}
+
+    @a.server.on
+    def websocket(server, ws):
+        a.rooms['slow'].join(ws, info=info)
+        info['self'] = object()
+
+    ann = a.guest()
+    a.until(lambda: a.rooms['slow'].local_members)
+    a.rooms['slow'].publish(text='x')
+    a.until(lambda: 'x' in ann.heard)
+    assert not a.errors
+
+
+def test_a_room_that_ceases_to_tell_of_its_members_withdraws_them_as_they_leave(gather):
+    a, b = gather(), gather()
+    ann = a.join(name='Ann')
+    b.join(name='Bob')
+    a.until(lambda: b.names() == ['Ann', 'Bob'])
+    a.rooms.room('lobby', presence=False)
+    ann.ws.finish()
+    a.until(lambda: b.names() == ['Bob'])
+
+
 def test_a_room_without_presence_writes_nothing_about_members(gather, redis):
     a = gather(presence=False)
     a.join(name='Ann')

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 from abc import abstractmethod
@@ -38,6 +39,8 @@ from .follower import BATCH, Feed, Follower, Snapshot
 from .messages import Message, QueueFull
 
 __all__ = ['Broker', 'BrokerLost', 'Entry', 'Feed', 'Publication', 'Snapshot']
+
+_log = logging.getLogger('pyjows')
 
 # Bytes of one batch.
 _BATCH_SIZE = 4 * 1024 * 1024
@@ -174,8 +177,8 @@ class Broker(Follower):
     # What the rooms call
 
     def publish(self, message: Message, keep: Keep) -> bool:
-        self._check_open()
         with self._lock:
+            self._check_open()  # what is queued before `close` is sent by it
             size = len(message.payload)
             full = self._waiting >= self.max_queue or self._waiting_size + size > self.max_queue_size
             if not full or not self._waiting:
@@ -286,7 +289,8 @@ class Broker(Follower):
             await asyncio.sleep(0.002)
 
     def close(self, timeout: float) -> None:
-        self._closing = True
+        with self._lock:
+            self._closing = True
         if self._loop is None:
             self._closed = True
             return
@@ -410,6 +414,8 @@ class Broker(Follower):
                     delays = self._delays()
                 await self._pause(next(delays, 5.0))
         finally:
+            if self._waiting:
+                _log.error('%r was closed before %d messages could be sent', self, self._waiting)
             self._closed = self._native  # in a thread, when its loop is closed too
             atexit.unregister(self._at_exit)
 

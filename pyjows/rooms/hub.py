@@ -9,6 +9,7 @@ Everything of a room happens on one thread, that of the loop. Calls from other t
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 from collections import deque
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from time import monotonic
 from typing import Any, Self
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from ..ioloop import IOLoop, LoopEmitter
 from ..transaction import TransactionCore
@@ -31,6 +32,19 @@ _log = logging.getLogger('pyjows')
 
 # Redis disconnects a subscriber for which more than 32 MiB wait: a few messages of this size have to fit.
 _LARGEST_PAYLOAD = 8 * 1024 * 1024
+
+
+# All of this process: after a fork they are those of another one.
+_ALL: WeakSet[Rooms] = WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_ALL):
+        each.process = secrets.token_hex(6)
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def rooms(url: str | Engine = 'memory://', **options: Any) -> Rooms:
@@ -124,6 +138,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         self.linger = linger
         self.is_lost = False
         self.process = secrets.token_hex(6)
+        self._is_closing = False
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._known: WeakValueDictionary[str, Room] = WeakValueDictionary()
@@ -133,6 +148,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         self._sweeper: Any = None
         self.ioloop.on('finish', self._loop_finishes)
         self.engine.attach(self)
+        _ALL.add(self)
 
     def __repr__(self) -> str:
         return f'<Rooms {self.engine!r} rooms={len(self._held)} connections={len(self._of)}>'
@@ -162,7 +178,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         if made:
             self.post(room._check_idle)
         elif options:
-            room._set_keep(self._kept(options, room._keep))
+            self.post(room._set_keep, self._kept(options, room._keep))
         return room
 
     def _kept(self, options: dict[str, Any], default: Keep) -> Keep:
@@ -217,10 +233,12 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
 
     def add_membership(self, ws: TransactionCore, room: Room) -> None:
         """A connection joins a room."""
+        if self._is_closing:
+            raise RuntimeError('these rooms are closed')
         joined = self._of.get(ws)
         if joined is None:
+            ws.on('finish', self._finished)  # raises for a connection of another thread's loop
             joined = self._of[ws] = {}
-            ws.on('finish', self._finished)
         elif len(joined) >= self.max_rooms:
             raise RoomLimit(f'{ws!r} is in {len(joined)} rooms: rooms(max_rooms={self.max_rooms})')
         joined[room] = None
@@ -366,6 +384,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
             timeout: seconds for the broker. On the thread of a running loop this returns at once, and it ends later.
         """
         self.ioloop.unsubscribe('finish', self._loop_finishes)
+        self._is_closing = True
         self.post(self._leave_all)
         if self.ioloop.is_running and self.is_loop_thread():
             timeout = 0.0
@@ -389,9 +408,11 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.flush()
+    def __exit__(self, kind: object = None, *exc: object) -> None:
+        sent = self.flush()
         self.close()
+        if not sent and kind is None:
+            raise TimeoutError(f'{self.engine!r}: messages that were published could not be sent in time')
 
     def _loop_finishes(self, ioloop: IOLoop) -> None:
         self.close(0)

@@ -180,7 +180,10 @@ def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, P
     if since is None:
         return False, None
     asked = False
-    for text in (since,) if isinstance(since, str) else since:
+    texts = (since,) if isinstance(since, str) or not isinstance(since, Iterable) else since
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f'since is a str or a list of them, not {since!r}')
         for part in text.split(','):
             name, at, position = part.strip().rpartition('@')
             if (at and name != room) or not (at or position):

@@ -63,7 +63,20 @@ class Member:
         joined: whether the join is complete: the `join` event was emitted.
     """
 
-    __slots__ = ('_checked', '_history', '_since', 'id', 'info', 'joined', 'numbered', 'recovered', 'room', 'ws')
+    __slots__ = (
+        '_checked',
+        '_encoded',
+        '_entered',
+        '_history',
+        '_since',
+        'id',
+        'info',
+        'joined',
+        'numbered',
+        'recovered',
+        'room',
+        'ws',
+    )
 
     def __init__(self, room: str, id: str, info: Any, ws: Any = None, numbered: bool = False) -> None:
         self.room = room
@@ -76,6 +89,8 @@ class Member:
         self._since: tuple[bool, Position | None] = (False, None)
         self._history = 0
         self._checked = False
+        self._encoded = b''
+        self._entered = False
 
     def __repr__(self) -> str:
         return f'<Member {self.id} of {self.room}{"" if self.ws is not None else " elsewhere"} {self.info!r}>'
@@ -195,10 +210,14 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
             raise ValueError(f'info is {len(encoded)} bytes as JSON; every process keeps it: at most {_MAX_INFO}')
         if len(self._members) + len(self._waiting) >= self.rooms.max_members:
             raise RoomLimit(f'room {self.name!r} is full here: rooms(max_members={self.rooms.max_members})')
+        position = find_position(since, self.name)
+        if not isinstance(history, int):
+            raise TypeError(f'history is the number of messages to send, not {history!r}')
         self.rooms.add_membership(ws, self)
         member = Member(self.name, self.rooms.new_id(), info, ws, numbered)
-        member._since = find_position(since, self.name)
+        member._since = position
         member._history = history
+        member._encoded = encoded
         self._need()
         self._waiting[ws] = member
         if self._is_ready:
@@ -238,7 +257,8 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         self._members[ws] = member
         self._forget_lists()
         if self._keep.presence:
-            self.rooms.engine.enter(self.name, member.id, _json.dumps(member.info))
+            member._entered = True
+            self.rooms.engine.enter(self.name, member.id, member._encoded)
         self._emit_safely('join', member)
 
     def _after(self, offset: int) -> list[Message] | None:
@@ -270,7 +290,7 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         member = self._members.pop(ws, None)
         if member is not None:
             self._forget_lists()
-            if self._keep.presence:
+            if member._entered:
                 self.rooms.engine.leave(self.name, member.id)
             self._emit_safely('leave', member)
         elif self._waiting.pop(ws, None) is None:
