@@ -34,6 +34,7 @@ cdef class Protocol(FrameLog):
     cdef unsigned char _eof_received
     cdef unsigned char _close_order
 
+    cdef object _set_state(self, object state)
     cdef object _begin_protocol(self, object side, object state, object max_size, object max_fragments, object logger)
     cpdef object open(self, object extensions=*)
     cdef object _process_frame(self, int head, bytes payload)

@@ -197,11 +197,6 @@ class Protocol(FrameLog):
         """The state of the connection (RFC 6455 4.1, 7.1.3, 7.1.4)."""
         return _STATES[self._state]
 
-    @state.setter
-    def state(self, state: State) -> None:
-        # For hosts that were written for websockets: they set CLOSED when TCP is gone.
-        self._state = State(state).value
-
     @property
     def extensions(self) -> Sequence[Extension]:
         """The negotiated extensions, in the order in which they are applied to what is sent."""
@@ -257,6 +252,10 @@ class Protocol(FrameLog):
         exc = (ConnectionClosedOK if ok else ConnectionClosedError)(rcvd, sent, self.close_rcvd_then_sent)
         exc.__cause__ = self.parser_exc
         return exc
+
+    def _set_state(self, state: Any) -> None:
+        """For `sansio/`, whose hosts may set CLOSED when TCP is gone, as with websockets."""
+        self._state = State(state).value
 
     def close_expected(self) -> bool:
         """Whether TCP is about to be closed: if the peer does not do it soon, do it yourself."""

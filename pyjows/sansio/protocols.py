@@ -42,6 +42,8 @@ from .uri import WebSocketURI, url_of
 
 __all__ = ['ClientProtocol', 'OpeningProtocol', 'ServerProtocol']
 
+_STATES = tuple(State)
+
 # Compiled, this is a C integer.
 _CONNECTING = State.CONNECTING.value
 
@@ -73,6 +75,15 @@ class OpeningProtocol(Protocol):
         self.subprotocol: str | None = None
         self.available_extensions: Any = None
         self.available_subprotocols: Sequence[str] | None = None
+
+    @property
+    def state(self) -> State:
+        """The state of the connection (RFC 6455 4.1, 7.1.3, 7.1.4); a host that closes TCP itself may set CLOSED."""
+        return _STATES[self._state]
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._set_state(state)
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes from the network; `events_received` and `data_to_send` are to be called then.
