@@ -1,13 +1,16 @@
 """`pyjows.simple` beside simple-websocket, in the same program under the same host.
 
-    python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp|uvloop] [--bare] [--seconds 2] [--repeat 3]
+    python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp|uvloop|client|asyncio-client] [--bare]
+                           [--seconds 2] [--repeat 3]
 
 The server is one echo program that imports simple_websocket; ``pyjows.simple.install()`` before the import is the only
 difference. ``uvloop`` is aiohttp on uvloop. With ``--bare`` the same host also runs a program without a library, which
 answers the same number of bytes and does nothing with frames: the host cannot be faster than that.
 
-The client is a few lines over a raw socket, whose frames are made beforehand, so that what is measured is the server.
-For each library, best of the repetitions:
+With ``client`` and ``asyncio-client`` the program is a client that answers what it receives.
+
+The peer is a few lines over a raw socket, whose frames are made beforehand, so that what is measured is the program.
+The libraries take turns. For each its best repetition is shown, and below them the median of the ratios of one turn:
 
 - round trip: one connection, one message under way; microseconds from sending to the answer.
 - throughput: 16 connections, eight messages under way on each; messages a second.
@@ -22,33 +25,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import resource
 import selectors
 import socket
+import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pyjows.handshake import accept_key
 from pyjows.simple.hosts import find_socket
 
 LIBRARIES = ('simple-websocket', 'pyjows.simple')
 BARE = 'bare'
 HOSTS = ('werkzeug', 'gunicorn', 'gevent', 'aiohttp', 'uvloop')
+CLIENTS = ('client', 'asyncio-client')
 
 PAYLOAD = b'x' * 100
 KEY = b'\x37\xfa\x21\x3d'
-FRAME = b'\x81' + bytes([0x80 | len(PAYLOAD)]) + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(PAYLOAD))
-ECHO = b'\x81' + bytes([len(PAYLOAD)]) + PAYLOAD
-ANSWER = len(ECHO)
+MASKED = b'\x81' + bytes([0x80 | len(PAYLOAD)]) + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(PAYLOAD))
+PLAIN = b'\x81' + bytes([len(PAYLOAD)]) + PAYLOAD
 REQUEST = (
     b'GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
     b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
 )
+ACCEPT = b's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 SWITCHING = (
     b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-    b'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n'
+    b'Sec-WebSocket-Accept: ' + ACCEPT + b'\r\n\r\n'
 )
 
 
@@ -84,7 +92,11 @@ def serve(host: str, library: str) -> None:
 
     sock = socket.create_server(('127.0.0.1', 0), backlog=1024)
     print(sock.getsockname()[1], flush=True)
-    if host == 'werkzeug':
+    if host == 'client':
+        serve_clients(sock, simple_websocket)
+    elif host == 'asyncio-client':
+        asyncio.run(serve_asyncio_clients(sock, simple_websocket))
+    elif host == 'werkzeug':
         import logging
 
         from werkzeug.serving import make_server
@@ -136,14 +148,48 @@ def serve(host: str, library: str) -> None:
         web.run_app(app, sock=sock, print=None)
 
 
+def serve_clients(sock: socket.socket, library) -> None:
+    """Clients that echo: one for each port that is sent to the socket."""
+
+    def echo(control):
+        ws = library.Client.connect(control.makefile().readline().strip())
+        try:
+            while True:
+                ws.send(ws.receive())
+        except library.ConnectionClosed:
+            pass
+
+    while True:
+        control, _ = sock.accept()
+        threading.Thread(target=echo, args=[control], daemon=True).start()
+
+
+async def serve_asyncio_clients(sock: socket.socket, library) -> None:
+    """The same with asyncio."""
+    tasks = set()
+
+    async def echo(reader, writer):
+        tasks.add(asyncio.current_task())  # nothing else holds it, with simple-websocket
+        ws = await library.AioClient.connect((await reader.readline()).decode().strip())
+        try:
+            while True:
+                await ws.send(await ws.receive())
+        except library.ConnectionClosed:
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(echo, sock=sock) as server:
+        await server.serve_forever()
+
+
 def echo_bare(environ) -> None:
     """What takes the place of a library in a blocking host."""
     sock, _ = find_socket(environ)
     sock.sendall(SWITCHING)
     came = 0
     while data := sock.recv(65536):
-        answers, came = divmod(came + len(data), len(FRAME))
-        sock.sendall(ECHO * answers)
+        answers, came = divmod(came + len(data), len(MASKED))
+        sock.sendall(PLAIN * answers)
     sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -164,8 +210,8 @@ class BareEcho(asyncio.BufferedProtocol):
         return self.buffer
 
     def buffer_updated(self, n):
-        answers, self.came = divmod(self.came + n, len(FRAME))
-        self.transport.write(ECHO * answers)
+        answers, self.came = divmod(self.came + n, len(MASKED))
+        self.transport.write(PLAIN * answers)
 
     def connection_lost(self, exc):
         self.host.connection_lost(exc)
@@ -176,6 +222,8 @@ class Server:
     """The server in a process of its own."""
 
     def __init__(self, host: str, library: str) -> None:
+        self.connects = host in CLIENTS
+        self.frame, self.answer = (PLAIN, len(MASKED)) if self.connects else (MASKED, len(PLAIN))
         command = [sys.executable, '-m', 'bench.simple', '--serve', host, library]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
         assert self.process.stdout is not None
@@ -198,6 +246,8 @@ class Server:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+        if self.connects:
+            return _accept(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(REQUEST)
         head = b''
@@ -236,7 +286,25 @@ def _status(path: Path) -> dict[str, str]:
         return {}
 
 
-# The client
+# The peer
+
+
+def _accept(control: socket.socket) -> socket.socket:
+    """The connection of a client, which is told where to connect to."""
+    with control, socket.create_server(('127.0.0.1', 0)) as listener:
+        listener.settimeout(10)
+        control.sendall(b'ws://127.0.0.1:%d/echo\n' % listener.getsockname()[1])
+        sock, _ = listener.accept()
+    sock.settimeout(10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    head = b''
+    while not head.endswith(b'\r\n\r\n'):
+        head += sock.recv(1)
+    key = re.search(rb'(?i)sec-websocket-key: *(\S+)', head)
+    assert key is not None
+    sock.sendall(SWITCHING.replace(ACCEPT, accept_key(key[1].decode()).encode()))
+    time.sleep(0.01)  # simple-websocket drops a message that comes with the answer
+    return sock
 
 
 def round_trip(server: Server, seconds: float) -> tuple[float, int]:
@@ -246,8 +314,8 @@ def round_trip(server: Server, seconds: float) -> tuple[float, int]:
     begun = time.perf_counter()
     while (now := time.perf_counter()) - begun < seconds:
         for _ in range(100):
-            sock.sendall(FRAME)
-            _receive(sock, ANSWER)
+            sock.sendall(server.frame)
+            _receive(sock, server.answer)
         turns += 100
     sock.close()
     return now - begun, turns
@@ -259,7 +327,7 @@ def throughput(server: Server, seconds: float) -> tuple[float, int]:
         socks = [server.connect() for _ in range(16)]
         for sock in socks:
             selector.register(sock, selectors.EVENT_READ)
-            sock.sendall(FRAME * 8)
+            sock.sendall(server.frame * 8)
         turns = 0
         came = dict.fromkeys(socks, 0)
         begun = time.perf_counter()
@@ -269,8 +337,8 @@ def throughput(server: Server, seconds: float) -> tuple[float, int]:
                 raise TimeoutError('no answers')
             for key, _ in ready:
                 sock = key.fileobj
-                answers, came[sock] = divmod(came[sock] + len(sock.recv(65536)), ANSWER)
-                sock.sendall(FRAME * answers)
+                answers, came[sock] = divmod(came[sock] + len(sock.recv(65536)), server.answer)
+                sock.sendall(server.frame * answers)
                 turns += answers
         for sock in socks:
             sock.close()
@@ -280,12 +348,12 @@ def throughput(server: Server, seconds: float) -> tuple[float, int]:
 def burst(server: Server, seconds: float) -> tuple[float, int]:
     """Seconds that it took, and messages."""
     sock = server.connect()
-    many = FRAME * 1000
+    many = server.frame * 1000
     turns = 0
     begun = time.perf_counter()
     while (now := time.perf_counter()) - begun < seconds:
         sock.sendall(many)
-        _receive(sock, ANSWER * 1000)
+        _receive(sock, server.answer * 1000)
         turns += 1000
     sock.close()
     return now - begun, turns
@@ -304,13 +372,13 @@ def measured(server: Server, scenario: Callable[[Server, float], tuple[float, in
 def memory(server: Server) -> tuple[float, int]:
     """Bytes for each of 1,000 idle connections, and how many threads there are for them."""
     warm = server.connect()
-    warm.sendall(FRAME)
-    _receive(warm, ANSWER)
+    warm.sendall(server.frame)
+    _receive(warm, server.answer)
     before, threads = server.status()
     socks = [server.connect() for _ in range(1000)]
     for sock in socks:
-        sock.sendall(FRAME)
-        _receive(sock, ANSWER)
+        sock.sendall(server.frame)
+        _receive(sock, server.answer)
     time.sleep(1)
     after, more = server.status()
     for sock in socks:
@@ -332,7 +400,7 @@ def main() -> None:
     """Measure, and print a table for each host."""
     parser = argparse.ArgumentParser(prog='python -m bench.simple')
     parser.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument('--host', choices=HOSTS, action='append')
+    parser.add_argument('--host', choices=HOSTS + CLIENTS, action='append')
     parser.add_argument('--bare', action='store_true', help='also a program without a library')
     parser.add_argument('--seconds', type=float, default=2.0)
     parser.add_argument('--repeat', type=int, default=3)
@@ -342,18 +410,20 @@ def main() -> None:
     if options.serve:
         serve(*options.serve)
         return
-    for host in options.host or HOSTS:
-        compare(host, [*LIBRARIES, BARE] if options.bare else LIBRARIES, options.seconds, options.repeat)
+    for host in options.host or HOSTS + CLIENTS:
+        compare(
+            host, [*LIBRARIES, BARE] if options.bare and host in HOSTS else LIBRARIES, options.seconds, options.repeat
+        )
 
 
 def compare(host: str, libraries: Sequence[str], seconds: float, repeat: int) -> None:
     """The libraries under one host, as a table."""
-    best: dict[str, list[float]] = {library: [0.0] * 6 for library in libraries}
+    found: dict[str, list[list[float]]] = {library: [] for library in libraries}
     for _ in range(repeat):
         for library in libraries:
             with Server(host, library) as server:
-                found = [one for scenario in SCENARIOS for one in measured(server, scenario, seconds)]
-            best[library] = [max(pair) for pair in zip(best[library], found, strict=True)]
+                found[library].append([one for scenario in SCENARIOS for one in measured(server, scenario, seconds)])
+    best = {library: [max(column) for column in zip(*rows, strict=True)] for library, rows in found.items()}
     print(f'\n{host:17}{"round trip":>22}{"throughput":>24}{"burst":>24}{"memory":>14}{"threads":>9}')
     costs = {}
     for library in libraries:
@@ -364,8 +434,9 @@ def compare(host: str, libraries: Sequence[str], seconds: float, repeat: int) ->
             f'{library:17}{1e6 / a:9.1f} µs {1e6 / cpu_a:6.1f} µs{b:13,.0f} /s {1e6 / cpu_b:6.1f} µs'
             f'{c:13,.0f} /s {1e6 / cpu_c:6.1f} µs{costs[library] / 1024:10.1f} KiB{threads:9}'
         )
-    theirs, ours = (best[library] for library in LIBRARIES)
-    ratios = [b / a if a else float('nan') for a, b in zip(theirs, ours, strict=True)]
+    pairs = zip(*(found[library] for library in LIBRARIES), strict=True)
+    ratios_of_each = [[b / a if a else float('nan') for a, b in zip(*pair, strict=True)] for pair in pairs]
+    ratios = [statistics.median(column) for column in zip(*ratios_of_each, strict=True)]
     a, cpu_a, b, cpu_b, c, cpu_c = ratios
     print(
         f'{"times as good":17}{a:9.1f} × {cpu_a:8.1f} ×{b:14.1f} × {cpu_b:8.1f} ×{c:14.1f} × {cpu_c:8.1f} ×'
