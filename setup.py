@@ -19,17 +19,32 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-DIRECTIVES = {'language_level': 3, 'annotation_typing': False}
+# Methods that pickle are a tenth of the C: only modules of values, which say so in their first line, have them.
+DIRECTIVES = {'language_level': 3, 'annotation_typing': False, 'auto_pickle': False}
 NOT_COMPILED = {
     '__init__',
     'memory',
     'syscalls',
 }  # their .pxd mark the package for cimport, and hold inline C instead of Python
 
-# A C compiler takes a third longer at -O3 than at -O2, and that is most of what an installation takes. It is worth it
-# where every byte or message passes; -O1 will do where only connections come and go.
+# Most of what an installation takes is the C compiler. It takes a third longer at -O3 than at -O2, and a third less at
+# -O1. -O3 is worth it where every byte or message passes; -O1 will do where only connections come and go, and where
+# nearly all the time is spent in what is called: the kernel, OpenSSL, Python.
 PER_MESSAGE = {'buffers', 'frame_decoder', 'frames', 'handlers', 'protocol', 'transaction'}
-PER_CONNECTION = {'heartbeat', 'http_connection', 'info', 'listener', 'server'}
+PER_CONNECTION = {
+    'frame_log',
+    'heartbeat',
+    'http_connection',
+    'info',
+    'limits',
+    'listener',
+    'loop_thread',
+    'opening',
+    'server',
+    'statistics',
+    'upgrade',
+}
+MOSTLY_CALLS = {'broadcasting', 'delivery', 'openssl', 'session', 'tls', 'wire'}
 
 
 def pure() -> bool:
@@ -53,7 +68,7 @@ def flags(compiler: str, module: str) -> list[str]:
     """What a module costs the compiler: by what passes through it."""
     if compiler == 'msvc':
         return ['/O2']
-    level = '-O3' if module in PER_MESSAGE else '-O1' if module in PER_CONNECTION else '-O2'
+    level = '-O3' if module in PER_MESSAGE else '-O1' if module in PER_CONNECTION | MOSTLY_CALLS else '-O2'
     return [level, '-g0'] if compiler == 'unix' else []
 
 

@@ -1,3 +1,4 @@
+# cython: auto_pickle=True
 """The typed events of a connection: frozen values, which `connection.py` gives out and takes in.
 
 Owns their fields. Must not know connections. Names, fields, defaults and equality are those of wsproto; like all

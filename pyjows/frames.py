@@ -1,3 +1,4 @@
+# cython: auto_pickle=True
 """The frame codec (RFC 6455 section 5). Owns how a frame is laid out in bytes; no other file knows it.
 
 Must not know what a frame means to a connection: which opcodes may follow each other, who must mask, how large is too

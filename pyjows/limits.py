@@ -1,3 +1,4 @@
+# cython: auto_pickle=True
 """`Limits`: how much of memory and time one connection may take. And the check of numbers that users give.
 
 Owns the defaults and ranges (docs/limits.md has them as tables). Must not know what happens when a limit is reached:

@@ -44,8 +44,8 @@ class Guest:
 
     @property
     def position(self) -> str:
-        """The last position that it knows."""
-        return str(self.envelopes[-1]['position'])
+        """The last position that it knows; an empty string before the first envelope."""
+        return str(self.envelopes[-1]['position']) if self.envelopes else ''
 
     def has_no_gap(self) -> bool:
         """Whether each position follows the one before, except where it was told that something is lost."""

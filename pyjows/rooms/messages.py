@@ -1,3 +1,4 @@
+# cython: auto_pickle=True
 """The values of rooms: names, positions, messages, and the envelope of numbered members.
 
 Owns how each of them is written as text and bytes. Must not know connections or brokers.
