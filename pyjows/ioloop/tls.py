@@ -127,7 +127,7 @@ class TLSNegotiation(Handle):
         if exc is not None:
             self._socket.close()
             if not isinstance(exc, OSError):
-                exc = ssl.SSLError(str(exc))
+                exc = ssl.SSLError(ssl.SSL_ERROR_SSL, str(exc))  # with one argument, its text is a tuple
             if done is not None:
                 done(exc, None)
         elif done is not None:
