@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-__all__ = ['TLS', 'ServerTLS', 'checked_client_tls', 'checked_server_tls']
+__all__ = ['TLS', 'ServerTLS']
 
 _VERIFY = {'0': False, '1': True, 'optional': 'optional'}
 
@@ -215,33 +215,6 @@ class ServerTLS:
     @staticmethod
     def _context_of(given: TLS | ssl.SSLContext) -> ssl.SSLContext:
         return given.server_context() if isinstance(given, TLS) else given
-
-
-def checked_server_tls(caller: str, name: str, value: Any) -> TLS | ssl.SSLContext | None:
-    """The option ``tls`` of a server; raises TypeError or ValueError for what no server can use."""
-    if not isinstance(value, TLS | ssl.SSLContext | None):
-        raise TypeError(
-            f'{caller}: {name} takes an ssl.SSLContext with your certificate, a TLS(cert, key), or None, not {value!r}'
-        )
-    if isinstance(value, ssl.SSLContext) and value.protocol == ssl.PROTOCOL_TLS_CLIENT:
-        raise ValueError(
-            f"{caller}: {name}={value!r} is a client's: a server needs ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)"
-        )
-    return value
-
-
-def checked_client_tls(caller: str, name: str, value: Any) -> TLS | ssl.SSLContext | bool | None:
-    """The option ``tls`` or ``proxy_tls`` of a client; raises TypeError or ValueError for what no client can use."""
-    if not isinstance(value, TLS | ssl.SSLContext | bool | None):
-        raise TypeError(
-            f'{caller}: {name} takes an ssl.SSLContext, or True for the default one, or a TLS, not {value!r}'
-        )
-    if isinstance(value, ssl.SSLContext) and value.protocol == ssl.PROTOCOL_TLS_SERVER:
-        raise ValueError(
-            f"{caller}: {name}={value!r} is a server's: a client needs ssl.create_default_context() or "
-            'ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)'
-        )
-    return value
 
 
 def _checked_names(sni: Mapping[str, TLS] | None) -> dict[str, TLS]:

@@ -42,7 +42,7 @@ from ..http11 import Headers, HeadersLike
 from ..ioloop import IOLoop, Stream
 from ..ioloop.tls_errors import explained
 from ..limits import LIMITS, Limits
-from ..tls import TLS, checked_client_tls
+from ..tls import TLS
 from ..transaction import WebSocket, new_websocket
 from ..url import URL, checked_url, format_authority, redirected_url
 from .proxy import Tunnel, choose_proxy, open_tunnel
@@ -62,14 +62,30 @@ _NAMEABLE = 200
 _PROXIED = 16
 
 
+_client_tls = instance(
+    (TLS, ssl.SSLContext, bool), 'an ssl.SSLContext, or True for the default one, or a TLS', optional=True
+)
+
+
+def client_tls(caller: str, name: str, value: Any) -> TLS | ssl.SSLContext | bool | None:
+    """The option ``tls`` or ``proxy_tls`` of a client; raises TypeError or ValueError for what no client can use."""
+    tls: TLS | ssl.SSLContext | bool | None = _client_tls(caller, name, value)
+    if isinstance(tls, ssl.SSLContext) and tls.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise ValueError(
+            f"{caller}: {name}={value!r} is a server's: a client needs ssl.create_default_context() or "
+            'ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)'
+        )
+    return tls
+
+
 _RULES: dict[str, Rule] = {
     'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origin': text,
-    'tls': checked_client_tls,
+    'tls': client_tls,
     'server_hostname': server_name,
     'proxy': instance((str, bool), 'the URL of a proxy, True (from the environment) or None', optional=True),
-    'proxy_tls': checked_client_tls,
+    'proxy_tls': client_tls,
     'local_address': ip_address,
     'sock': instance(socket.socket, 'a connected socket or None', optional=True),
     'cookies': cookies,

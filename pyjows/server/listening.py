@@ -9,13 +9,28 @@ import socket
 import ssl
 from typing import Any
 
+from .._options import instance
 from ..ioloop import IOLoop
 from ..ioloop.listener import Listener, listen
 from ..ioloop.loop import ServerCall
-from ..tls import TLS, ServerTLS, checked_server_tls
+from ..tls import TLS, ServerTLS
 from ..url import URL, checked_url, format_authority, redact
 
-__all__ = ['Listening']
+__all__ = ['Listening', 'server_tls']
+
+_server_tls = instance(
+    (TLS, ssl.SSLContext), 'an ssl.SSLContext with your certificate, a TLS(cert, key), or None', optional=True
+)
+
+
+def server_tls(caller: str, name: str, value: Any) -> TLS | ssl.SSLContext | None:
+    """The option ``tls`` of a server; raises TypeError or ValueError for what no server can use."""
+    tls: TLS | ssl.SSLContext | None = _server_tls(caller, name, value)
+    if isinstance(tls, ssl.SSLContext) and tls.protocol == ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError(
+            f"{caller}: {name}={value!r} is a client's: a server needs ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)"
+        )
+    return tls
 
 
 class Listening:
@@ -98,7 +113,7 @@ class Listening:
 
     def reload_tls(self, tls: TLS | ssl.SSLContext | None) -> None:
         """Replace the certificates, all or none; see `Server.reload_tls`."""
-        checked_server_tls('reload_tls()', 'tls', tls)
+        server_tls('reload_tls()', 'tls', tls)
         if self._tls is None and (tls is not None or not self._tls_of_urls):
             raise ValueError('reload_tls(): the server has no tls=')
         changed = [] if self._tls is None else [(self._tls, tls)]

@@ -40,12 +40,12 @@ from ..limits import LIMITS, Limits, checked_number
 from ..messages import check_close
 from ..origins import Origins, checked_origins
 from ..statistics import ADDRESS_REFUSED, Statistics, Tally
-from ..tls import TLS, checked_server_tls
+from ..tls import TLS
 from ..transaction import WebSocket, new_websocket
 from .access_log import watch
 from .admission import Admission, Authenticate
 from .http_connection import HTTPConnection
-from .listening import Listening
+from .listening import Listening, server_tls
 from .proxies import Proxies, checked_forwarding, checked_proxies
 from .routes import Routes
 from .slow_close import SlowClose
@@ -70,7 +70,7 @@ _RULES: dict[str, Rule] = {
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origins': checked_origins,
     'authenticate': optional_function,
-    'tls': checked_server_tls,
+    'tls': server_tls,
     'trusted_proxies': checked_proxies,
     'forwarding': checked_forwarding,
     'handshake_timeout': number(0, 'seconds', above=True),
