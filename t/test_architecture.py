@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,49 @@ def test_no_file_is_too_long():
     long = {path.name: n for path in PACKAGE.rglob('*.py*') if (n := len(path.read_bytes().splitlines())) > MAX_LINES}
     sources = {name: n for name, n in long.items() if name.endswith(('.py', '.pyx', '.pxd'))}
     assert not sources
+
+
+# The state of a connection
+
+
+def assigned_attributes(module: str) -> list[tuple[str, str, str]]:
+    """The class (or ''), the object and the name of each attribute that a module assigns."""
+    found = []
+
+    def targets(node: ast.AST) -> Iterator[ast.Attribute]:
+        given = getattr(node, 'targets', None) or [getattr(node, 'target', None)]
+        for target in given:
+            yield from (inner for inner in ast.walk(target) if isinstance(inner, ast.Attribute)) if target else ()
+
+    def visit(node: ast.AST, name: str) -> None:
+        name = node.name if isinstance(node, ast.ClassDef) else name
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Delete, ast.For, ast.NamedExpr)):
+            found.extend((name, ast.unparse(target.value), target.attr) for target in targets(node))
+        for inner in ast.iter_child_nodes(node):
+            visit(inner, name)
+
+    visit(ast.parse(MODULES[module].read_text()), '')
+    return found
+
+
+def test_only_protocol_assigns_the_state_of_a_connection():
+    def is_protocols(module: str, name: str, owner: str) -> bool:
+        """Whether an attribute may be the protocol's: it is not the class's own, or the class is a protocol."""
+        made = getattr(importlib.import_module(f'pyjows.{module}'), name, object)
+        return owner != 'self' or issubclass(made, pyjows.protocol.Protocol)
+
+    found = {
+        module: [f'{name or module}: {owner}.{attribute}' for name, owner, attribute in assigned]
+        for module in sorted(MODULES)
+        if (
+            assigned := [
+                (name, owner, attribute)
+                for name, owner, attribute in assigned_attributes(module)
+                if attribute in ('_state', 'state') and is_protocols(module, name, owner)
+            ]
+        )
+    }
+    assert set(found) == {'protocol'}, f'call open(), send_close(), fail() or receive_eof() instead: {found}'
 
 
 # The route of a message

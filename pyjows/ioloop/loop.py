@@ -1,14 +1,13 @@
 """`IOLoop`: servers, clients, connections and timers on one reactor.
 
-Owns the ids of everything on the loop, the limit of connections, and the graceful stop. Must not know what the
-connections carry, nor how a reactor waits.
+Owns the ids of everything on the loop, and the limit of connections. Must not know what the connections carry, how a
+graceful stop waits for them (`graceful_stop.py`), nor how a reactor waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import socket as _socket
 import ssl
@@ -17,7 +16,6 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from time import monotonic
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..reactor import Reactor, Timer, choose
@@ -25,6 +23,7 @@ from ..tls import TLS, ServerTLS
 from ..url import format_authority
 from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
+from .graceful_stop import GracefulStop
 from .limit import ConnectionLimit
 from .listener import Listener, listen
 from .never_run import expect_run, warn_if_never_run
@@ -132,11 +131,8 @@ class IOLoop(Scheduling):
         self._releases: dict[Stream, Release] = {}
         self._ids: dict[Stream, str] = {}
         self._is_accepting_paused = False
-        self._is_stopping = False
+        self._stopping = GracefulStop(self.reactor, self._open_things, self._close_all, self._stopped_gracefully)
         self.stops_over = 0.0
-        self._stop_timer: Timer | None = None
-        self._stop_deadline = math.inf
-        self._stop_report: Timer | None = None
         self.loop_data.on_closed = self._stream_closed
         self.reactor.on('shutdown', self._host_shuts_down)
         self.reactor.on('close', self._host_closes)
@@ -529,8 +525,8 @@ class IOLoop(Scheduling):
         """A connection is closed, or an attempt to make one has ended."""
         if self._is_accepting_paused:
             self._resume_accepting()
-        if self._is_stopping:
-            self._schedule_stop_check()
+        if self._stopping.is_begun:
+            self._stopping.check_later()
 
     def _resume_accepting(self) -> None:
         """Accept again, if there is room now."""
@@ -595,68 +591,25 @@ class IOLoop(Scheduling):
             graceful: seconds over which servers close their connections, one after the other (`Server.stop`).
         """
         self.reactor.check_thread('IOLoop.stop_gracefully()')
-        if not self._is_stopping:
-            self._is_stopping = True
+        if not self._stopping.is_begun:
             self.stops_over = graceful
             for id in list(self._acceptors):
                 self.remove(id)
-            if timeout is not None:
-                self._stop_timer = self.reactor.timer(self._stop_timed_out, timeout)
-                self._stop_deadline = monotonic() + timeout
+            self._stopping.begin(timeout)
             self._emit_safely('finish')
-            self._schedule_stop_check()
+            self._stopping.check_later()
 
-    def _schedule_stop_check(self) -> None:
-        # After the callbacks that run now and their ticks: one may be making a connection, another may have to emit
-        # the end of one.
-        self.reactor.next_tick(self._check_stopped)
-
-    def _check_stopped(self, reactor: Reactor) -> None:
-        if not self._is_stopping:
-            return
-        if not (self._ids or self._dialers or self._negotiations):
-            self._is_stopping = False
-            self._accepts = 0
-            self._remove_stop_timers()
-            self.stop()
-        elif self._stop_report is None:
-            _log.info('stopping: %s', self._waiting_for())
-            self._report_stop_later(1.0)
-
-    def _report_stop_later(self, seconds: float) -> None:
-        def report(reactor: Reactor) -> None:
-            _log.warning('still stopping: %s', self._waiting_for())
-            self._report_stop_later(2 * seconds)
-
-        self._stop_report = self.reactor.timer(report, seconds)
-
-    def _waiting_for(self) -> str:
-        """What a graceful stop waits for, in words."""
-        left = max(0.0, self._stop_deadline - monotonic())
-        limit = 'without a time limit' if left == math.inf else f'for {left:.1f} s at most'
-        return f'waiting for {self._open_things()}, {limit}'
-
-    def _open_things(self) -> str:
-        numbers = {
+    def _open_things(self) -> dict[str, int]:
+        """What a graceful stop waits for."""
+        return {
             'open connections': len(self._ids),
             'connections being made': len(self._dialers),
             'TLS handshakes': len(self._negotiations),
         }
-        return ', '.join(f'{n} {what}' for what, n in numbers.items() if n)
 
-    def _remove_stop_timers(self) -> None:
-        for timer in (self._stop_timer, self._stop_report):
-            if timer is not None:
-                self.reactor.remove(timer)
-        self._stop_timer = self._stop_report = None
-        self._stop_deadline = math.inf
-
-    def _stop_timed_out(self, reactor: Reactor) -> None:
-        if self._ids or self._dialers or self._negotiations:
-            _log.warning('stopping: the time is over, %s are closed now', self._open_things())
-        self._remove_stop_timers()
-        self._close_all()
-        self._schedule_stop_check()
+    def _stopped_gracefully(self) -> None:
+        self._accepts = 0
+        self.stop()
 
     def reset(self) -> None:
         """Remove everything at once, and stop. A forked child calls it first, to share nothing with its parent."""
@@ -665,8 +618,7 @@ class IOLoop(Scheduling):
         self.reactor.reset()
         self._close_all()
         self.loop_data.flush()  # its tick was removed
-        self._is_stopping = False
-        self._remove_stop_timers()
+        self._stopping.cancel()
         self._accepts = 0
         self.stop()
 
