@@ -573,6 +573,15 @@ def test_accepting_pauses_at_max_connections(ioloop: IOLoop, echo: Any, dial: An
     run_until(ioloop, lambda: len(accepted) == 4)
 
 
+@pytest.mark.parametrize(
+    ('limit', 'error'), [(-1, ValueError), (2.5, TypeError), ('many', TypeError), (None, TypeError)]
+)
+def test_the_limit_of_connections_is_a_whole_number(ioloop: IOLoop, limit: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match='IOLoop: max_connections'):
+        ioloop.max_connections = limit
+    assert ioloop.max_connections == 65536
+
+
 def test_a_full_loop_does_not_spin(ioloop: IOLoop, echo: Any, dial: Any, run_until: Until) -> None:
     echo(ioloop, address='127.0.0.1')
     ioloop.max_connections = 1

@@ -731,3 +731,18 @@ def test_streams_show_what_they_know(ioloop, line):
     assert end.stream.fileno() == end.stream.socket.fileno()
     assert end.stream.is_readable and not end.stream.is_writing and not end.stream.is_closed
     assert end.stream.buffered_amount == 0 and end.stream.can_write
+
+
+@pytest.mark.parametrize('data', ['text', 5, None, [1, 2]])
+def test_what_is_written_has_to_be_bytes(line, data):
+    end = line(socket.SOCK_STREAM)
+    with pytest.raises(TypeError, match=rf'Stream\.write\(\) takes bytes.*not {type(data).__name__}'):
+        end.stream.write(data)
+    assert end.stream.buffered_amount == 0
+
+
+def test_the_callback_of_a_write_has_to_be_one(line):
+    end = line(socket.SOCK_STREAM)
+    with pytest.raises(TypeError, match=r'Stream\.write\(\) takes a function'):
+        end.stream.write(b'x', 5)
+    assert end.stream.buffered_amount == 0

@@ -184,12 +184,50 @@ def test_everything_else_belongs_to_the_loop_s_thread(service, client, touch):
         lambda loop: loop.client(print, port=9),
         lambda loop: loop.stop_gracefully(),
         lambda loop: pyjows.connect('ws://127.0.0.1:9', ioloop=loop),
+        lambda loop: pyjows.connect('ws://a.example', proxy='http://127.0.0.1:9', ioloop=loop),
+        lambda loop: pyjows.reconnect('ws://127.0.0.1:9', ioloop=loop),
         lambda loop: pyjows.serve('ws://127.0.0.1:0', ioloop=loop),
+        lambda loop: loop.one_tick(),
+        lambda loop: loop.reset(),
+        lambda loop: loop.close(),
+        lambda loop: setattr(loop, 'max_connections', 1),
+        lambda loop: next(iter(loop.acceptors.values())).close(),
     ],
 )
 def test_so_does_a_running_loop(service, touch):
     with pytest.raises(RuntimeError, match='call_threadsafe'):
         touch(service.loop)
+
+
+@pytest.mark.parametrize(
+    'touch',
+    [
+        lambda stream: stream.write(b'x'),
+        lambda stream: stream.flush(),
+        lambda stream: stream.start(),
+        lambda stream: stream.stop(),
+        lambda stream: stream.shutdown(),
+        lambda stream: stream.close_gracefully(),
+        lambda stream: stream.close(),
+        lambda stream: stream.detach(),
+        lambda stream: stream.on('close', print),
+        lambda stream: stream.unsubscribe('close'),
+        lambda stream: setattr(stream, 'timeout', 1),
+    ],
+)
+def test_so_does_a_stream(service, client, touch):
+    ((_, stream),) = service.loop.connections.items()
+    with pytest.raises(RuntimeError, match=r'Stream\..* belongs to the loop.*call_threadsafe'):
+        touch(stream)
+    client.send('still there')
+    service.connections[0].send(text='untouched')
+    assert client.recv(timeout=30) == 'untouched'
+
+
+def test_a_server_that_another_thread_makes_leaves_no_socket_behind(service, socket_folder):
+    with pytest.raises(RuntimeError, match='call_threadsafe'):
+        pyjows.serve(f'ws+unix://{socket_folder}/s', ioloop=service.loop)
+    assert not list(socket_folder.iterdir())
 
 
 def test_a_server_that_another_thread_stops_goes_on(service, client):

@@ -226,6 +226,8 @@ def connect(
             raise ValueError('connect(): cookies= and a Cookie header in headers= are both given: use one of them')
         checked['headers'] = Headers([*checked['headers'].raw, (b'Cookie', checked['cookies'].encode())])
     parsed = checked_url('connect()', url)
+    ioloop = IOLoop.singleton() if ioloop is None else ioloop
+    ioloop.reactor.check_thread('connect()')
     if sock is not None and local_address is not None:
         raise ValueError('connect(): sock= is connected already: local_address= has no effect on it')
     limits = Limits('connect()', **{name: value for name, value in checked.items() if name in LIMITS})
@@ -233,7 +235,7 @@ def connect(
     ws.client_handshake(parsed, origin=origin)
     connector = _Connector(
         ws,
-        IOLoop.singleton() if ioloop is None else ioloop,
+        ioloop,
         parsed,
         headers=checked['headers'],
         origin=origin,

@@ -132,6 +132,7 @@ class Listener(Handle):
 
     def close(self) -> None:
         """Stop listening; a Unix socket's path is removed if it still leads here. Calling it again does nothing."""
+        self._reactor.check_thread('Listener.close()')
         if self._fd < 0:
             return
         self._reactor.remove(self._fd)

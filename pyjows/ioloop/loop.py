@@ -18,6 +18,7 @@ from functools import partial
 from itertools import count
 from typing import Any, ClassVar, TypeVar, overload
 
+from ..limits import checked_number
 from ..reactor import Reactor, Timer, choose
 from ..tls import TLS, ServerTLS
 from ..url import format_authority
@@ -211,7 +212,10 @@ class IOLoop(Scheduling):
 
     @max_connections.setter
     def max_connections(self, limit: int) -> None:
-        self._max_connections = limit
+        self.reactor.check_thread('IOLoop.max_connections')
+        self._max_connections = checked_number(
+            'IOLoop', 'max_connections', limit, 0, 'connections, 0 to accept none', whole=True
+        )
         self._resume_accepting()
 
     # Servers
@@ -502,6 +506,7 @@ class IOLoop(Scheduling):
         """The stream of an id, or None; given a stream, let this loop drive it and return its id."""
         if isinstance(what, str):
             return self._accepted.get(what) or self._dialed.get(what)
+        self.reactor.check_thread('IOLoop.stream(stream)')
         if not isinstance(what, Stream):
             raise TypeError(f'stream() takes an id or a Stream, not {what!r}')
         return self._ids.get(what) or self._register(what, self._dialed, self._new_id())
@@ -572,6 +577,7 @@ class IOLoop(Scheduling):
         Raises:
             RuntimeError: a host runs the asyncio loop.
         """
+        self.reactor.check_thread('IOLoop.one_tick()')
         self.reactor.one_tick()
 
     def stop(self) -> None:
@@ -613,6 +619,7 @@ class IOLoop(Scheduling):
 
     def reset(self) -> None:
         """Remove everything at once, and stop. A forked child calls it first, to share nothing with its parent."""
+        self.reactor.check_thread('IOLoop.reset()')
         self._emit_safely('reset')
         # The reactor first: a forked child must not remove the parent's descriptors from the kernel object they share.
         self.reactor.reset()

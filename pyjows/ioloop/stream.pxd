@@ -2,6 +2,7 @@ cimport cython
 
 from pyjows.ioloop cimport syscalls
 from pyjows.buffers cimport BufferPool, Receiver, WriteBuffer
+from pyjows.loop_thread cimport LoopThread
 from pyjows.reactor.base cimport Handle
 
 cdef Py_ssize_t _READ_SIZE
@@ -10,6 +11,7 @@ cdef int _NOT_ENDING, _SHUTDOWN_PENDING, _CLOSE_PENDING, _WRITE_SHUT_DOWN
 
 cdef class LoopData:
     cdef readonly object reactor
+    cdef readonly LoopThread thread
     cdef readonly BufferPool pool
     cdef public bytearray read_buffer
     cdef list unflushed
@@ -74,4 +76,7 @@ cdef class StreamCore(Handle):
     cdef object _close_socket(self)
     cdef object _notify_loop(self)
     cdef object _update_watch(self)
+    cdef object _set(self, str event, tuple handlers)
+    @cython.locals(loop_data=LoopData)
+    cdef object _check_thread(self, str method)
     cdef object _watch(self, bint reads, bint writes)

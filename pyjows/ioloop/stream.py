@@ -42,12 +42,14 @@ class LoopData:
         read_buffer: what a ``recv`` fills; None while a read is being handled.
         on_closed: called ``on_closed(stream)`` when a stream was closed or detached.
         tls: what its TLS streams share, where OpenSSL is called from C.
+        thread: the thread that the loop belongs to.
     """
 
     __signature__ = ConstructorSignature()
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
+        self.thread = reactor.thread
         self.pool = BufferPool()
         self.read_buffer: bytearray | None = bytearray(_READ_SIZE)
         self.unflushed: list[StreamCore] = []
@@ -102,12 +104,14 @@ class StreamCore(Handle):
 
     def start(self) -> None:
         """Begin to read, or resume reading."""
+        self._check_thread('Stream.start()')
         if not self._closed and not self._reading:
             self._reading = True
             self._update_watch()
 
     def stop(self) -> None:
         """Stop reading: what comes stays in the kernel's buffer, which slows the sender down when it is full."""
+        self._check_thread('Stream.stop()')
         if not self._closed and self._reading:
             self._reading = False
             self._update_watch()
@@ -196,7 +200,18 @@ class StreamCore(Handle):
         return out
 
     def write(self, data: bytes | bytearray | memoryview, cb: Callable[[Any], object] | None = None) -> Any:
-        """Write bytes; ``cb(stream)`` is called once, when the kernel has taken all that waits; returns the stream."""
+        """Write bytes; ``cb(stream)`` is called once, when the kernel has taken all that waits; returns the stream.
+
+        On a stream that is closed or shut down, the bytes are discarded, and the callback is not called.
+
+        Raises:
+            TypeError: it is not bytes, or the callback cannot be called.
+        """
+        self._check_thread('Stream.write()')
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f'Stream.write() takes bytes, bytearray or memoryview, not {type(data).__name__}')
+        if cb is not None and not callable(cb):
+            raise TypeError(f'Stream.write() takes a function to call when all is written, not {cb!r}')
         self.acquire().put(bytes(data))
         if cb is not None:
             if self._callbacks is None:
@@ -206,6 +221,7 @@ class StreamCore(Handle):
 
     def flush(self) -> None:
         """Write what waits now, as much of it as the kernel takes."""
+        self._check_thread('Stream.flush()')
         self._flush()
 
     def _flush(self) -> None:
@@ -288,10 +304,12 @@ class StreamCore(Handle):
 
     def shutdown(self) -> None:
         """Half-close: when all that waits is written, shut down the writing half."""
+        self._check_thread('Stream.shutdown()')
         self._end_after_flush(_SHUTDOWN_PENDING)
 
     def close_gracefully(self) -> None:
         """Close when all that waits is written."""
+        self._check_thread('Stream.close_gracefully()')
         self._end_after_flush(_CLOSE_PENDING)
 
     def _end_after_flush(self, how: int) -> None:
@@ -304,7 +322,7 @@ class StreamCore(Handle):
 
     def _end_now(self) -> None:
         if self._ending == _CLOSE_PENDING:
-            self.close()
+            self._close(None)
         elif self._ending == _SHUTDOWN_PENDING:
             self._ending = _WRITE_SHUT_DOWN
             try:
@@ -318,6 +336,7 @@ class StreamCore(Handle):
 
     def close(self) -> None:
         """Close at once; what still waits is lost. Doing it again does nothing."""
+        self._check_thread('Stream.close()')
         self._close(None)
 
     def _connection_broke(self, exc: OSError) -> None:
@@ -358,6 +377,7 @@ class StreamCore(Handle):
 
     def detach(self) -> Any:
         """Give up the socket without closing it, and return it; the stream reads and writes no more."""
+        self._check_thread('Stream.detach()')
         self._flush()
         self._reading = False
         self.loop_data.reactor.remove(self.fd)
@@ -419,6 +439,7 @@ class StreamCore(Handle):
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
+        self._check_thread('Stream.timeout')
         self._timeout = seconds
         if self._timer is not None:
             self.loop_data.reactor.remove(self._timer)
@@ -446,6 +467,19 @@ class StreamCore(Handle):
     def _watch(self, reads: bool, writes: bool) -> None:
         """Watch for the readiness that reading and writing need."""
         self.loop_data.reactor.watch(self.fd, reads, writes)
+
+    # As an emitter, and in other threads
+
+    def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
+        """Replace the subscribers of an event."""
+        self._check_thread('Stream.on() and unsubscribe()')
+        Handle._set(self, event, handlers)
+
+    def _check_thread(self, method: str) -> None:
+        """Raise RuntimeError where another thread runs the loop."""
+        loop_data = self.loop_data
+        if loop_data.thread.is_foreign() and loop_data.reactor.is_running:
+            loop_data.thread.check(method)
 
     def _spawner(self) -> Any:
         return self.loop_data.reactor
@@ -482,6 +516,8 @@ class Stream(StreamCore, EventEmitter):  # type: ignore[misc]
     Properties: `timeout`, `is_closed`, `is_readable`, `is_writing`, `buffered_amount`, `can_write`.
 
     Methods: `start`, `stop`, `write`, `flush`, `shutdown`, `close`, `close_gracefully`, `detach`, `fileno`.
+
+    A stream belongs to the thread that runs its loop: its methods raise RuntimeError in another one.
     """
 
     _own_events = frozenset(('read', 'drain', 'timeout', 'error', 'close', 'new_listener'))
