@@ -344,15 +344,17 @@ class Protocol(FrameLog):
 
     def _through_extensions(self, head: int, payload: bytes) -> bytes:
         """The payload of a data frame, or of a part of one, as the extensions give it; the last applied goes first."""
-        limit = self._max_message if self._max_message >= 0 else None
-        if limit is not None:
-            limit -= self._size
+        limit = self._max_message - self._size if self._max_message >= 0 else None
+        if self._max_frame >= 0 and (limit is None or self._max_frame < limit):
+            limit = self._max_frame
         frame = make_frame(head, payload)
         for extension in reversed(self._extensions):
             frame = extension.decode(frame, max_size=limit)
         if frame[1] or frame[2] or frame[3]:
             raise ProtocolError('reserved bits that no extension has cleared (RFC 6455 5.2)')
         payload = as_bytes(frame.data)
+        if not head & 0x08:
+            self._check_size(len(payload), self._size)
         self._turn -= len(payload) >> 9  # a turn inflates about a megabyte
         if self._logs_frames and not self._raw:
             self._log_frame('<', head & 0x8F, payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import uuid
 
 import pytest
@@ -782,9 +783,9 @@ class Rot13(Extension):
         return bytes((byte - 97 + 13) % 26 + 97 if 97 <= byte <= 122 else byte for byte in data)
 
 
-def deflates():
+def deflates(**options):
     """A server's and a client's extension, as they agree on them."""
-    factory = PerMessageDeflate(threshold=0)
+    factory = PerMessageDeflate(threshold=0, **options)
     answer, server = negotiate_server([factory], offer_header([factory]))
     return server, negotiate_client([factory], answer)
 
@@ -855,6 +856,47 @@ def test_the_limit_holds_for_what_a_message_becomes(side):
     protocol.send_binary(bytes(1001))
     peer.receive_data(b''.join(protocol.data_to_send()))
     assert len(peer.events_received()) == 1
+    assert peer.close_sent.code == 1009
+
+
+@pytest.mark.parametrize('size', [100, 65536])
+@pytest.mark.parametrize('mem_level', [1, 5, 9])
+@pytest.mark.parametrize('cut_at', [None, 0, 50], ids=['whole', 'all in the second fragment', 'in two fragments'])
+def test_a_message_of_the_limit_may_grow_when_it_is_compressed(side, size, mem_level, cut_at):
+    data = random.Random(size).randbytes(size + 1)
+    for length, expected in ((size, None), (size + 1, 1009)):
+        mine, theirs = deflates(mem_level=mem_level)
+        protocol, peer = Protocol(side), Protocol(1 - side, max_size=size, join_fragments=True)
+        protocol.extensions, peer.extensions = (mine, theirs) if side is SERVER else (theirs, mine)
+        if cut_at is None:
+            protocol.send_binary(data[:length])
+        else:
+            protocol.send_binary(data[:cut_at], fin=False)
+            protocol.send_continuation(data[cut_at:length], fin=True)
+        wire = b''.join(protocol.data_to_send())
+        assert len(wire) > length
+        peer.receive_data(wire)
+        assert [event.data for event in peer.events_received()] == ([] if expected else [data[:length]])
+        assert (peer.close_sent and peer.close_sent.code) == expected
+
+
+def test_a_continuation_that_is_not_compressed_keeps_to_the_limit_where_others_are(side):
+    peer = Protocol(side, max_size=100, join_fragments=True)
+    peer.extensions = deflates()[0]
+    peer.receive_data(peer_frame(side, BINARY, bytes(50), fin=False) + peer_frame(side, CONT, bytes(51)))
+    assert peer.events_received() == []
+    assert peer.close_sent.code == 1009
+
+
+def test_the_limit_of_a_fragment_holds_for_what_it_becomes(side):
+    mine, theirs = deflates() if side is SERVER else reversed(deflates())
+    protocol, peer = Protocol(side), Protocol(1 - side, max_size=(2000, 500))
+    protocol.extensions, peer.extensions = mine, theirs
+    protocol.send_binary(bytes(500), fin=False)
+    protocol.send_continuation(bytes(500), fin=True)
+    protocol.send_binary(bytes(501))
+    peer.receive_data(b''.join(protocol.data_to_send()))
+    assert [len(event.data) for event in peer.events_received()] == [500, 500]
     assert peer.close_sent.code == 1009
 
 
