@@ -242,6 +242,10 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._disconnect_message is None:
             self._disconnect_message = {'type': 'websocket.disconnect', 'code': int(code), 'reason': reason}
             self._wake()
+            if self._reading_paused:
+                # No message is queued any more, and the client's part of the close has to be read.
+                self._reading_paused = False
+                self._resume_reading()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -277,10 +281,10 @@ class WebSocketProtocol(asyncio.Protocol):
         protocol = self.protocol
         try:
             result = await self.app(self.scope, self.receive, self.send)
-        except ClientDisconnected:
-            pass
-        except BaseException:
-            self.logger.exception('Exception in ASGI application\n')
+        except BaseException as exc:
+            # Where this client is still there, an application that sends to several has met another that is gone.
+            if not (isinstance(exc, ClientDisconnected) and self._is_gone()):
+                self.logger.exception('Exception in ASGI application\n')
             if protocol.state is State.OPEN:
                 protocol.fail(CloseCode.INTERNAL_ERROR)
         else:
@@ -292,6 +296,8 @@ class WebSocketProtocol(asyncio.Protocol):
                 protocol.send_close(CloseCode.NORMAL_CLOSURE if result is None else CloseCode.INTERNAL_ERROR)
         if self._awaits_answer():
             protocol.send_response(protocol.reject(500, 'Internal Server Error'))
+        close = protocol.close_sent
+        self._queue_disconnect(*((CloseCode.ABNORMAL_CLOSURE, '') if close is None else (close.code, close.reason)))
         self._flush()
         self._continue_close()
 
@@ -306,6 +312,10 @@ class WebSocketProtocol(asyncio.Protocol):
     def _awaits_answer(self) -> bool:
         """Whether the client still waits for an answer to its request."""
         return self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and not self._lost
+
+    def _is_gone(self) -> bool:
+        """Whether nothing can be sent to the client any more."""
+        return self._lost or self.protocol.state in (State.CLOSING, State.CLOSED) or self.protocol.eof_sent
 
     async def send(self, message: Message) -> None:
         """Take a message of the application.
@@ -334,10 +344,10 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._flush()
         elif self._app_closed:
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close' or a response.")
+        elif self._is_gone():
+            raise ClientDisconnected('the client is gone')
         elif self._refusal is not None:
             self._refuse_body(kind, message)
-        elif self._lost or protocol.state is State.CLOSING or protocol.state is State.CLOSED or protocol.eof_sent:
-            raise ClientDisconnected('the client is gone')
         elif protocol.state is State.OPEN:
             if kind != 'websocket.close':
                 raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
@@ -429,8 +439,6 @@ class WebSocketProtocol(asyncio.Protocol):
         self._queue_disconnect(code, reason)
         self._flush()
         self._continue_close()
-        if self._reading_paused:
-            self._resume_reading()
 
     # Writing
 

@@ -25,7 +25,7 @@ from websockets.frames import Close
 from websockets.sync.client import connect, unix_connect
 from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, read
 
-from pyjows.asgi import WebSocketProtocol
+from pyjows.asgi import ClientDisconnected, WebSocketProtocol
 
 SEEN = []
 
@@ -181,6 +181,40 @@ async def closes_in_a_flood(ws: WebSocket):
     await ws.close(1008)
 
 
+async def returns_in_a_flood(ws: WebSocket):
+    """Return while so much waits that reading has stopped."""
+    await ws.accept()
+    await asyncio.get_running_loop().run_in_executor(None, GO.wait, 20)
+
+
+async def raises_in_a_flood(ws: WebSocket):
+    await returns_in_a_flood(ws)
+    raise ValueError('flooded')
+
+
+async def relays(ws: WebSocket):
+    """Send to another client, which is gone."""
+    await ws.accept()
+    raise ClientDisconnected('another client')
+
+
+async def relays_before(ws: WebSocket):
+    raise ClientDisconnected('another client')
+
+
+async def refuses_nobody(ws: WebSocket):
+    """Begin a refusal, and go on when the client is gone."""
+    await ws._send({'type': 'websocket.http.response.start', 'status': 404})
+    SEEN.append('begun')
+    await ws._receive()
+    SEEN.append((await ws._receive())['code'])
+    for more_body in (True, False):
+        try:
+            await ws._send({'type': 'websocket.http.response.body', 'body': b'x', 'more_body': more_body})
+        except OSError as exc:
+            SEEN.append(type(exc).__name__)
+
+
 async def hesitates(ws: WebSocket):
     """Give no answer before the client is gone, or the server."""
     SEEN.append('asked')
@@ -286,6 +320,11 @@ ENDPOINTS = (
     pours,
     refuses_badly,
     closes_in_a_flood,
+    returns_in_a_flood,
+    raises_in_a_flood,
+    relays,
+    relays_before,
+    refuses_nobody,
     hesitates,
     where,
     gathers,
@@ -670,14 +709,44 @@ def test_a_refusal_has_a_status_and_a_body(server):
     assert 'websocket.http.response.body' in last_seen(2)
 
 
-def test_a_close_gets_through_a_flood(server):
-    with server.raw('closes_in_a_flood') as sock:
+@pytest.mark.parametrize(
+    ('path', 'payload'),
+    [
+        ('closes_in_a_flood', b'\x03\xf0'),
+        ('returns_in_a_flood', b'\x03\xe8'),
+        ('raises_in_a_flood', b'\x03\xf3'),
+    ],
+)
+def test_a_close_gets_through_a_flood(server, path, payload):
+    with server.raw(path) as sock:
         sender = threading.Thread(target=sock.sendall, args=(frame(BINARY, bytes(60000)) * 50 + frame(CLOSE),))
         sender.start()
         until(lambda: reading_is_paused(server), 'back pressure')
         GO.set()
-        assert read(rest(sock)) == [(CLOSE, True, 0, b'\x03\xf0')]
+        assert read(rest(sock)) == [(CLOSE, True, 0, payload)]
         sender.join(30)
+
+
+def test_an_application_that_fails_because_another_client_is_gone_closes_with_1011(server, caplog):
+    with server.connect('relays') as ws:
+        with pytest.raises(ConnectionClosed):
+            ws.recv(20)
+        assert ws.protocol.close_rcvd.code == 1011
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect('relays_before')
+    assert caught.value.response.status_code == 500
+    assert caplog.text.count('Exception in ASGI application') == 2
+
+
+def test_the_body_of_a_refusal_that_nobody_waits_for_is_for_a_client_that_is_gone(server):
+    with socket.create_connection(('127.0.0.1', server.port), 20) as sock:
+        sock.sendall(
+            b'GET /refuses_nobody HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+            b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+        )
+        assert last_seen() == 'begun'
+    last_seen(4)
+    assert SEEN == ['begun', 1006, 'ClientDisconnected', 'ClientDisconnected']
 
 
 def test_a_client_may_leave_before_the_answer(server):
