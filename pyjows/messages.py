@@ -42,15 +42,16 @@ def encoded_message(method: str, text: Any, binary: Any, json: Any) -> tuple[int
 
 def plain_frame(message: Any, text: Any, binary: Any, json: Any) -> Frame | None:
     """The frame that carries a message past the extensions; None where there is only a callback."""
-    if isinstance(message, str):
-        text = message
-    elif message is not None and not callable(message):
-        binary = message
-    given = sum((text is not None, binary is not None, json is not MISSING))
+    is_message = message is not None and not callable(message)
+    given = sum((is_message, text is not None, binary is not None, json is not MISSING))
     if not given and callable(message):
         return None
     if given != 1:
         raise TypeError('send() takes exactly one of text=, binary= and json= with compress=False')
+    if isinstance(message, str):
+        text = message
+    elif is_message:
+        binary = message
     head, payload = encoded_message('send', text, binary, json)
     return make_frame(head, payload)
 

@@ -241,6 +241,19 @@ def test_receive_takes_what_it_is_asked_for(ioloop, run, serve):
     run(main())
 
 
+def test_the_reason_of_an_unexpected_message_is_cut_to_what_a_close_frame_holds(ioloop, run, serve):
+    async def websocket(server: Any, ws: Any) -> None:
+        async with ws:
+            raise UnexpectedMessage('\N{SNAKE}' * 40)
+
+    async def main() -> None:
+        ws = await pyjows.connect(serve(websocket), ioloop=ioloop)
+        close = await ws.wait_closed()
+        assert (close.code, close.reason) == (1003, '\N{SNAKE}' * 30)
+
+    run(main())
+
+
 def test_an_unexpected_message_that_nobody_catches_closes_with_its_code(ioloop, run, serve, caplog):
     caplog.set_level(logging.INFO, 'pyjows')
 

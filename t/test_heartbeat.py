@@ -198,7 +198,7 @@ def test_what_waits_counts_before_the_connection_is_open(ioloop):
 
 def test_messages_and_refusals_are_counted(ioloop, run_until):
     server, connections, ends = served(ioloop)
-    server.on('websocket', lambda server, ws: ws.reject(401) if ws.req.path == '/no' else None)
+    server.on('websocket', lambda server, ws: ws.reject(401) if ws.req.path == '/no' else ws.send(text='early'))
     clients = [pyjows.connect(server.urls[0] + path, ioloop=ioloop) for path in ('/', '/no')]
     for client in clients:
         client.on('error', lambda ws, exc: None)
@@ -212,7 +212,7 @@ def test_messages_and_refusals_are_counted(ioloop, run_until):
     assert (now.connections, now.connections_total, now.pending) == (1, 1, 0)
     assert now.refused == {'401': 1}
     assert (now.messages_received, now.bytes_received) == (1, 5)
-    assert (now.messages_sent, now.bytes_sent) == (1, 3)
+    assert (now.messages_sent, now.bytes_sent) == (2, 8)
     clients[0].finish(4000)
     run_until(ioloop, lambda: len(ends) == 2)
     after = server.statistics()

@@ -549,6 +549,30 @@ def test_the_mistakes_are_told_before_the_handshake_too(early):
             mistake()
 
 
+@pytest.mark.parametrize('message', ['a', b'a'])
+@pytest.mark.parametrize('more', [{'text': 'b'}, {'binary': b'b'}, {'json': 1}, {'frame': Frame(Opcode.TEXT, b'b')}])
+def test_a_send_takes_one_message_and_no_second_one(message, more):
+    ws = WebSocket(established=True)
+    with pytest.raises(TypeError, match='exactly one'):
+        ws.send(message, **more)
+    assert ws.server_write() == b''
+
+
+def test_a_send_that_a_class_overrides_sees_each_message_once():
+    seen = []
+
+    class Recorded(WebSocket):
+        def send(self, *args, **options):
+            seen.append(options)
+            return super().send(*args, **options)
+
+    ws = Recorded(established=True)
+    assert ws.send(lambda ws: None, text='a') is ws
+    assert ws.send(text='b', compress=False) is ws
+    assert seen == [{'text': 'a'}, {'text': 'b', 'compress': False}]
+    assert ws.server_write() == b'\x81\x01a\x81\x01b'
+
+
 def test_a_send_that_raises_forgets_its_callback():
     ws = opened()
     called = []
@@ -629,7 +653,9 @@ def test_parse_frame_takes_whole_frames_off_a_bytearray_and_leaves_the_rest():
 
 def test_parse_frame_closes_on_a_frame_over_the_limit():
     ws = opened(max_websocket_size=10)
+    seen = log(ws, 'resume')
     assert ws.parse_frame(frame(BINARY, b'x' * 11)) is None
+    assert seen == [('resume',)]
     assert frames(ws.server_write())[0][1][:2] == struct.pack('!H', 1009)
 
 

@@ -128,6 +128,41 @@ def test_what_was_sent_to_nobody_is_reported_after_each_attempt(ioloop, run_unti
     assert_idle(ioloop)
 
 
+def test_each_message_is_reported_once_whatever_it_is_sent_with(ioloop, run_until):
+    client = reconnect('ws://127.0.0.1:1', ioloop=ioloop, delays=lambda: iter([]))
+    seen = log(client, 'unsent', 'error')
+
+    @client.on
+    def websocket(client, ws):
+        ws.send(lambda ws: None, text='one')
+        ws.send(lambda ws: None, json=[2])
+        ws.send(lambda ws: None, text='three', compress=False)
+        ws.send(text=None, binary=None, json='four')
+        ws.send(frame=(True, False, False, False, 1, b'a frame'))
+        for message in (10**15, {}):
+            with pytest.raises(TypeError, match='a message is a str or bytes-like'):
+                ws.send(message)
+
+    run_until(ioloop, lambda: client.is_finished)
+    assert seen[0] == ('unsent', ['one', '[2]', 'three', '"four"'])
+
+
+def test_a_message_that_was_not_taken_is_not_mistaken_for_an_equal_one_that_was(ioloop, run_until, slow, client_tls):
+    client = reconnect(slow.at, ioloop=ioloop, delays=soon, tls=client_tls)
+    seen = log(client, 'unsent')
+    slow.on('websocket', lambda server, ws: ws.on('open', lambda ws: ws.resume_reading()))
+
+    @client.on
+    def websocket(client, ws):
+        ws.send(text='same').finish()
+        with pytest.raises(pyjows.ConnectionClosed):
+            ws.send(text='same')
+
+    run_until(ioloop, lambda: client.is_finished)
+    assert slow.received == ['same']
+    assert not seen
+
+
 def test_messages_of_other_threads_are_reported_too(ioloop, run_until, slow, client_tls):
     client = reconnect(slow.at, ioloop=ioloop, delays=soon, tls=client_tls, max_backlog=2**30)
     reported = log(client, 'unsent')

@@ -11,9 +11,20 @@ from math import inf
 from typing import Any
 
 from .. import _json
+from ..messages import MISSING
 from ..transaction import WebSocket
 
 __all__ = ['Unsent']
+
+
+class _Record:
+    """One message, and the offset in the stream at which it ends: infinite while that is not known."""
+
+    __slots__ = ('end', 'message')
+
+    def __init__(self, message: str | bytes) -> None:
+        self.message = message
+        self.end = inf
 
 
 class Unsent:
@@ -26,56 +37,64 @@ class Unsent:
     def __init__(self, ws: WebSocket) -> None:
         self._ws = ws
         self._send = ws.send
-        # Each message, and the offset in the stream at which it ends: infinite while it is not known.
-        self._messages: deque[list[Any]] = deque()
+        self._messages: deque[_Record] = deque()
         # Those from before the connection was open; they are queued first when it opens.
-        self._early: list[list[Any]] = []
+        self._early: list[_Record] = []
         self._stream: Any = None
         ws.send = self.send  # type: ignore[method-assign]
         ws.on('open', self._opened)
 
-    def send(self, message: Any = None, **options: Any) -> WebSocket:
+    def send(
+        self,
+        message: Any = None,
+        *,
+        text: Any = None,
+        binary: Any = None,
+        json: Any = MISSING,
+        frame: Any = None,
+        compress: bool = True,
+    ) -> WebSocket:
         """`WebSocket.send` that records the message; raw frames, and a callback alone, are not recorded."""
-        if 'json' in options and not options.keys() & {'text', 'binary', 'frame'}:
-            options['text'] = _json.dumps(options.pop('json')).decode()
-        given = message if message is not None and not callable(message) else options.get('text')
-        if given is None:
-            given = options.get('binary')
-        if given is None or options.get('frame') is not None:
+        given = next((one for one in (message, text, binary) if one is not None and not callable(one)), None)
+        if json is not MISSING and given is None and frame is None:
+            given = text = _json.dumps(json).decode()
+            json = MISSING
+        options = {'text': text, 'binary': binary, 'json': json, 'frame': frame, 'compress': compress}
+        if frame is not None or not isinstance(given, (str, bytes, bytearray, memoryview)):
             return self._send(message, **options)
-        entry = [given if isinstance(given, str) else bytes(given), inf]
-        self._messages.append(entry)
+        record = _Record(given if isinstance(given, str) else bytes(given))
+        self._messages.append(record)
         try:
             self._send(message, **options)
         except BaseException:
-            self._messages.remove(entry)
+            self._messages.remove(record)
             raise
         thread = self._ws.protocol.thread
         if thread is not None and thread.is_foreign():
-            thread.hand_over(self._queued, entry)  # behind the message itself
+            thread.hand_over(self._queued, record)  # behind the message itself
         else:
-            self._queued(entry)
+            self._queued(record)
         return self._ws
 
     def end(self) -> list[str | bytes]:
         """The connection is gone: the messages that were never written, in order."""
         del self._ws.send
         written = 0 if self._stream is None else self._stream.written
-        return [message for message, end in self._messages if end > written]
+        return [record.message for record in self._messages if record.end > written]
 
     def _opened(self, ws: WebSocket) -> None:
         self._stream = ws.protocol.stream
-        for entry in self._early:
-            self._queued(entry)
+        for record in self._early:
+            self._queued(record)
         self._early.clear()
 
-    def _queued(self, entry: list[Any]) -> None:
+    def _queued(self, record: _Record) -> None:
         """A message is in the write buffer now, or waits until the connection is open."""
         stream = self._stream
         if stream is None:
-            self._early.append(entry)
+            self._early.append(record)
             return
-        entry[1] = stream.written + stream.buffered_amount
+        record.end = stream.written + stream.buffered_amount
         messages = self._messages
-        while messages and messages[0][1] <= stream.written:
+        while messages and messages[0].end <= stream.written:
             messages.popleft()

@@ -56,7 +56,7 @@ class Coroutines:
         if exc is None:
             ws.finish(CloseCode.NORMAL_CLOSURE)
         elif isinstance(exc, UnexpectedMessage):
-            ws.finish(exc.code, str(exc)[:40])
+            ws.finish(exc.code, Close.truncated(exc.code, str(exc)).reason)
         else:
             ws.finish(CloseCode.INTERNAL_ERROR if isinstance(exc, Exception) else CloseCode.GOING_AWAY)
         inbox = _inbox_of(ws, 'async with ws')

@@ -6,7 +6,7 @@ from pyjows.frames cimport write_frame
 from pyjows.handshake.server cimport ServerHandshake
 from pyjows.transaction.info cimport TransactionInfo
 
-cdef int _RAW, _CLOSE
+cdef int _RAW, _CLOSE, _TEXT, _BINARY
 
 
 cdef class Opening(Receiver):

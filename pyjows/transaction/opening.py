@@ -19,7 +19,7 @@ from .._text import shown
 from ..buffers import Receiver, WriteBuffer
 from ..errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
 from ..extensions import as_factories
-from ..frames import write_frame
+from ..frames import Opcode, write_frame
 from ..handshake import ClientHandshake, negotiation_close, select_subprotocol
 from ..handshake.server import ServerHandshake
 from ..http11 import Headers, Request, Response
@@ -34,7 +34,8 @@ __all__ = ['Accepted', 'Opening']
 RAW = 0x100
 _CLOSE = 0
 
-_RAW = RAW  # compiled, a C integer
+_RAW = RAW  # compiled, these are C integers: this one, and the first bytes of frames with a whole message
+_TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
 
 _log = logging.getLogger('pyjows')
 
@@ -174,6 +175,9 @@ class Opening(Receiver):
                     write_frame(protocol.outgoing(), head & 0xFF, payload, protocol._masks)
                 else:
                     protocol._send(head, payload)
+                if head & ~_RAW in (_TEXT, _BINARY):
+                    protocol.traffic.messages_sent += 1
+                    protocol.traffic.bytes_sent += len(payload)
 
     # Server
 

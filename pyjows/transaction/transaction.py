@@ -131,7 +131,8 @@ class TransactionCore(TransactionUpgrade):
         """
         if not compress and frame is None:
             frame = plain_frame(message, text, binary, json)
-            return self.send(message if callable(message) else None, frame=frame)
+            TransactionCore.send(self, message if callable(message) else None, frame=frame)
+            return self
         if self._protocol.thread is not None and self._protocol.thread.is_foreign():
             self._send_from_thread(message, text, binary, json, frame)
             return self
@@ -142,11 +143,15 @@ class TransactionCore(TransactionUpgrade):
                     self._callback_alone()
                     return self
                 try:
-                    return self.send(text=text, binary=binary, json=json, frame=frame)
+                    # Not `self.send`: one that a program has put in its place sees each message once.
+                    TransactionCore.send(self, text=text, binary=binary, json=json, frame=frame)
                 except BaseException:
                     if self._callbacks is not None:
                         self._callbacks.remove(message)  # what was not sent is never written
                     raise
+                return self
+            elif text is not None or binary is not None:
+                raise TypeError(_ONE_MESSAGE)
             elif isinstance(message, str):
                 text = message
             else:
@@ -174,6 +179,8 @@ class TransactionCore(TransactionUpgrade):
         cb = None
         if callable(message):
             cb = message
+        elif message is not None and (text is not None or binary is not None):
+            raise TypeError(_ONE_MESSAGE)
         elif isinstance(message, str):
             text = message
         elif message is not None:
@@ -296,6 +303,7 @@ class TransactionCore(TransactionUpgrade):
             return parse_frame(buffer, self.max_websocket_size)
         except ProtocolError as exc:
             self._protocol.fail(exc.code, str(exc))
+            self._emit_resume()
             return None
 
     def finish(self, code: int | None = None, reason: str | None = None) -> Self:
