@@ -23,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 DIRECTIVES = {'language_level': 3, 'annotation_typing': False, 'auto_pickle': False}
 NOT_COMPILED = {
     '__init__',
+    'coroutine_step',
     'memory',
     'syscalls',
 }  # their .pxd mark the package for cimport, and hold inline C instead of Python

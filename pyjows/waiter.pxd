@@ -1,5 +1,7 @@
 cimport cython
 
+from pyjows cimport coroutine_step
+
 cdef int _PENDING, _WOKEN, _CANCELLED
 
 
@@ -15,12 +17,23 @@ cdef class Waiter
 
 
 @cython.final
-cdef class DirectCoroutine:
-    cdef public object task
-    cdef object _coroutine
+cdef class CurrentTask:
     cdef object _loop
     cdef object _enter_task
     cdef object _leave_task
+    cdef dict _running
+
+    @cython.locals(running=dict)
+    cdef object enter(self, object task)
+    @cython.locals(running=dict)
+    cdef object leave(self, object task)
+
+
+@cython.final
+cdef class DirectCoroutine:
+    cdef public object task
+    cdef object _coroutine
+    cdef CurrentTask _current
     cdef bint _has_outcome
     cdef object _awaited
     cdef object _raised
@@ -47,6 +60,7 @@ cdef class Waiter:
     @cython.locals(gate=TaskGate, coroutine=DirectCoroutine)
     cpdef object wake_now(self)
     @cython.locals(gate=TaskGate)
+    cdef bint _run_on(self, DirectCoroutine coroutine, object context) except -1
     cdef object _call_soon(self)
     cdef object renew(self)
     cdef bint is_renewed(self) except -1

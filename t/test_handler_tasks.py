@@ -100,6 +100,36 @@ def test_each_message_is_handled_in_the_same_task_and_context(talk):
     assert WHO.get() == 'nobody'
 
 
+def test_a_plain_handler_runs_in_no_task_and_another_connection_s_in_its_own(ioloop, run, servers):
+    tasks: dict[Any, set[Any]] = {}
+    plain: set[Any] = set()
+
+    async def websocket(server: Any, ws: Any) -> None:
+        ws.on('text', lambda ws, message: plain.add(asyncio.current_task()))
+        async for message in ws:
+            tasks.setdefault(ws, set()).add(asyncio.current_task())
+            ws.send(message)
+
+    async def main() -> None:
+        server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+        servers.append(server)
+        server.on('websocket', websocket)
+        async with (
+            pyjows.connect(server.urls[0], ioloop=ioloop) as one,
+            pyjows.connect(server.urls[0], ioloop=ioloop) as other,
+        ):
+            for _ in range(3):
+                for ws in (one, other):
+                    ws.send(text='a')
+                for ws in (one, other):
+                    assert await ws.receive() == 'a'
+
+    run(main())
+    assert plain == {None}
+    assert [len(found) for found in tasks.values()] == [1, 1]
+    assert len(set.union(*tasks.values()) - {None}) == 2
+
+
 def test_the_task_shows_where_it_is(talk):
     shown: list[str] = []
 

@@ -26,7 +26,7 @@ from time import monotonic
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
-from ..waiter import DirectCoroutine, TaskGate
+from ..waiter import CurrentTask, DirectCoroutine, TaskGate
 from .base import Watcher
 from .timers import Timer
 
@@ -44,6 +44,26 @@ _HOST_RUNS = (
     'the asyncio loop is running already, so {method} cannot run it. '
     'Inside a coroutine, await what you wait for: the loop serves pyjows meanwhile'
 )
+
+_ENTER_TASK: Any = asyncio._enter_task
+_LEAVE_TASK: Any = asyncio._leave_task
+
+
+def _running_tasks() -> dict[Any, Any] | None:
+    """asyncio's dictionary of the current task of each loop; None where a trial does not find it (CPython 3.14)."""
+    running = getattr(asyncio.tasks, '_current_tasks', None)
+    probe = object()
+    try:
+        _ENTER_TASK(probe, probe)
+    except RuntimeError:
+        return None
+    try:
+        return running if type(running) is dict and running.get(probe) is probe else None
+    finally:
+        _LEAVE_TASK(probe, probe)
+
+
+_RUNNING_TASKS = _running_tasks()
 
 # Seconds that coroutine handlers have to end when the host shuts its loop down.
 _SHUTDOWN_TIMEOUT = 1.0
@@ -79,6 +99,7 @@ class AsyncioReactor(PollingReactor):
                 self._own_loop = True
         self.loop = loop
         self.task_gate = TaskGate(loop, asyncio.CancelledError)
+        self._current_task = CurrentTask(loop, _ENTER_TASK, _LEAVE_TASK, _RUNNING_TASKS)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -227,7 +248,7 @@ class AsyncioReactor(PollingReactor):
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine beside everything else, and return its task; what it raises is emitted as ``error``."""
-        direct = DirectCoroutine(coroutine, self.loop, asyncio._enter_task, asyncio._leave_task)
+        direct = DirectCoroutine(coroutine, self._current_task)
         task: asyncio.Task[Any] = self.loop.create_task(direct)
         if not task.done():  # it may have run already (`asyncio.eager_task_factory`)
             direct.task = task

@@ -2,6 +2,8 @@ cimport cython
 
 from pyjows.waiter cimport TaskGate, Waiter
 
+cdef object _append, _popleft
+
 
 @cython.final
 cdef class Inbox:

@@ -25,6 +25,9 @@ __all__ = ['PAUSED_BY_INBOX', 'Inbox']
 # A reason to pause reading, as a bit beside those in `driver.py`.
 PAUSED_BY_INBOX = 4
 
+# Compiled, C variables: a call of them takes half as long as to find the method by its name for each message.
+_append, _popleft = deque.append, deque.popleft
+
 
 class Inbox:
     """The messages of a connection that wait for coroutines; iterating over it gives them.
@@ -67,7 +70,7 @@ class Inbox:
             return
         if not is_handled and self._unhandled == len(self._messages):
             self._unhandled += 1
-        self._messages.append(message)
+        _append(self._messages, message)
         self._size += len(message)
 
     def pause_if_full(self) -> None:
@@ -225,7 +228,7 @@ class Inbox:
 
     def _take(self) -> Any:
         """Take the first message."""
-        message = self._messages.popleft()
+        message = _popleft(self._messages)
         self._size -= len(message)
         if self._unhandled:
             self._unhandled -= 1
