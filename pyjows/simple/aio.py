@@ -19,18 +19,12 @@ from typing import Any, Self
 from .. import events
 from ..client.proxy import choose_proxy, open_tunnel
 from ..frames import CloseCode
-from ..url import URL, parse_url
-from .asgi import ASGI, ASGIChannel
+from ..url import URL
+from .arguments import check_arguments, checked_context, header_pairs, listed, parsed_url, timed_out
+from .asgi import ASGI, ASGIChannel, check_asgi
 from .dial import default_context
 from .errors import ConnectionClosed, ConnectionError
-from .session import (
-    Session,
-    client_session,
-    first_common,
-    header_pairs,
-    listed,
-    server_session,
-)
+from .session import Session, client_session, first_common, server_session
 from .wire import Wire
 
 __all__ = ['AioBase', 'AioClient', 'AioServer']
@@ -47,13 +41,20 @@ class AioBase:
 
     is_server = False
     close_timeout: float = 3.0
+    _caller = 'AioBase()'
 
     def __init__(self, receive_bytes: int, ping_interval: float | None, max_message_size: int | None) -> None:
+        check_arguments(
+            self._caller,
+            receive_bytes=receive_bytes,
+            ping_interval=ping_interval,
+            max_message_size=max_message_size,
+        )
         self.subprotocol: str | None = None
         self.receive_bytes = receive_bytes
         self.ping_interval = ping_interval
         self.max_message_size = max_message_size
-        self._channel: Any = None  # a Wire or an ASGIChannel, once it is connected
+        self._channel: Any = _NotConnected()  # then a Wire or an ASGIChannel
 
     async def send(self, data: Any) -> None:
         """Send one message; waits while the peer has not taken enough of those before it.
@@ -90,6 +91,7 @@ class AioBase:
 
         Raises:
             ConnectionClosed: it is closed already.
+            TypeError: `reason` is not a number, or `message` not a `str`.
             ProtocolError: a code that may not be sent.
         """
         await self._channel.close(reason, message, self.close_timeout)
@@ -97,7 +99,7 @@ class AioBase:
     @property
     def connected(self) -> bool:
         """Whether messages can be sent."""
-        return self._channel is not None and bool(self._channel.connected)
+        return bool(self._channel.connected)
 
     @property
     def close_reason(self) -> int:
@@ -134,6 +136,19 @@ class AioBase:
             pass
 
 
+class _NotConnected:
+    """The channel of an object that was made without `accept` or `connect`."""
+
+    connected = False
+    close_reason = CloseCode.NO_STATUS_RCVD
+    close_message = None
+
+    def _refuse(self, *arguments: Any) -> Any:
+        raise RuntimeError('not connected: use `await AioClient.connect(url)`, or `await AioServer.accept(…)`')
+
+    send = receive = close = _refuse
+
+
 class AioServer(AioBase):
     """The server's side of a connection, inside an asyncio application.
 
@@ -153,6 +168,7 @@ class AioServer(AioBase):
     """
 
     is_server = True
+    _caller = 'AioServer.accept()'
 
     def __init__(
         self,
@@ -165,7 +181,7 @@ class AioServer(AioBase):
         super().__init__(receive_bytes, ping_interval, max_message_size)
         self.request = request
         self.headers: Any = {}
-        self.subprotocols = listed(subprotocols)
+        self.subprotocols = listed(self._caller, subprotocols)
         self.mode = 'unknown'
 
     @classmethod
@@ -192,10 +208,12 @@ class AioServer(AioBase):
             receive_bytes: of no effect; the event loop decides.
             ping_interval: seconds between pings; a peer that has sent nothing from one to the next is closed with
                 1008. None for no pings.
-            max_message_size: bytes; a larger message closes with 1009. None for no limit.
+            max_message_size: bytes; a larger message closes with 1009. None or 0 for no limit.
 
         Raises:
-            ValueError: there is not exactly one of `aiohttp`, `asgi`, and `sock` with `headers`.
+            TypeError: an argument is of another type.
+            ValueError: an argument is out of range, or there is not exactly one of `aiohttp`, `asgi`, and `sock` with
+                `headers`.
             ConnectionError: the request is not a valid upgrade; its `status_code` is what to answer.
         """
         given = [name for name, value in (('aiohttp', aiohttp), ('asgi', asgi), ('sock', sock)) if value is not None]
@@ -230,14 +248,19 @@ class AioServer(AioBase):
 
     async def _accept_asgi(self, asgi: ASGI) -> None:
         self.mode = 'asgi'
+        check_asgi(asgi)
         self.headers = {name.decode('latin-1'): value.decode('latin-1') for name, value in asgi[0]['headers']}
         channel = self._channel = ASGIChannel(asgi, self.max_message_size)
         self.subprotocol = await channel.accept(self.choose_subprotocol)
 
     def _accept_aiohttp(self, request: Any) -> None:
         self.mode = 'aiohttp'
-        self.headers = request.headers
-        transport = request.transport
+        try:
+            self.headers, transport = request.headers, request.transport
+        except AttributeError:
+            raise TypeError(
+                f'AioServer.accept(): aiohttp= takes the aiohttp.web.Request of a handler, not {request!r}'
+            ) from None
         if transport is None or transport.is_closing():
             raise ConnectionError(None)
         session = self._session(request.headers, request.method, request.raw_path, request.version)
@@ -247,6 +270,8 @@ class AioServer(AioBase):
 
     async def _accept_socket(self, sock: Any, headers: Any) -> None:
         self.mode = 'custom'
+        if not isinstance(sock, socket.socket):
+            raise TypeError(f'AioServer.accept(): sock= takes a connected socket.socket, not {sock!r}')
         self.headers = headers
         loop = asyncio.get_running_loop()
         wire = Wire(self._session(headers, 'GET', '/', (1, 1)), loop)
@@ -255,7 +280,7 @@ class AioServer(AioBase):
 
     def _session(self, headers: Any, method: str, target: str, version: tuple[int, int]) -> Session:
         return server_session(
-            header_pairs(headers),
+            header_pairs(self._caller, headers),
             self.choose_subprotocol,
             self.max_message_size,
             self.ping_interval,
@@ -282,15 +307,16 @@ class AioClient(AioBase):
     Use `connect`.
 
     Attributes:
-        connect_timeout: seconds until the connection has to be open (10).
+        connect_timeout: seconds until the connection has to be open (10); None for no limit.
         proxy: as for `pyjows.connect`: True for that of the environment, a URL, or None to connect directly.
         proxy_ssl_context: for an ``https://`` proxy, as `ssl_context` is for the server.
         host, port, path: of the URL.
     """
 
-    connect_timeout: float = 10.0
+    connect_timeout: float | None = 10.0
     proxy: str | bool | None = True
     proxy_ssl_context: ssl.SSLContext | None = None
+    _caller = 'AioClient.connect()'
 
     def __init__(
         self,
@@ -304,11 +330,11 @@ class AioClient(AioBase):
     ) -> None:
         super().__init__(receive_bytes, ping_interval, max_message_size)
         self.url = url
-        self.ssl_context = ssl_context
-        self._parsed = parse_url(url)
+        self.ssl_context = checked_context(self._caller, 'ssl_context', ssl_context)
+        self._parsed = parsed_url(self._caller, url)
         self.host, self.port, self.path = self._parsed.host, self._parsed.port, self._parsed.target
-        self.subprotocols = listed(subprotocols)
-        self._headers = header_pairs(headers)
+        self.subprotocols = listed(self._caller, subprotocols)
+        self._headers = header_pairs(self._caller, headers)
 
     @classmethod
     async def connect(
@@ -338,7 +364,7 @@ class AioClient(AioBase):
         Raises:
             ConnectionError: the server, or a proxy, refused; with the HTTP status.
             OSError: there is no connection: the name, the address, a timeout, TLS.
-            ValueError: the URL is malformed.
+            TypeError, ValueError: an argument is not valid, or the URL malformed.
         """
         ws = cls(
             url,
@@ -362,6 +388,9 @@ class AioClient(AioBase):
                 transport = await self._dial(loop, wire, url)
                 wire.begin(transport)
                 await wire.opened()
+        except TimeoutError as exc:
+            wire.abandon()
+            raise timed_out(self.url, self.connect_timeout, exc) from exc.__cause__
         except BaseException:
             wire.abandon()
             raise

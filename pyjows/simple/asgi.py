@@ -12,15 +12,25 @@ from typing import Any
 
 from .. import events
 from ..frames import CloseCode
+from .arguments import checked_timeout, close_frame
 from .errors import ConnectionClosed, ConnectionError
 from .session import typed_request
 
-__all__ = ['ASGI', 'ASGIChannel']
+__all__ = ['ASGI', 'ASGIChannel', 'check_asgi']
 
 Message = MutableMapping[str, Any]
 
 #: scope, receive and send of an ASGI application.
 ASGI = tuple[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]]
+
+
+def check_asgi(asgi: Any) -> None:
+    """Raise TypeError or ValueError for what is not the arguments of an ASGI application for a WebSocket."""
+    if not isinstance(asgi, tuple | list) or len(asgi) != 3 or not isinstance(asgi[0], Mapping):
+        raise TypeError(f'AioServer.accept(): asgi= takes (scope, receive, send), not {asgi!r}')
+    kind = asgi[0].get('type')
+    if kind != 'websocket':
+        raise ValueError(f'AioServer.accept(): asgi= takes a scope of type websocket, not {kind!r}')
 
 
 class ASGIChannel:
@@ -61,6 +71,8 @@ class ASGIChannel:
             raise self._closed() from None
 
     async def receive(self, timeout: float | None) -> str | bytes | None:
+        if timeout is not None:
+            timeout = checked_timeout(timeout)
         while True:
             if not self.connected:
                 raise self._closed()
@@ -89,7 +101,7 @@ class ASGIChannel:
         if data is None:
             data = message.get('bytes') or b''
         limit = self._max_message_size
-        if limit is not None and (len(data) if isinstance(data, bytes) else len(data.encode())) > limit:
+        if limit and (len(data) if isinstance(data, bytes) else len(data.encode())) > limit:
             await self.close(CloseCode.MESSAGE_TOO_BIG, f'a message of more than {limit} bytes', 0)
             return None
         return data
@@ -118,15 +130,15 @@ class ASGIChannel:
     async def close(self, reason: int | None, message: str | None, timeout: float) -> None:
         if not self.connected:
             raise self._closed()
-        code = reason or CloseCode.NORMAL_CLOSURE
+        frame = close_frame(reason, message)
         self.connected = False
-        self.close_reason, self.close_message = _named(code), message or ''
+        self.close_reason, self.close_message = _named(frame.code), frame.reason
         if self._pending is not None:
             self._pending.cancel()
             await asyncio.wait([self._pending])
             self._pending = None
         try:
-            await self._send({'type': 'websocket.close', 'code': int(code), 'reason': message or ''})
+            await self._send({'type': 'websocket.close', 'code': int(frame.code), 'reason': frame.reason})
         except OSError:
             pass  # the client is gone already
 

@@ -27,11 +27,19 @@ from typing import Any, Self
 from .. import events
 from ..errors import InvalidState
 from ..frames import CloseCode
-from ..url import parse_url
 from . import dial, hosts
+from .arguments import (
+    check_arguments,
+    checked_context,
+    checked_timeout,
+    header_pairs,
+    listed,
+    parsed_url,
+    timed_out,
+)
 from .errors import ConnectionClosed
 from .links import Link, link_for
-from .session import Session, client_session, first_common, header_pairs, listed, read_response, server_session
+from .session import Session, client_session, first_common, read_response, server_session
 from .waiting import Waiting, waiting_for
 from .watcher import Watcher, unwatch, watch
 
@@ -45,6 +53,9 @@ _LINGER = 1.0
 
 # Seconds that a sender reads before it lets another thread read.
 _TURN = 0.05
+
+# poll(2) takes no more than 24 days; the callers look at their deadline and wait on.
+_LONGEST_WAIT = 3600.0
 
 # Seconds without a read after which `connected` looks at the socket.
 _FRESH = 0.05
@@ -62,6 +73,7 @@ class Base:
 
     is_server = False
     close_timeout: float = 3.0
+    _caller = 'Base()'
 
     def __init__(
         self,
@@ -72,6 +84,15 @@ class Base:
         event_class: Any,
         selector_class: Any,
     ) -> None:
+        check_arguments(
+            self._caller,
+            receive_bytes=receive_bytes,
+            ping_interval=ping_interval,
+            max_message_size=max_message_size,
+            thread_class=thread_class,
+            event_class=event_class,
+            selector_class=selector_class,
+        )
         self.subprotocol: str | None = None
         self.receive_bytes = receive_bytes
         self.ping_interval = ping_interval
@@ -146,7 +167,10 @@ class Base:
         Raises:
             ConnectionClosed: the connection is closed, and there are no more messages.
         """
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None
+        if timeout is not None:
+            timeout = checked_timeout(timeout)
+            deadline = monotonic() + timeout
         reader = self._reader
         if not reader.acquire(False) and not self._acquire_reader(timeout):
             return None
@@ -171,6 +195,7 @@ class Base:
 
         Raises:
             ConnectionClosed: it is closed already.
+            TypeError: `reason` is not a number, or `message` not a `str`.
             ProtocolError: a code that may not be sent.
         """
         session = self._session
@@ -434,7 +459,12 @@ class Base:
         return False
 
     def _wait(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
-        """Wait for the socket; if another thread has closed it, return at once: the next call on it raises."""
+        """Wait for the socket, an hour at most.
+
+        If another thread has closed it, return at once: the next call on it raises.
+        """
+        if timeout is not None and timeout > _LONGEST_WAIT:
+            timeout = _LONGEST_WAIT
         try:
             return self._waiting.until_ready(self._link.sock, read, write, timeout, self.selector_class)
         except (OSError, ValueError):
@@ -484,7 +514,7 @@ class Server(Base):
         receive_bytes: how many bytes an idle connection reads at once; a busy one reads more.
         ping_interval: seconds between pings; a peer that has sent nothing from one to the next is closed with 1008.
             None for no pings.
-        max_message_size: bytes; a larger message closes with 1009. None for no limit.
+        max_message_size: bytes; a larger message closes with 1009. None or 0 for no limit.
         thread_class, event_class: of the process' background thread, where this connection has to begin it.
         selector_class: what waits for the socket; by default ``poll``.
 
@@ -497,6 +527,7 @@ class Server(Base):
     """
 
     is_server = True
+    _caller = 'Server.accept()'
 
     def __init__(
         self,
@@ -511,7 +542,7 @@ class Server(Base):
     ) -> None:
         super().__init__(receive_bytes, ping_interval, max_message_size, thread_class, event_class, selector_class)
         self.environ = environ
-        self.subprotocols = listed(subprotocols)
+        self.subprotocols = listed(self._caller, subprotocols)
         sock, self.mode = hosts.find_socket(environ)
         session = server_session(
             hosts.request_headers(environ),
@@ -574,7 +605,7 @@ class Client(Base):
         ssl_context: for ``wss://``; by default the server's certificate is verified against the system's authorities.
 
     Attributes:
-        connect_timeout: seconds until the connection has to be open (10).
+        connect_timeout: seconds until the connection has to be open (10); None for no limit.
         proxy: as for `pyjows.connect`: True for that of the environment, a URL, or None to connect directly.
         proxy_ssl_context: for an ``https://`` proxy, as `ssl_context` is for the server.
         host, port, path: of the URL.
@@ -582,13 +613,14 @@ class Client(Base):
     Raises:
         ConnectionError: the server, or a proxy, refused; with the HTTP status.
         OSError: there is no connection: the name, the address, a timeout, TLS.
-        ValueError: the URL is malformed.
+        TypeError, ValueError: an argument is not valid, or the URL malformed.
     """
 
     is_server = False
-    connect_timeout: float = 10.0
+    connect_timeout: float | None = 10.0
     proxy: str | bool | None = True
     proxy_ssl_context: ssl.SSLContext | None = None
+    _caller = 'Client.connect()'
 
     def __init__(
         self,
@@ -603,13 +635,18 @@ class Client(Base):
         event_class: Any = None,
     ) -> None:
         super().__init__(receive_bytes, ping_interval, max_message_size, thread_class, event_class, None)
-        parsed = parse_url(url)
+        parsed = parsed_url(self._caller, url)
         self.host, self.port, self.path = parsed.host, parsed.port, parsed.target
-        self.subprotocols = listed(subprotocols)
-        session = client_session(parsed, self.subprotocols, header_pairs(headers), max_message_size, ping_interval)
-        deadline = monotonic() + self.connect_timeout
-        sock = dial.dial(parsed, self.proxy, ssl_context, self.proxy_ssl_context, deadline)
-        self._start(sock, session, deadline)
+        self.subprotocols = listed(self._caller, subprotocols)
+        pairs = header_pairs(self._caller, headers)
+        context = checked_context(self._caller, 'ssl_context', ssl_context)
+        session = client_session(parsed, self.subprotocols, pairs, max_message_size, ping_interval)
+        deadline = None if self.connect_timeout is None else monotonic() + self.connect_timeout
+        try:
+            sock = dial.dial(parsed, self.proxy, context, self.proxy_ssl_context, deadline)
+            self._start(sock, session, deadline)
+        except TimeoutError as exc:
+            raise timed_out(url, self.connect_timeout, exc) from exc.__cause__
 
     @classmethod
     def connect(

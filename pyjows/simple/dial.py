@@ -25,7 +25,7 @@ def dial(
     proxy: str | bool | None,
     context: ssl.SSLContext | None,
     proxy_context: ssl.SSLContext | None,
-    deadline: float,
+    deadline: float | None,
 ) -> Any:
     """A socket connected to a URL; with TLS an `ssl.SSLSocket`, or a `TLSInTLS` through an https:// proxy.
 
@@ -60,7 +60,7 @@ def dial(
     return sock
 
 
-def _secured(sock: Any, context: ssl.SSLContext | None, name: str, deadline: float) -> Any:
+def _secured(sock: Any, context: ssl.SSLContext | None, name: str, deadline: float | None) -> Any:
     """TLS on a socket, which may be TLS already."""
     context = context or default_context()
     sock.settimeout(_left(deadline))
@@ -71,7 +71,7 @@ def _secured(sock: Any, context: ssl.SSLContext | None, name: str, deadline: flo
     return layered
 
 
-def _open(tunnel: Any, sock: Any, deadline: float) -> None:
+def _open(tunnel: Any, sock: Any, deadline: float | None) -> None:
     """Open the tunnel through the proxy."""
     try:
         while True:
@@ -90,5 +90,5 @@ def default_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _left(deadline: float) -> float:
-    return max(0.001, deadline - monotonic())
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.001, deadline - monotonic())

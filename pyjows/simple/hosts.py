@@ -21,9 +21,16 @@ def find_socket(environ: Mapping[str, Any]) -> tuple[Any, str]:
     """The socket of a WSGI request, and the mode: the name of the server's kind.
 
     Raises:
+        TypeError: that is not the environment, or not a socket in it.
         RuntimeError: the server does not hand it out, or cannot serve a connection that stays open.
     """
+    if not isinstance(environ, Mapping):
+        raise TypeError(
+            f'Server.accept() takes the environ of a WSGI request, in Flask request.environ, not {environ!r}'
+        )
     if 'pyjows.socket' in environ:
+        if not hasattr(environ['pyjows.socket'], 'fileno'):
+            raise TypeError(f"environ['pyjows.socket'] has to be a connected socket, not {environ['pyjows.socket']!r}")
         return environ['pyjows.socket'], 'custom'
     if 'werkzeug.socket' in environ:
         return environ['werkzeug.socket'], 'werkzeug'

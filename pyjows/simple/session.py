@@ -8,25 +8,23 @@ that is `ServerProtocol`'s and `ClientProtocol`'s work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import events
 from ..deflate import PerMessageDeflate
 from ..errors import HandshakeError
-from ..frames import Close, CloseCode
+from ..frames import CloseCode
 from ..protocol import State
 from ..sansio import ClientProtocol, Headers, Request, Response, ServerProtocol
 from ..url import URL
+from .arguments import HeaderPairs, close_frame
 from .errors import ConnectionClosed, ConnectionError
 
 __all__ = [
-    'HeaderPairs',
     'Session',
     'client_session',
     'first_common',
-    'header_pairs',
-    'listed',
     'read_response',
     'server_session',
     'typed_request',
@@ -42,8 +40,6 @@ _MAX_BACKLOG = 16 << 20
 _OVERHEAD = 64
 
 _TEXT, _BINARY = 0x01, 0x02
-
-HeaderPairs = list[tuple[str, str]]
 
 ChooseSubprotocol = Callable[[events.Request], str | None]
 
@@ -137,10 +133,11 @@ class Session:
         """Queue a close frame (1000 by default), its message cut to the 123 bytes that fit.
 
         Raises:
+            TypeError: the code is not a number, or the message not a `str`.
             ProtocolError: the code may not be sent (RFC 6455 7.4).
         """
+        close = close_frame(reason, message)
         if self.protocol.state is State.OPEN:
-            close = Close.truncated(reason or CloseCode.NORMAL_CLOSURE, message or '')
             self.protocol.send_close(close.code, close.reason)
         self._note_close()
 
@@ -218,7 +215,7 @@ def server_session(
     protocol = ServerProtocol(
         extensions=[PerMessageDeflate()],
         select_subprotocol=select,
-        max_size=max_message_size,
+        max_size=max_message_size or None,
         join_fragments=True,
     )
     try:
@@ -248,7 +245,7 @@ def client_session(
         url,
         subprotocols=subprotocols,
         extensions=[PerMessageDeflate()],
-        max_size=max_message_size,
+        max_size=max_message_size or None,
         join_fragments=True,
     )
     request = protocol.connect()
@@ -307,20 +304,3 @@ def typed_request(target: str, headers: HeaderPairs) -> events.Request:
 def first_common(offered: Iterable[str], supported: Sequence[str]) -> str | None:
     """The first subprotocol that the client offers and the server supports."""
     return next((name for name in offered if name in supported), None)
-
-
-# Arguments
-
-
-def listed(subprotocols: str | Sequence[str] | None) -> list[str]:
-    """Subprotocols as a list: one name may be given as a `str`."""
-    if isinstance(subprotocols, str):
-        return [subprotocols]
-    return list(subprotocols or ())
-
-
-def header_pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> HeaderPairs:
-    """Headers as pairs; they may be given as a mapping."""
-    if headers is None:
-        return []
-    return list(headers.items() if isinstance(headers, Mapping) else headers)

@@ -18,6 +18,7 @@ from ..client.socks import SocksTunnel
 from ..errors import HandshakeError, InvalidState
 from ..protocol import Side
 from ..waiter import TaskGate, Waiter
+from .arguments import checked_timeout
 from .errors import ConnectionError
 from .session import Session, read_response
 
@@ -291,7 +292,7 @@ class WireCore:
                         await waiter
                     finally:
                         received.forget(waiter)
-            elif not await self._receivable(timeout):
+            elif not await self._receivable(checked_timeout(timeout)):
                 return None
         self._in_a_row += 1
         message = session.pop()
