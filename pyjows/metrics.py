@@ -24,6 +24,7 @@ _GAUGES = {
 }
 _COUNTERS = {
     'connections_total': ('opened', 'WebSockets that were opened'),
+    'accepting_paused': ('accepting_paused', 'Times that accepting paused, at max_connections or without descriptors'),
     'messages_received': ('messages_received', 'Messages received'),
     'messages_sent': ('messages_sent', 'Messages sent'),
     'bytes_received': ('bytes_received', 'Payload bytes received'),

@@ -41,6 +41,7 @@ class Tally:
     def __init__(self) -> None:
         self.traffic = Traffic()
         self.opened = 0
+        self.accepting_paused = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.causes: Counter[str] = Counter()
@@ -81,6 +82,7 @@ class Tally:
             bytes_sent=traffic.bytes_sent,
             bytes_waiting=sum(ws.buffered_amount for ws in current),
             paused=sum(ws.is_paused for ws in current),
+            accepting_paused=self.accepting_paused,
         )
 
 
@@ -102,6 +104,8 @@ class Statistics:
         bytes_received, bytes_sent: their payloads, in bytes, before compression.
         bytes_waiting: how many bytes wait to be written now, in all connections together.
         paused: connections that are not read now, because too much waits for them or by `WebSocket.pause_reading`.
+        accepting_paused: how many times accepting paused while more connections came, at ``max_connections`` or for
+            lack of descriptors: they waited in the kernel's backlog, or were refused by the kernel.
     """
 
     connections: int
@@ -116,6 +120,7 @@ class Statistics:
     bytes_sent: int
     bytes_waiting: int
     paused: int
+    accepting_paused: int
 
     @property
     def slow_consumers(self) -> int:

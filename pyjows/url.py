@@ -12,7 +12,7 @@ from binascii import b2a_base64
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
-__all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'redirected_url']
+__all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'redirected_url', 'server_name']
 
 # A path with encoded slashes, and the target behind it.
 _encoded_path = re.compile(r'(?=[^/:?]*%2[Ff])([^/:?]*+)([/?].*|)', re.DOTALL).fullmatch
@@ -73,7 +73,7 @@ class URL:
     @property
     def server_name(self) -> str:
         """The name or address that the server's certificate is checked for: the host without zone and final dot."""
-        return self.host.partition('%')[0].removesuffix('.')
+        return server_name(self.host)
 
     @property
     def path(self) -> str:
@@ -114,6 +114,11 @@ class URL:
             return f'{self.scheme}://{quote(os.fsencode(self.unix_path))}:{self.target}'
         authority = format_authority(self.host.replace('%', '%25'), None if self.has_default_port else self.port)
         return f'{self.scheme}://{authority}{self.target}'
+
+
+def server_name(host: str) -> str:
+    """The name in a certificate for a host: without the zone of an IPv6 address, and without a final dot."""
+    return host.partition('%')[0].removesuffix('.')
 
 
 def format_authority(host: str, port: int | None) -> str:

@@ -193,6 +193,121 @@ def test_a_client_that_stays_after_the_answer_of_a_coroutine_is_closed(ioloop, s
     assert answer.endswith(b'\r\n\r\nlater')
 
 
+# Handlers that take too long
+
+
+def answer_of(ioloop, run_until, sock) -> bytes:
+    answer = bytearray()
+
+    def closed():
+        data = received(sock)
+        answer.extend(data or b'')
+        return data == b''
+
+    run_until(ioloop, closed)
+    return bytes(answer)
+
+
+def test_a_coroutine_that_never_answers_is_cancelled_and_the_client_gets_503(
+    ioloop, serve, run_until, coroutines, caplog
+):
+    server = serve(request_timeout=0.1)
+    ended = []
+
+    @server.on
+    async def request(server, req):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(req.path)
+
+    with tcp(server) as sock:
+        sock.send(get('/never') + get('/next'))
+        answer = answer_of(ioloop, run_until, sock)
+    run_until(ioloop, lambda: ended and not ioloop.connections)
+    assert answer.startswith(b'HTTP/1.1 503 ') and answer.count(b'HTTP/1.1') == 1
+    assert b'\r\nConnection: close\r\n' in answer
+    assert ended == ['/never']
+    assert server.statistics().refused == {'503': 1}
+    (record,) = [record for record in caplog.records if record.name == 'pyjows']
+    assert record.getMessage() == (
+        "GET '/never': its handler did not answer in time, the request is refused with 503; request_timeout=0.1 seconds"
+    )
+
+
+def test_an_answer_after_the_limit_is_dropped(ioloop, serve, run_until, coroutines):
+    server = serve(request_timeout=0.1)
+    ended = []
+
+    @server.on
+    async def request(server, req):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append(req.path)
+            return Response(200, body='late')
+
+    with tcp(server) as sock:
+        sock.send(get())
+        answer = answer_of(ioloop, run_until, sock)
+    assert ended and answer.startswith(b'HTTP/1.1 503 ') and answer.count(b'HTTP/1.1') == 1
+
+
+def test_a_coroutine_whose_client_has_left_keeps_its_limit(ioloop, serve, run_until, coroutines):
+    server = serve(request_timeout=0.2)
+    begun, ended = [], []
+
+    @server.on
+    async def request(server, req):
+        begun.append(req)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(req.path)
+
+    with tcp(server) as sock:
+        sock.send(get())
+        run_until(ioloop, lambda: begun)
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert not ended
+    run_until(ioloop, lambda: ended)
+
+
+def test_a_coroutine_that_answers_after_its_client_has_left_leaves_no_timer(
+    ioloop, serve, run_until, coroutines, assert_idle
+):
+    server = serve()
+    begun, goes_on = [], asyncio.Event()
+
+    @server.on
+    async def request(server, req):
+        begun.append(req)
+        await goes_on.wait()
+        begun.clear()
+        return Response(200)
+
+    with tcp(server) as sock:
+        sock.send(get())
+        run_until(ioloop, lambda: begun)
+    run_until(ioloop, lambda: not ioloop.connections)
+    goes_on.set()
+    run_until(ioloop, lambda: not begun)
+    assert not ioloop.reactor.statistics()['timers']
+
+
+def test_without_a_limit_a_coroutine_may_take_any_time(ioloop, serve, run_until, coroutines):
+    server = serve(request_timeout=0, handshake_timeout=0.05)
+
+    @server.on
+    async def request(server, req):
+        await asyncio.sleep(0.2)
+        return Response(200, body='done')
+
+    with tcp(server) as sock:
+        sock.send(get(close=True))
+        assert answer_of(ioloop, run_until, sock).endswith(b'done')
+
+
 # Stopping
 
 

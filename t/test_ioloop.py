@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import gc
 import logging
 import os
@@ -18,15 +19,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from background import free_port
 
 from pyjows.buffers import Receiver
 from pyjows.ioloop import IOLoop, Stream, TLSStream
 from pyjows.ioloop import dialer as dialing
+from pyjows.ioloop.listener import listen
 from pyjows.reactor import Timer
 
 HAS_IPV6 = socket.has_ipv6
@@ -240,6 +244,95 @@ def test_a_unix_socket_that_nobody_listens_to_is_replaced(
         old.bind(str(path))
     echo(ioloop, path=path)
     assert isinstance(dial(ioloop, path=path), Stream)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='no Unix sockets')
+def test_of_servers_that_replace_a_stale_unix_socket_at_once_one_does(socket_folder: Path) -> None:
+    path = str(socket_folder / 's')
+    for _ in range(100):
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        start = threading.Barrier(4)
+        opened: list[socket.socket] = []
+        failed: list[OSError] = []
+
+        def begin(start: threading.Barrier = start, opened: Any = opened, failed: Any = failed) -> None:
+            start.wait()
+            try:
+                opened.append(listen(path=path, mode=0o600))
+            except OSError as why:
+                failed.append(why)
+
+        threads = [threading.Thread(target=begin) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [type(exc) for exc in failed] == [OSError] * 3
+        assert all('another socket listens there' in str(exc) for exc in failed)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)  # the path leads to the one
+        opened[0].close()
+        os.unlink(path)
+    assert not list(socket_folder.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='no Unix sockets')
+def test_a_unix_socket_between_bind_and_listen_is_not_taken_for_stale(socket_folder: Path) -> None:
+    path = socket_folder / 's'
+    folder = os.open(socket_folder, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # as a server does, from before its bind(2) until it listens
+        other.bind(str(path))
+        found = pool.submit(listen, path=path)
+        time.sleep(0.1)
+        other.listen()
+        os.close(folder)
+        with pytest.raises(OSError, match='another socket listens there'):
+            found.result()
+        assert path.exists()
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='no Unix sockets')
+def test_a_folder_that_another_keeps_locked_delays_a_unix_socket_only(socket_folder: Path) -> None:
+    folder = os.open(socket_folder, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    listen(path=socket_folder / 's').close()
+    os.close(folder)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='no Unix sockets')
+def test_a_unix_socket_that_cannot_be_removed_is_logged(
+    ioloop: IOLoop, echo: Any, socket_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = socket_folder / 's'
+    id = echo(ioloop, path=path)
+
+    def unlink(path: str) -> None:
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(os, 'unlink', unlink)
+    assert ioloop.remove(id)
+    monkeypatch.undo()
+    assert f'cannot remove the Unix socket {str(path)!r}: Permission denied' in caplog.text
+    with socket.socket(socket.AF_UNIX) as client:
+        assert client.connect_ex(str(path)) == errno.ECONNREFUSED
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='a zone given as a number')
+def test_a_zone_is_no_part_of_the_name_in_the_certificate(
+    ioloop: IOLoop, dial: Any, authority: trustme.CA, client_tls: ssl.SSLContext, run_until: Until
+) -> None:
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('::1').configure_cert(theirs)
+    ioloop.server(lambda loop, stream, id: stream.on('read', lambda stream, data: stream.write(data)),
+                  address='::1', tls=theirs)  # fmt: skip
+    stream = dial(ioloop, address='::1%1', port=ioloop.ports[0], local_address='::1%1', tls=client_tls)
+    heard: list[bytes] = []
+    stream.on('read', lambda stream, data: heard.append(data))
+    stream.write(b'x')
+    run_until(ioloop, lambda: heard)
+    stream.close()
 
 
 def test_a_unix_socket_in_use_is_left_alone(ioloop: IOLoop, echo: Any, dial: Any, socket_folder: Path) -> None:

@@ -66,6 +66,27 @@ def test_connections_above_max_connections_wait_until_one_closes(ioloop, serve, 
     run_until(ioloop, lambda: all(ws.is_finished for ws in (*clients, elsewhere)))
 
 
+def test_how_often_connections_had_to_wait_is_counted_and_logged_once(ioloop, serve, run_until, caplog):
+    server = serve(max_connections=1)
+    assert server.statistics().accepting_paused == 0
+    first = connect(ioloop, server)
+    run_until(ioloop, lambda: first.established)
+    a_while(ioloop, run_until)
+    assert server.statistics().accepting_paused == 0  # it is full, and nothing waits
+    others = [connect(ioloop, server) for _ in range(2)]
+    run_until(ioloop, lambda: server.statistics().accepting_paused == 1)
+    a_while(ioloop, run_until)
+    assert server.statistics().as_dict()['accepting_paused'] == 1
+    first.finish()
+    run_until(ioloop, lambda: server.statistics().accepting_paused == 2)  # one came in, one waits
+    for ws in others:
+        ws.terminate()
+    run_until(ioloop, lambda: all(ws.is_finished for ws in others) and not server.connections)
+    (record,) = [record for record in caplog.records if 'max_connections' in record.message]
+    assert record.levelname == 'WARNING'
+    assert ' has 1 connections, and accepts no more until one is closed' in record.message
+
+
 def test_plain_http_and_tls_handshakes_count_as_well(ioloop, serve, run_until):
     theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority = trustme.CA()

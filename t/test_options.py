@@ -38,6 +38,8 @@ CONNECTION = [
 
 SERVE = [
     ({'handshake_timeout': 0}, ValueError, 'handshake_timeout=0, but it takes a number of more than 0'),
+    ({'request_timeout': -1}, ValueError, 'request_timeout=-1, but it takes a number of 0 or more'),
+    ({'request_timeout': '5'}, TypeError, 'request_timeout takes a number'),
     ({'handshake_timeout': None}, TypeError, 'handshake_timeout takes a number'),
     ({'ping_interval': -1}, ValueError, 'ping_interval=-1, but it takes a number of 0 or more .seconds'),
     ({'max_header_size': 0}, ValueError, 'max_header_size=0'),

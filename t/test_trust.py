@@ -254,7 +254,8 @@ def test_every_limit_has_a_row_with_its_default_and_smallest_value():
 def test_the_limits_of_a_server_have_a_row_with_their_default_too():
     table = rows()
     parameters = inspect.signature(pyjows.Server.__init__).parameters
-    for name in ('max_header_size', 'max_body_size', 'handshake_timeout', 'max_connections_per_address', 'backlog'):
+    names = ('max_header_size', 'max_body_size', 'handshake_timeout', 'request_timeout', 'max_connections_per_address')
+    for name in (*names, 'backlog'):
         shown = float(re.match(r'[\d,.]+', table[name][0])[0].replace(',', ''))
         assert shown == parameters[name].default, name
     assert float(re.match(r'[\d,]+', table['max_connections'][0])[0].replace(',', '')) == 65536

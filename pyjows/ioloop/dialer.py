@@ -128,7 +128,7 @@ class Attempt(Handle):
         if family in (_socket.AF_INET, _socket.AF_INET6):
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             if self.dialer.local_address is not None:
-                self.socket.bind((self.dialer.local_address, 0))
+                self.socket.bind(_bindable(self.dialer.local_address))
         code = self.socket.connect_ex(place)
         reactor = self.dialer.reactor
         if code == errno.EAGAIN and family not in (_socket.AF_INET, _socket.AF_INET6):
@@ -351,6 +351,11 @@ def interleave(found: Sequence[AddressInfo]) -> list[AddressInfo]:
     first = [info for info in found if info[0] == found[0][0]]
     others = [info for info in found if info[0] != found[0][0]]
     return [info for info in chain.from_iterable(zip_longest(first, others)) if info is not None]
+
+
+def _bindable(address: str) -> Any:
+    """The socket address of an IP address, and any port; the zone of an IPv6 address is a number in it."""
+    return _socket.getaddrinfo(address, 0, type=_socket.SOCK_STREAM, flags=_socket.AI_NUMERICHOST)[0][4]
 
 
 def _host_of(info: AddressInfo) -> str:

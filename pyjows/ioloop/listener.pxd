@@ -12,6 +12,7 @@ cdef class Listener(Handle):
     cdef object _reactor
     cdef object _on_accepted
     cdef object _room
+    cdef object _on_paused
     cdef object _retry_timer
     cdef object _file
     cdef int _fd

@@ -16,7 +16,9 @@ import os
 import socket as _socket
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import Any
 
 from .._signature import ConstructorSignature
@@ -24,6 +26,11 @@ from .._text import cause_of
 from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
 from . import syscalls
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ['Listener', 'SocketFile', 'listen', 'listening_sockets']
 
@@ -33,6 +40,9 @@ _BACKLOG = 4096
 
 # Seconds until the next accept(2) after one that failed for lack of descriptors or memory.
 _RETRY_DELAY = 0.5
+
+# Seconds to wait for other processes that open a Unix socket in the same folder, and between two tries.
+_LOCK_TIMEOUT, _LOCK_RETRY = 1.0, 0.005
 
 # Errors of one connection, not of the listening socket (accept(2), "Error handling").
 _TRANSIENT = {
@@ -65,6 +75,7 @@ class Listener(Handle):
         socket: _socket.socket,
         accepted: Callable[[_socket.socket], object],
         room: Callable[[], int],
+        paused: Callable[[bool], object],
     ) -> None:
         Handle.__init__(self)
         self.socket = socket
@@ -83,6 +94,7 @@ class Listener(Handle):
         self._fd = socket.fileno()
         self._on_accepted = accepted
         self._room = room
+        self._on_paused = paused
         self._retry_timer: Timer | None = None
         self._is_exhausted = False
         self._file = SocketFile(self.path) if self.path else None
@@ -100,6 +112,7 @@ class Listener(Handle):
         room = self._room()
         if room <= 0:
             self.pause()
+            self._on_paused(True)
         for _ in range(room):
             if self._fd < 0:
                 break  # the callback of the last one closed this listener
@@ -140,9 +153,9 @@ class Listener(Handle):
             self._reactor.remove(self._retry_timer)
             self._retry_timer = None
         self._fd = -1
-        self.socket.close()
         if self._file is not None:
-            self._file.remove()
+            self._file.remove()  # while it listens: no other process takes the path for a stale one
+        self.socket.close()
 
     def keep_path(self) -> None:
         """Another owns the socket: a Unix socket's path stays when it is closed."""
@@ -158,6 +171,7 @@ class Listener(Handle):
                 self, exc, _RETRY_DELAY,
             )  # fmt: skip
         self.pause()
+        self._on_paused(False)
         self._retry_timer = self._reactor.timer(self._accept_again, _RETRY_DELAY)
 
     def _accept_again(self, reactor: Reactor) -> None:
@@ -176,7 +190,13 @@ class SocketFile:
     def remove(self) -> None:
         """Remove the file if the path still leads to it; in a forked child this does nothing."""
         if self._inode is not None and self._owner == os.getpid() and _socket_inode(self._path) == self._inode:
-            os.unlink(self._path)
+            try:
+                os.unlink(self._path)
+            except OSError as exc:  # such as a process that has given up its rights since
+                _log.warning(
+                    'cannot remove the Unix socket %r: %s; the next server there replaces it, if it has the rights',
+                    self._path, cause_of(exc),
+                )  # fmt: skip
 
 
 def listen(
@@ -220,9 +240,15 @@ def listen(
             raise ValueError(f'cannot listen to {socket}: it is not a stream socket')
         where = socket
     elif path is not None:
-        socket = _bind_unix(os.fsdecode(path), mode)
+        with _locked_folder(os.fsdecode(path)):
+            return _listen_on(_bind_unix(os.fsdecode(path), mode), where, backlog)
     else:
         socket = _bind_tcp(address or '0.0.0.0', port, reuse_port)
+    return _listen_on(socket, where, backlog)
+
+
+def _listen_on(socket: _socket.socket, where: Any, backlog: int) -> _socket.socket:
+    """Have a bound socket listen; raises OSError as `listen` does."""
     try:
         if socket.family in (_socket.AF_INET, _socket.AF_INET6):
             socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -277,6 +303,36 @@ def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
         socket.close()
         raise
     return socket
+
+
+@contextmanager
+def _locked_folder(path: str) -> Iterator[None]:
+    """Lock the folder of a Unix socket, from before its bind(2) until it listens, without a lock file.
+
+    Between the two it refuses connections, as a stale one does: another process that starts at the same time would
+    replace it. Where the folder cannot be locked, or another keeps the lock, the socket is opened all the same.
+    """
+    if fcntl is None or path.startswith('\0'):
+        yield
+        return
+    try:
+        fd = os.open(os.path.dirname(path) or '.', os.O_RDONLY)
+    except (OSError, ValueError):
+        yield
+        return
+    try:
+        until = monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                if exc.errno == errno.EWOULDBLOCK and monotonic() < until:
+                    sleep(_LOCK_RETRY)
+                    continue
+            break
+        yield
+    finally:
+        os.close(fd)
 
 
 def _bind_unix(path: str, mode: int | None = None) -> _socket.socket:

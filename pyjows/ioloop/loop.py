@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TypeVar, overload
 from ..limits import checked_number
 from ..reactor import Reactor, Timer, choose
 from ..tls import TLS, ServerTLS
-from ..url import format_authority
+from ..url import format_authority, server_name
 from .dial_queue import DialQueue
 from .dialer import Admit, Dialer
 from .graceful_stop import GracefulStop
@@ -239,6 +239,8 @@ class IOLoop(Scheduling):
             tls: for TLS, an `ssl.SSLContext` or a `pyjows.TLS`; a `ServerTLS` can be replaced later.
             tls_timeout: seconds that a TLS handshake may take (10).
             tls_failed: called ``tls_failed(exc)`` for each TLS handshake that fails.
+            paused: called ``paused(is_full)`` each time that accepting pauses while connections wait: with True at the
+                limit of connections, with False for lack of descriptors or memory.
             limit: a `ConnectionLimit` for these connections, beside that of the loop.
             proxy_protocol: a `ProxyProtocol`: which connections begin with a PROXY header; its `ClientAddress` is then
                 `Stream.client`.
@@ -268,6 +270,7 @@ class IOLoop(Scheduling):
         tls: TLS | ServerTLS | ssl.SSLContext | None = None,
         tls_timeout: float = _TLS_TIMEOUT,
         tls_failed: Callable[[Any], object] = lambda exc: None,
+        paused: Callable[[bool], object] = lambda is_full: None,
         limit: ConnectionLimit | None = None,
         proxy_protocol: ProxyProtocol | None = None,
     ) -> str:
@@ -290,7 +293,7 @@ class IOLoop(Scheduling):
                 proxy_protocol.accept, self.reactor, self._negotiations, limit, self._connection_ended, accept
             )
         id = self._new_id()
-        self._acceptors[id] = Listener(self.reactor, opened, accept, partial(self._room, limit))
+        self._acceptors[id] = Listener(self.reactor, opened, accept, partial(self._room, limit), paused)
         return id
 
     def _room(self, limit: ConnectionLimit | None) -> int:
@@ -396,7 +399,7 @@ class IOLoop(Scheduling):
             timeout: seconds for connecting, TLS included (10).
             tls: an `ssl.SSLContext`, a `pyjows.TLS`, or True for the default one (`ssl.create_default_context`, once a
                 process).
-            server_hostname: the name that the certificate is checked for (`address`).
+            server_hostname: the name that the certificate is checked for (`address`, without the zone of an IPv6 one).
             admit: called ``admit(addresses, begin)`` with the IP addresses that were found, before the first is dialed:
                 dialing goes on when it calls ``begin()``. The time until then counts.
 
@@ -437,7 +440,7 @@ class IOLoop(Scheduling):
         elif isinstance(tls, TLS):
             tls = tls.client_context()
         if tls and server_hostname is None and port is not None:
-            server_hostname = address
+            server_hostname = server_name(address)
         if tls and tls.check_hostname and not server_hostname:
             raise ValueError('TLS needs server_hostname=, the name that the certificate is to be checked for')
 

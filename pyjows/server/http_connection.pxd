@@ -10,6 +10,7 @@ cdef class HTTPConnection(Receiver):
     cdef bint _ending
     cdef bint _is_idle
     cdef bint _is_handled
+    cdef object _task
     cdef object _file
     cdef long long _written
     cdef long long _taken
@@ -31,3 +32,4 @@ cdef class HTTPConnection(Receiver):
     cdef object _set_timer(self, object seconds=*)
     cdef object _cancel_timer(self)
     cpdef object _timed_out(self, object reactor)
+    cdef object _answer_overdue(self)

@@ -11,6 +11,7 @@ import inspect
 import logging
 from typing import Any
 
+from .._text import shown
 from ..buffers import Receiver
 from ..errors import HandshakeError
 from ..handshake.server import ServerHandshake
@@ -34,7 +35,8 @@ class HTTPConnection(Receiver):
     """A connection before its upgrade: plain HTTP requests and their answers, one after the other.
 
     One timer bounds every phase. It gives a client `handshake_timeout` seconds for a request, and as many without any
-    progress for taking an answer; only while a coroutine handler works on an answer there is none.
+    progress for taking an answer. A coroutine handler has `request_timeout` seconds for its answer, also when the
+    client is gone.
 
     Of pipelined requests, a few are answered in one turn, and none while more than the stream's `high_water_mark` bytes
     of answers wait. Until the rest is answered, nothing more is read.
@@ -49,6 +51,7 @@ class HTTPConnection(Receiver):
         self._ending = False
         self._is_idle = False  # a request was answered, and nothing of the next one is here
         self._is_handled = False  # a handler works on an answer
+        self._task: Any = None  # of the coroutine handler that does
         self._file: FileResponse | None = None  # the answer that is being sent piece by piece
         self._written = 0
         self._taken = -1  # how much of that the client had taken when the timer last expired
@@ -127,7 +130,11 @@ class HTTPConnection(Receiver):
         except BaseException as exc:
             return self._failed(exc)
         self._cancel_timer()
-        self.server._spawn(self._answer_later(response))
+        if self.server._request_timeout:
+            self._set_timer(self.server._request_timeout)
+        task = self.server._spawn(self._answer_later(response))
+        if not task.done():  # it may have run already (`asyncio.eager_task_factory`)
+            self._task = task
         return False
 
     async def _answer_later(self, response: Any) -> None:
@@ -152,13 +159,17 @@ class HTTPConnection(Receiver):
     def _refuse(self, exc: HandshakeError) -> None:
         _log.info('a bad request: %s', exc)
         self.server._tally.refused[str(exc.status)] += 1
+        self._is_handled = True
         self._answer(exc.response)
 
     def _answer(self, response: Any) -> bool:
         """Write an answer; returns whether the connection can carry another request."""
-        if self.stream is None:
+        if self.stream is None or not self._is_handled:  # the client is gone, or has its answer: it took too long
             if isinstance(response, FileResponse):
                 response.close()
+            self._task = None
+            if self.stream is None:
+                self._cancel_timer()
             return False
         if response is None:
             response = Response.text('not found\n', 404)
@@ -205,6 +216,7 @@ class HTTPConnection(Receiver):
     def _answered(self) -> bool:
         """The answer is written; returns whether the connection can carry another request."""
         self._is_handled = False
+        self._task = None
         self._set_timer()
         if not self.handshake.keep_alive:
             self._half_close()
@@ -225,7 +237,10 @@ class HTTPConnection(Receiver):
         Args:
             seconds: how long to wait for a request, if `handshake_timeout` is not shorter.
         """
-        if self._is_handled:
+        if self._task is not None:
+            limit = self.server._handshake_timeout
+            self._set_timer(min(limit, self.server._request_timeout or limit))
+        elif self._is_handled:
             if self._timer is None:
                 self._set_timer()
         elif self._is_idle or self._ending:
@@ -245,8 +260,9 @@ class HTTPConnection(Receiver):
             self.stream.close_gracefully()
 
     def lost(self, exc: BaseException | None) -> None:
-        """The connection is gone."""
-        self._cancel_timer()
+        """The connection is gone; a coroutine handler keeps its time limit."""
+        if self._task is None or self.server._stopping:
+            self._cancel_timer()
         self._close_file()
         self.server._lost(self)
 
@@ -266,6 +282,9 @@ class HTTPConnection(Receiver):
     def _timed_out(self, reactor: Any) -> None:
         """Close a connection without a complete request, or whose client takes nothing of an answer."""
         self._timer = None
+        if self._task is not None:
+            self._answer_overdue()
+            return
         stream = self.stream
         if stream is None:
             return
@@ -281,6 +300,24 @@ class HTTPConnection(Receiver):
         elif not self._is_handled and not self.kept_alive and not self.server._stopping:
             self.server._tally.refused['handshake timeout'] += 1
         stream.close()
+
+    def _answer_overdue(self) -> None:
+        """A coroutine handler took too long: answer 503, and cancel it, unless the server stops."""
+        task, self._task = self._task, None
+        request = self.handshake.request
+        assert request is not None
+        _log.warning(
+            '%s %s: its handler did not answer in time, the request is refused with 503%s',
+            request.method,
+            shown(request.target),
+            '' if self.server._stopping else f'; request_timeout={self.server._request_timeout:g} seconds',
+        )
+        if self.stream is not None:
+            self.server._tally.refused['503'] += 1
+            self._write(self.handshake.respond(Response.text('service unavailable\n', 503), close=True))
+            self._answered()
+        if not self.server._stopping:
+            task.cancel()
 
 
 def _internal_error() -> Response:

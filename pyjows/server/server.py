@@ -74,6 +74,7 @@ _RULES: dict[str, Rule] = {
     'trusted_proxies': checked_proxies,
     'forwarding': checked_forwarding,
     'handshake_timeout': number(0, 'seconds', above=True),
+    'request_timeout': number(0, 'seconds, 0 for no limit'),
     'max_header_size': number(1, 'bytes', whole=True),
     'max_body_size': number(0, 'bytes', whole=True),
     'max_connections': number(1, 'connections', whole=True, optional=True),
@@ -98,6 +99,7 @@ class ServeOptions(ConnectionOptions, total=False):
     trusted_proxies: Sequence[str] | None
     forwarding: str
     handshake_timeout: float
+    request_timeout: float
     max_header_size: int
     max_body_size: int
     max_connections: int | None
@@ -149,7 +151,7 @@ class Server(LoopEmitter):
             send, or ``ws.reject(403)``. It is accepted when all handlers have returned, coroutines included, or before
             that by ``ws.accept()``. A handler that raises refuses it with 500.
         ``request`` ``(server, req)``: a plain HTTP request. The first `Response` that a handler returns is the answer;
-            404 if none does.
+            404 if none does. A coroutine handler has `request_timeout` seconds.
         ``error`` ``(server, exc)``: a ``request`` handler raised (the client gets 500). Logged if there is no
             subscriber.
         ``finish`` ``(server)``: it was stopped, and the last connection is closed.
@@ -175,6 +177,8 @@ class Server(LoopEmitter):
         handshake_timeout: seconds that a client has for its TLS handshake, and then to send a request; that coroutine
             handlers may hold back the answer to an upgrade (503 after that); and that a client may take nothing of an
             HTTP answer (10).
+        request_timeout: seconds that a coroutine handler may take for the answer to a plain HTTP request (60; 0 for no
+            limit): then the client gets 503, and the coroutine is cancelled.
         max_header_size, max_body_size: of requests, in bytes (16384, 262144).
         max_connections: how many connections the server may have at a time; further ones wait in the kernel's backlog
             until one closes. By default the limit of the loop holds (65536 for all its servers).
@@ -218,6 +222,7 @@ class Server(LoopEmitter):
         trusted_proxies: Sequence[str] | None = None,
         forwarding: str = 'x-forwarded',
         handshake_timeout: float = 10.0,
+        request_timeout: float = 60.0,
         max_header_size: int = 16384,
         max_body_size: int = 262144,
         max_connections: int | None = None,
@@ -238,6 +243,7 @@ class Server(LoopEmitter):
             'trusted_proxies': trusted_proxies,
             'forwarding': forwarding,
             'handshake_timeout': handshake_timeout,
+            'request_timeout': request_timeout,
             'max_header_size': max_header_size,
             'max_body_size': max_body_size,
             'max_connections': max_connections,
@@ -261,6 +267,7 @@ class Server(LoopEmitter):
         if origins is not None or authenticate is not None:
             self._admission = Admission(checked['origins'], authenticate)
         self._handshake_timeout = handshake_timeout
+        self._request_timeout = request_timeout
         self._max_header_size = max_header_size
         self._max_body_size = max_body_size
         self._proxies: Proxies | None = None
@@ -288,6 +295,7 @@ class Server(LoopEmitter):
         self._files: list[StaticFiles] = []
         self._heartbeat = Heartbeat(self.ioloop.reactor, self._limits)
         self._tally = Tally()
+        self._was_full = False
         self._logs_access = access_log
         self._stopping = False
         self._is_finished = False
@@ -304,6 +312,7 @@ class Server(LoopEmitter):
             reuse_port=reuse_port,
             backlog=backlog,
             limit=self._limit,
+            paused=self._accepting_paused,
             tls_timeout=handshake_timeout,
             tls_failed=self._tls_failed,
             proxy_protocol=proxy_protocol,
@@ -510,6 +519,16 @@ class Server(LoopEmitter):
 
     def _tls_failed(self, exc: OSError) -> None:
         self._tally.refused['handshake timeout' if isinstance(exc, TimeoutError) else 'TLS handshake'] += 1
+
+    def _accepting_paused(self, is_full: bool) -> None:
+        if is_full and not self._was_full:
+            self._was_full = True
+            _log.warning(
+                '%r has %d connections, and accepts no more until one is closed: more wait in the backlog '
+                '(max_connections; statistics().accepting_paused counts, this is logged once)',
+                self, len(self._websockets) + len(self._incoming),
+            )  # fmt: skip
+        self._tally.accepting_paused += 1
 
     def _connection_dropped(self) -> None:
         self._tally.refused[ADDRESS_REFUSED] += 1
