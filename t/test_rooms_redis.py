@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -494,13 +495,18 @@ def test_over_tls_a_certificate_that_nobody_trusts_is_refused_and_told(over_tls,
 
 def test_messages_that_redis_refuses_are_told_and_later_ones_go_on(gather, redis):
     a = gather()
-    ann = a.join(presence=0)
-    redis.ask('SET', 'pyjows:{broken}:meta', 'not a hash')
-    a.rooms['broken'].publish(text='x')
+    ann = a.join(numbered=1)
+    redis.ask('CONFIG', 'SET', 'maxmemory', 1)
+    try:
+        a.rooms['lobby'].publish(text='x')
+        a.until(lambda: a.errors)
+    finally:
+        redis.ask('CONFIG', 'SET', 'maxmemory', 0)
     a.rooms['lobby'].publish(text='y')
-    a.until(lambda: ann.heard and a.errors)
-    assert ann.heard == ['y']
-    assert 'WRONGTYPE' in str(a.errors[0])
+    a.until(lambda: ann.data)
+    assert ann.data == ['y']
+    assert ann.has_no_gap()
+    assert 'maxmemory' in str(a.errors[-1])
     assert not a.events
 
 
@@ -514,3 +520,87 @@ def test_an_option_that_makes_no_sense_is_refused(options):
 
 def test_a_password_is_not_shown():
     assert 'secret' not in repr(pyjows.rooms('redis://me:secret@127.0.0.1/1', ioloop=pyjows.IOLoop('poll')))
+
+
+HISTORY = """
+import sys, time
+real = time.time
+time.time = lambda: real() + float(sys.argv[2])  # the clock of a machine that is not set
+import pyjows
+found = []
+ioloop = pyjows.IOLoop()
+rooms = pyjows.rooms(sys.argv[1], ioloop=ioloop, history_seconds=2)
+lobby = rooms['lobby']
+
+def publish(i):
+    lobby.publish(json=i)
+    rooms.flush()
+
+publish(1)
+found.append([message.data for message in lobby.history()])
+time.sleep(1.2)
+publish(2)
+time.sleep(1.2)
+found.append([message.data for message in lobby.history()])
+
+def followed(lobby):
+    found.append([message.data for message in lobby.history()])
+    lobby.once('message', lambda lobby, message: ioloop.stop())
+    lobby.publish(json=3)
+
+lobby.follow(followed)
+ioloop.start()
+found.append([message.data for message in lobby.history()])
+rooms.close()
+print(found)
+"""
+
+
+@pytest.mark.parametrize('seconds', [7200, -7200])
+def test_how_old_a_message_is_goes_by_the_clock_of_redis(redis, seconds):
+    redis.ask('FLUSHALL')
+    done = subprocess.run(
+        [sys.executable, '-c', HISTORY, redis.url, str(seconds)], capture_output=True, encoding='utf-8', timeout=60
+    )
+    assert done.stdout.strip() == '[[1], [2], [2], [2, 3]]', done.stderr
+
+
+def test_reading_a_history_does_not_make_it_shorter(gather, redis):
+    a = gather(history_seconds=30 * 86400)
+    a.rooms['lobby'].publish(json=1)
+    assert a.rooms.flush(10)
+    assert [message.data for message in a.rooms['lobby'].history()] == [1]
+    assert [message.data for message in gather(history_seconds=60).rooms['lobby'].history()] == [1]
+    assert redis.ask('TTL', 'pyjows:{lobby}:meta') >= redis.ask('TTL', 'pyjows:{lobby}:log') > 29 * 86400
+
+
+def test_options_that_change_while_a_room_is_followed_are_those_of_the_next_gap(gather, redis):
+    a, b = gather(history_size=5, delays=lambda: iter([1.0] * 10)), gather(history_size=100)
+    ann = a.join(numbered=1)
+    a.rooms.room('lobby', history_size=100)
+    b.rooms['lobby'].publish(json=0)
+    a.until(lambda: ann.data == [0])
+    redis.ask('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    a.until(lambda: a.events == [('lost',)])
+    for i in range(1, 51):
+        b.rooms['lobby'].publish(json=i)
+    a.until(lambda: len(ann.data) == 51)
+    assert ann.recovered == [None]
+    assert ann.has_no_gap()
+
+
+def test_presence_that_begins_and_ends_while_a_room_is_followed(gather):
+    a, b = gather(presence=False), gather(presence=False)
+    a.join(name='Ann')
+    b.join(name='Bob')
+    a.rooms.room('lobby', presence=True)
+    b.rooms.room('lobby', presence=True)
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    left = []
+    b.rooms['lobby'].on('leave', lambda room, member: left.append(member.info['name']))
+    b.rooms.room('lobby', presence=False)
+    b.until(lambda: left == ['Ann'])
+    a.join(name='Cid')
+    b.join(name='Dora')
+    a.until(lambda: a.names() == ['Ann', 'Bob', 'Cid'])
+    assert b.names() == ['Bob', 'Dora']

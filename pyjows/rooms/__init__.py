@@ -7,12 +7,13 @@ two share `broker.py`, and are imported only when they are used.
 
 from .engine import Engine, Keep
 from .hub import Rooms, rooms
-from .messages import Message, PayloadTooLarge, Position, QueueFull, RoomLimit
+from .messages import MalformedEntry, Message, PayloadTooLarge, Position, QueueFull, RoomLimit
 from .room import Member, Room
 
 __all__ = [
     'Engine',
     'Keep',
+    'MalformedEntry',
     'Member',
     'Message',
     'PayloadTooLarge',

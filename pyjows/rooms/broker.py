@@ -30,7 +30,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any, ClassVar, NamedTuple
 
 from ..client import backoff
@@ -166,11 +166,12 @@ class Broker(Follower):
     async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
         """Replace the server's entries of the members here in these rooms, and have the other processes read them."""
 
-    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]]]:
+    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]] | None]:
         """Extend the time to live of this process' entries in the rooms whose value is True.
 
         Returns:
-            For each room whether that entry was still there, and the processes that have one.
+            For each room whether that entry was still there, and the processes that have one; None where the server
+            does not tell.
         """
         return [(True, set()) for _ in rooms]
 
@@ -208,6 +209,10 @@ class Broker(Follower):
         self._changes.append(('catch_up', room, None))
         self._wake_up()
 
+    def set_keep(self, room: str, keep: Keep) -> None:
+        self._changes.append(('keep', room, keep))
+        self._wake_up()
+
     def enter(self, room: str, id: str, info: bytes) -> None:
         with self._lock:
             self._here.setdefault(room, {})[id] = info
@@ -232,12 +237,13 @@ class Broker(Follower):
                 self._undeclared.add(entry.room)  # the next session writes all of it
         self._wake_up()
 
-    def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
+    def fetch_history(self, room: str, n: int, timeout: float, keep: Keep) -> list[Message]:
         async def fetch() -> list[Message]:
             if not self.keeps_history:
                 return []
-            (snapshot,) = await self.load([Feed(room, Keep(n, 1, False))])
-            return list(snapshot.messages)
+            (snapshot,) = await self.load([Feed(room, keep._replace(size=n))])
+            oldest = (time() if snapshot.now is None else snapshot.now) - keep.seconds
+            return [message for message in snapshot.messages if message.time > oldest]
 
         found: list[Message] = self._ask(fetch, timeout)
         return found
@@ -518,6 +524,8 @@ class Broker(Follower):
                     self._feeds[room] = Feed(room, keep)
                     self._loading.add(room)
                     wanted[room] = True
+            elif what == 'keep' and feed is not None and keep is not None:
+                self._set_keep(feed, keep)
             elif what == 'unfollow' and feed is not None:
                 wanted[room] = False
                 del self._feeds[room]
@@ -610,7 +618,10 @@ class Broker(Follower):
         for i in range(0, len(rooms), BATCH):
             some = {room: room in here for room in rooms[i : i + BATCH]}
             found = await self.refresh(some)
-            for (room, mine), (was_there, living) in zip(some.items(), found, strict=True):
+            for (room, mine), entry in zip(some.items(), found, strict=True):
+                if entry is None:
+                    continue
+                was_there, living = entry
                 if mine and not was_there:
                     with self._lock:
                         members = dict(self._here.get(room, ()))

@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from time import time
 from typing import Any, NamedTuple, Protocol
 
 from .messages import Message
@@ -143,6 +144,13 @@ class Engine(ABC):
     def catch_up(self, room: str) -> None:
         """A client has a position ahead of ours: read the history again, then call `Receiver.synced`."""
 
+    def set_keep(self, room: str, keep: Keep) -> None:  # noqa: B027 - an engine may have nothing to do
+        """What is kept of a room that is followed has changed."""
+
+    def now(self, room: str) -> float:
+        """The time by the clock that sets `Message.time` in a room that is followed, in seconds since 1970."""
+        return time()
+
     @abstractmethod
     def enter(self, room: str, id: str, info: bytes) -> None:
         """A member joined a room here; `info` is JSON."""
@@ -152,7 +160,7 @@ class Engine(ABC):
         """A member left a room here."""
 
     @abstractmethod
-    def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
+    def fetch_history(self, room: str, n: int, timeout: float, keep: Keep) -> list[Message]:
         """The last messages of a room that is not followed here; blocks, so not for the loop's thread."""
 
     @abstractmethod

@@ -15,12 +15,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import Any, NamedTuple
 
 from .. import _json
 from .engine import Engine, Keep
-from .messages import Message
+from .messages import MalformedEntry, Message
 
 __all__ = ['BATCH', 'Feed', 'Follower', 'Snapshot']
 
@@ -32,11 +32,18 @@ _ASIDE = 10_000
 
 
 class Snapshot(NamedTuple):
-    """A room as the broker has it: the position of the last message, and messages up to it, oldest first."""
+    """A room as the broker has it.
+
+    Attributes:
+        epoch, offset: the position of the last message.
+        messages: messages up to it, oldest first.
+        now: the time by the clock that gave them theirs, in seconds since 1970; None if that is the clock here.
+    """
 
     epoch: str
     offset: int
     messages: Sequence[Message]
+    now: float | None = None
 
 
 class Feed:
@@ -48,10 +55,24 @@ class Feed:
         aside: messages, joins and leaves that came while the feed is stale, else None.
         subscribed: whether the server has confirmed it in this session.
         processes: the other processes whose members were reported.
+        malformed, refused: how many entries of it were skipped, and how many commands the server refused.
+        ahead: the server's clock less `monotonic` here; None while that is not known.
         recheck: whether to call `Receiver.synced` although nothing was missed: `Engine.catch_up`.
     """
 
-    __slots__ = ('aside', 'epoch', 'keep', 'offset', 'processes', 'recheck', 'room', 'subscribed')
+    __slots__ = (
+        'ahead',
+        'aside',
+        'epoch',
+        'keep',
+        'malformed',
+        'offset',
+        'processes',
+        'recheck',
+        'refused',
+        'room',
+        'subscribed',
+    )
 
     def __init__(self, room: str, keep: Keep) -> None:
         self.room = room
@@ -61,6 +82,9 @@ class Feed:
         self.aside: list[Message | Callable[[], None]] | None = []
         self.subscribed = False
         self.processes: set[str] = set()
+        self.malformed = 0
+        self.refused = 0
+        self.ahead: float | None = None
         self.recheck = False
 
 
@@ -88,6 +112,10 @@ class Follower(Engine):
     async def rosters(self, rooms: Sequence[str]) -> Sequence[dict[str, dict[str, Any]]]:
         """For each room its members, by process and id."""
         return [{} for _ in rooms]
+
+    def now(self, room: str) -> float:
+        feed = self._feeds.get(room)
+        return time() if feed is None or (ahead := feed.ahead) is None else monotonic() + ahead
 
     # Reading what was missed
 
@@ -127,7 +155,8 @@ class Follower(Engine):
 
     def _filled(self, feed: Feed, snapshot: Snapshot) -> None:
         """Hand over what was missed."""
-        epoch, offset, messages = snapshot
+        epoch, offset, messages, now = snapshot
+        feed.ahead = None if now is None else now - monotonic()
         report, receiver = self._report, self.receiver
         messages = _suffix(messages, offset)
         if not feed.epoch:
@@ -160,6 +189,16 @@ class Follower(Engine):
                 feed.processes.discard(process)
                 self._report(self.receiver.roster, feed.room, process, {})
 
+    def _set_keep(self, feed: Feed, keep: Keep) -> None:
+        """What is kept of a room has changed."""
+        before, feed.keep = feed.keep, keep
+        if keep.presence and not before.presence:
+            self._make_stale(feed)  # reads who is there
+        elif not keep.presence:
+            for process in feed.processes:  # nobody would tell when they are gone
+                self._report(self.receiver.roster, feed.room, process, {})
+            feed.processes.clear()
+
     @property
     def process(self) -> str:
         """The id of this process in presence entries."""
@@ -191,13 +230,22 @@ class Follower(Engine):
     def entered(self, room: str, process: str, id: str, info: bytes) -> None:
         """A member joined in another process."""
         feed = self._feeds.get(room)
-        if feed is None or process == self.process:
+        if feed is None or process == self.process or not feed.keep.presence:
+            return
+        try:
+            value = _json.loads(info)
+        except ValueError as exc:
+            self.malformed(room, exc)
             return
         if feed.aside is not None:
-            self._put_aside(feed, partial(self.entered, room, process, id, info))
+            self._put_aside(feed, partial(self._has_entered, feed, process, id, value))
         else:
+            self._has_entered(feed, process, id, value)
+
+    def _has_entered(self, feed: Feed, process: str, id: str, info: Any) -> None:
+        if feed.keep.presence:
             feed.processes.add(process)
-            self._report(self.receiver.entered, room, process, id, _json.loads(info))
+            self._report(self.receiver.entered, feed.room, process, id, info)
 
     def left(self, room: str, process: str, id: str) -> None:
         """A member left in another process."""
@@ -216,6 +264,30 @@ class Follower(Engine):
             if len(feed.aside) > _ASIDE:
                 feed.aside.clear()
                 self._make_stale(feed)
+
+    def malformed(self, room: str, exc: Exception) -> None:
+        """Something of a room was skipped, since no engine of this kind wrote it: `MalformedEntry`.
+
+        That may be much, or be read again and again. So of a room that is followed the 1st, 2nd, 4th, 8th … is
+        reported.
+        """
+        count = 1
+        if (feed := self._feeds.get(room)) is not None:
+            count = feed.malformed = feed.malformed + 1
+        if count & (count - 1) == 0:
+            self._report(self.receiver.failed, MalformedEntry(room, count, exc))
+
+    def follows(self, room: str) -> bool:
+        """Whether a room is followed."""
+        return room in self._feeds
+
+    def refused(self, room: str, exc: Exception) -> None:
+        """The server refused a command about a room; reported as rarely as `malformed`."""
+        count = 1
+        if (feed := self._feeds.get(room)) is not None:
+            count = feed.refused = feed.refused + 1
+        if count & (count - 1) == 0:
+            self._report(self.receiver.failed, exc)
 
     def renewed(self, room: str, process: str) -> None:
         """Another process has replaced its entry of members."""

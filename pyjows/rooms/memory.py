@@ -43,7 +43,7 @@ class MemoryEngine(Counter, Engine):
     def leave(self, room: str, id: str) -> None:
         pass
 
-    def fetch_history(self, room: str, n: int, timeout: float) -> list[Message]:
+    def fetch_history(self, room: str, n: int, timeout: float, keep: Keep) -> list[Message]:
         return []
 
     def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:

@@ -15,4 +15,5 @@ cdef class Message:
 
 
 cpdef tuple encode(str method, object text, object binary, object json)
+cpdef check_payload(bytes kind, bytes payload)
 cpdef Message unsent(str room, bytes kind, bytes payload)

@@ -24,12 +24,14 @@ __all__ = [
     'BINARY',
     'JSON',
     'TEXT',
+    'MalformedEntry',
     'Message',
     'PayloadTooLarge',
     'Position',
     'QueueFull',
     'RoomLimit',
     'check_name',
+    'check_payload',
     'encode',
     'find_position',
     'new_epoch',
@@ -66,6 +68,20 @@ class QueueFull(RuntimeError):
         super().__init__(text)
         self.room = message.room
         self.message = message
+
+
+class MalformedEntry(ValueError):
+    """Something that another program wrote into the broker's data of a room cannot be read; it was skipped.
+
+    Attributes:
+        room: the room's name.
+        count: how many were skipped in this room since it is followed here: reported are the 1st, 2nd, 4th, 8th …
+    """
+
+    def __init__(self, room: str, count: int, reason: Exception) -> None:
+        super().__init__(f'room {room!r}: skipped what cannot be read ({count} so far): {reason}')
+        self.room = room
+        self.count = count
 
 
 class Position(NamedTuple):
@@ -156,6 +172,17 @@ def encode(method: str, text: Any, binary: Any, json: Any) -> tuple[bytes, bytes
     if not isinstance(binary, (bytes, bytearray, memoryview)):
         raise TypeError(f'binary is bytes-like, not {type(binary).__name__}; use text= for a str')
     return _BINARY, bytes(binary)
+
+
+def check_payload(kind: bytes, payload: bytes) -> None:
+    """Raise ValueError for a kind that there is not, and for a payload that is not of its kind."""
+    if kind == _TEXT:
+        if not payload.isascii():
+            payload.decode('utf-8')
+    elif kind == _JSON:
+        _json.loads(payload)
+    elif kind != _BINARY:
+        raise ValueError(f'a message is text, binary or JSON (t, b, j), not {kind!r}')
 
 
 def unsent(room: str, kind: bytes, payload: bytes) -> Message:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
-from .messages import Message, new_epoch
+from .messages import Message, check_payload, new_epoch
 
 try:
     import nats.aio.client
@@ -115,8 +115,14 @@ class NatsEngine(Broker):
     def _callback(self, room: str) -> Any:
         async def received(message: Any) -> None:
             self.mark_alive()
+            kind, payload = message.data[:1], message.data[1:]
+            try:
+                check_payload(kind, payload)
+            except ValueError as exc:  # any program may publish here
+                self.malformed(room, exc)
+                return
             offset = self._counts[room] = self._counts.get(room, 0) + 1
-            self.arrived(Message(room, self._epoch, offset, time(), message.data[:1], message.data[1:]))
+            self.arrived(Message(room, self._epoch, offset, time(), kind, payload))
             await self.wait_for_rooms()
 
         return received

@@ -27,13 +27,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .. import _json
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
 from .messages import Message, new_epoch
+from .redis_entries import read_channel, read_members, read_stream, read_word
 from .redis_scripts import SCRIPTS, SHA
 
 try:
@@ -207,19 +208,21 @@ class RedisEngine(Broker):
 
     def _channel_message(self, room: str, data: bytes) -> None:
         """A message of a room's channel: ``m`` published, ``j`` joined, ``l`` left, ``h`` entry of members replaced."""
-        kind = data[:1]
-        if kind == b'm':
-            position, _, entry = data[1:].partition(b' ')
-            epoch, _, offset = position.partition(b':')
-            self.arrived(_message(room, epoch.decode(), int(offset), entry))
-        elif kind == b'j':
-            process, id, info = data[1:].split(b' ', 2)
-            self.entered(room, process.decode(), id.decode(), info)
+        try:
+            found = read_channel(room, data)
+        except ValueError as exc:
+            self.malformed(room, exc)
+            return
+        if isinstance(found, Message):
+            self.arrived(found)
+            return
+        kind, process, id, info = found
+        if kind == b'j':
+            self.entered(room, process, id, info)
         elif kind == b'l':
-            process, id = data[1:].split(b' ', 1)
-            self.left(room, process.decode(), id.decode())
-        elif kind == b'h':
-            self.renewed(room, data[1:].decode())
+            self.left(room, process, id)
+        else:
+            self.renewed(room, process)
 
     # Keys
 
@@ -242,12 +245,19 @@ class RedisEngine(Broker):
         self._refusals(results)
         return results
 
-    async def _evaluate(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """`_call`, where a refusal is an error."""
+    async def _evaluate(self, rooms: Iterable[str], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """`_call` for one room each.
+
+        What Redis refuses of a room that is followed is reported, and None here: the other rooms go on. It is raised
+        for any other room, which a program has asked for.
+        """
         results = await self._call(calls)
-        for result in results:
+        for i, (room, result) in enumerate(zip(rooms, results, strict=True)):
             if isinstance(result, Exception):
-                raise result
+                if not self.follows(room):
+                    raise result
+                self.refused(room, result)
+                results[i] = None
         return results
 
     async def perform(self, batch: Sequence[Publication | Entry]) -> Sequence[Exception | None]:
@@ -324,12 +334,19 @@ class RedisEngine(Broker):
             known = feed.epoch, feed.offset, feed.keep.size, max(1, int(feed.keep.seconds))
             calls.append(('load', 2, f'{channel}:log', f'{channel}:meta', new_epoch(), self._server, *known))
         found = []
-        for feed, (epoch, offset, entries) in zip(feeds, await self._evaluate(calls), strict=True):
-            word = epoch.decode()
-            messages = [
-                _message(feed.room, word, int(id.partition(b'-')[0]), fields[1]) for id, fields in reversed(entries)
-            ]
-            found.append(Snapshot(word, int(offset), messages))
+        for feed, result in zip(feeds, await self._evaluate([feed.room for feed in feeds], calls), strict=True):
+            if result is None:  # a room of which nothing is known; its next message has it loaded again
+                found.append(Snapshot(new_epoch(), 0, ()))
+                continue
+            epoch, offset, entries, (seconds, microseconds) = result
+            messages = []
+            for id, fields in reversed(entries):
+                try:
+                    messages.append(read_stream(feed.room, epoch.decode(), id, fields))
+                except ValueError as exc:
+                    self.malformed(feed.room, exc)
+            now = int(seconds) + int(microseconds) / 1e6
+            found.append(Snapshot(epoch.decode(), int(offset), messages, now))
         return found
 
     # Presence
@@ -339,34 +356,43 @@ class RedisEngine(Broker):
         for room, members in rooms.items():
             known = self.process, self._ttl, self._channel(room)
             calls.append(('declare', 2, *self._presence_keys(room), *known, *_flat(members.items())))
+        names = list(rooms)
         for i in range(0, len(calls), 100):
-            await self._evaluate(calls[i : i + 100])
+            for room, refusal in zip(
+                names[i : i + 100], self._refusals(await self._call(calls[i : i + 100])), strict=True
+            ):
+                if refusal is not None:
+                    self.refused(room, refusal)
 
     async def rosters(self, rooms: Sequence[str]) -> Sequence[dict[str, dict[str, Any]]]:
         calls = [('roster', 1, f'{self._channel(room)}:live', f'{self._channel(room)}:here:') for room in rooms]
-        return [
-            {process.decode(): _members(flat) for process, flat in found if flat}
-            for found in await self._evaluate(calls)
-        ]
+        rosters: list[dict[str, dict[str, Any]]] = []
+        for room, found in zip(rooms, await self._evaluate(rooms, calls), strict=True):
+            roster = {}
+            malformed = partial(self.malformed, room)
+            for process, flat in found or ():
+                try:
+                    word = read_word(process)
+                except ValueError as exc:
+                    malformed(exc)
+                    continue
+                if members := read_members(flat, malformed):
+                    roster[word] = members
+            rosters.append(roster)
+        return rosters
 
-    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]]]:
+    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]] | None]:
         calls = [
             ('refresh', 2, *self._presence_keys(room), self.process, self._ttl, int(here))
             for room, here in rooms.items()
         ]
-        results = await self._evaluate(calls)
-        return [(bool(there), {process.decode() for process in living}) for there, living in results]
-
-
-def _message(room: str, epoch: str, offset: int, entry: bytes) -> Message:
-    """A message from what is kept and published: the time in milliseconds, a space, the kind, the payload."""
-    at = entry.index(b' ')
-    return Message(room, epoch, offset, int(entry[:at]) / 1000, entry[at + 1 : at + 2], entry[at + 2 :])
-
-
-def _members(flat: Sequence[bytes]) -> dict[str, Any]:
-    """id → info of a reply ``[id, info, …]``."""
-    return {id.decode(): _json.loads(info) for id, info in zip(flat[::2], flat[1::2], strict=True)}
+        found: list[tuple[bool, set[str]] | None] = []
+        for result in await self._evaluate(rooms, calls):
+            if result is None:
+                found.append(None)
+            else:  # what is not the id of a process has no entry either, and is reported with it
+                found.append((bool(result[0]), {process.decode('ascii', 'replace') for process in result[1]}))
+        return found
 
 
 def _flat(pairs: Iterable[tuple[str, bytes]]) -> list[str | bytes]:

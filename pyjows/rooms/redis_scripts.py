@@ -9,39 +9,54 @@ import hashlib
 
 __all__ = ['SCRIPTS', 'SHA']
 
-# How the count of a room begins, goes on, or begins anew.
+# How the count of a room begins, goes on, or begins anew; also where another program has overwritten it.
 # ARGV: 1 a new epoch, 2 the server or '' to have the script look.
 _COUNT = """
 local server = ARGV[2]
 if server == '' then server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '' end
 local function begin(log, meta)
-  redis.call('DEL', log)
+  redis.call('DEL', log, meta)
   redis.call('HSET', meta, 'epoch', ARGV[1], 'offset', 0, 'server', server)
   return ARGV[1], 0
 end
 local function count(log, meta)
-  local found = redis.call('HMGET', meta, 'epoch', 'offset', 'server')
-  if not found[1] or found[3] ~= server then return begin(log, meta) end
+  local found = redis.pcall('HMGET', meta, 'epoch', 'offset', 'server')
+  if found.err or not found[1] or found[3] ~= server then return begin(log, meta) end
+  if not string.match(found[1], '^[0-9a-f]+$') or #found[1] > 32 then return begin(log, meta) end
+  if not string.match(found[2] or '', '^%d+$') or #found[2] > 15 then return begin(log, meta) end
   return found[1], tonumber(found[2])
 end
 """
 
 # Publishes messages, of several rooms where they are on one server. A refused one does not keep the next from being
 # published: the reply has an offset (0 for one that was published before) or an error for each.
+# `make_room` removes what another program has put where the next entry of the stream belongs.
 # KEYS, for each: log, meta, from. ARGV from 3 on, for each: size, seconds, number, kind and payload.
 _PUBLISH = (
     _COUNT
     + """
 local clock = redis.call('TIME')
 local now = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000)) .. ' '
+local function make_room(log, offset)
+  local last = string.format('%.0f-18446744073709551615', offset - 1)
+  local found = redis.pcall('XRANGE', log, '(' .. last, '+', 'COUNT', 1000)
+  if found.err or #found == 1000 then return redis.call('DEL', log) end
+  for _, entry in ipairs(found) do redis.call('XDEL', log, entry[1]) end
+  redis.call('XSETID', log, last)
+end
 local function publish(log, meta, from, size, seconds, number, said)
-  local last = redis.call('GET', from)
-  if last and tonumber(last) >= tonumber(number) then return 0 end
+  local last = redis.pcall('GET', from)
+  last = type(last) == 'string' and tonumber(last)
+  if last and last >= tonumber(number) then return 0 end
   local epoch = count(log, meta)
   local offset = redis.call('HINCRBY', meta, 'offset', 1)
   local place = string.format('%.0f', offset)
   if tonumber(size) > 0 then
-    redis.call('XADD', log, 'MAXLEN', size, place .. '-0', 'm', now .. said)
+    local added = redis.pcall('XADD', log, 'MAXLEN', size, place .. '-0', 'm', now .. said)
+    if type(added) == 'table' and added.err then
+      make_room(log, offset)
+      redis.call('XADD', log, 'MAXLEN', size, place .. '-0', 'm', now .. said)
+    end
     redis.call('EXPIRE', log, seconds)
   end
   redis.call('EXPIRE', meta, seconds + 86400)
@@ -66,12 +81,16 @@ _LOAD = (
     + """
 local epoch, offset = count(KEYS[1], KEYS[2])
 if epoch == ARGV[3] and offset < tonumber(ARGV[4]) then epoch, offset = begin(KEYS[1], KEYS[2]) end
-redis.call('EXPIRE', KEYS[2], tonumber(ARGV[6]) + 86400)
+local longest = tonumber(ARGV[6]) + 86400
+if redis.call('TTL', KEYS[2]) < longest then redis.call('EXPIRE', KEYS[2], longest) end
 local first = '-'
 if epoch == ARGV[3] then first = string.format('%.0f-0', tonumber(ARGV[4]) + 1) end
 local entries = {}
-if tonumber(ARGV[5]) > 0 then entries = redis.call('XREVRANGE', KEYS[1], '+', first, 'COUNT', ARGV[5]) end
-return {epoch, offset, entries}
+if tonumber(ARGV[5]) > 0 then
+  entries = redis.pcall('XREVRANGE', KEYS[1], string.format('%.0f-0', offset), first, 'COUNT', ARGV[5])
+  if entries.err then entries = {} end
+end
+return {epoch, offset, entries, redis.call('TIME')}
 """
 )
 
@@ -81,10 +100,21 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 """
 
+# Removes a key that another program has made with another type.
+_OWN = """
+local function own(key, kind)
+  local found = redis.call('TYPE', key)['ok']
+  if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
+end
+"""
+
 # KEYS: here, live. ARGV: 1 process, 2 milliseconds, 3 channel, 4 id, 5 info.
 _ENTER = (
     _NOW
+    + _OWN
     + """
+own(KEYS[1], 'hash')
+own(KEYS[2], 'zset')
 redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
@@ -93,16 +123,23 @@ redis.call('PUBLISH', ARGV[3], 'j' .. ARGV[1] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5
 """
 )
 
-_LEAVE = """
+_LEAVE = (
+    _OWN
+    + """
+own(KEYS[1], 'hash')
+own(KEYS[2], 'zset')
 redis.call('HDEL', KEYS[1], ARGV[4])
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
 redis.call('PUBLISH', ARGV[3], 'l' .. ARGV[1] .. ' ' .. ARGV[4])
 """
+)
 
 # ARGV from 4 on: id, info, id, info …
 _DECLARE = (
     _NOW
+    + _OWN
     + """
+own(KEYS[2], 'zset')
 redis.call('DEL', KEYS[1])
 for i = 4, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
@@ -121,7 +158,10 @@ redis.call('PUBLISH', ARGV[3], 'h' .. ARGV[1])
 # ARGV: 1 process, 2 milliseconds, 3 whether it has members.
 _REFRESH = (
     _NOW
+    + _OWN
     + """
+own(KEYS[1], 'hash')
+own(KEYS[2], 'zset')
 local there = 1
 if ARGV[3] == '1' then
   there = redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -138,10 +178,13 @@ return {there, redis.call('ZRANGE', KEYS[2], 0, -1)}
 # KEYS: live. ARGV: 1 what the keys of the members begin with.
 _ROSTER = (
     _NOW
+    + _OWN
     + """
+own(KEYS[1], 'zset')
 local found = {}
 for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')) do
-  found[#found + 1] = {process, redis.call('HGETALL', ARGV[1] .. process)}
+  local members = redis.pcall('HGETALL', ARGV[1] .. process)
+  if not members.err then found[#found + 1] = {process, members} end
 end
 return found
 """

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Protocol
 
 from .. import _json
@@ -249,17 +249,24 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
             else:
                 for message in missed:
                     ws.send(**message.bare())
-        except ConnectionClosed:
+        except Exception as exc:
             self.rooms.remove_membership(ws, self)
             self._check_idle()
-            return
+            if isinstance(exc, ConnectionClosed):
+                return
+            raise
         member.joined = True
         self._members[ws] = member
         self._forget_lists()
         if self._keep.presence:
+            self._report(member)
+        self._emit_safely('join', member)
+
+    def _report(self, member: Member) -> None:
+        """Have the other processes know of a member here."""
+        if not member._entered:
             member._entered = True
             self.rooms.engine.enter(self.name, member.id, member._encoded)
-        self._emit_safely('join', member)
 
     def _after(self, offset: int) -> list[Message] | None:
         """The messages after an offset; None if the copy does not have all of them."""
@@ -321,8 +328,8 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         if n is not None and n <= 0:
             return []
         if not self._has_copy('history()'):
-            return self.rooms.engine.fetch_history(self.name, self._keep.size if n is None else n, timeout)
-        oldest = time() - self._keep.seconds
+            return self.rooms.engine.fetch_history(self.name, self._keep.size if n is None else n, timeout, self._keep)
+        oldest = self.rooms.engine.now(self.name) - self._keep.seconds
         messages = [message for message in list(self._log) if message.time > oldest]
         return messages if n is None else messages[-n:]
 
@@ -366,7 +373,10 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
                 self._received(message)
         for member in list(self._waiting.values()):
             if member.ws in self._waiting:
-                self._admit(member)
+                try:
+                    self._admit(member)
+                except Exception as exc:
+                    self._handler_failed(exc)  # the others are to join
         if self._loaded is not None:
             calls, self._loaded = self._loaded, None
             for call in calls:
@@ -457,12 +467,19 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
 
     def _expire(self) -> None:
         """Drop what is older than it may be."""
-        oldest = time() - self._keep.seconds
+        oldest = self.rooms.engine.now(self.name) - self._keep.seconds
         log = self._log
         while log and log[0].time <= oldest:
             log.popleft()
 
     def _set_keep(self, keep: Keep) -> None:
+        if keep == self._keep:
+            return
         if keep.size != self._keep.size:
             self._log = deque(self._log, maxlen=keep.size)
         self._keep = keep
+        if self._is_followed:
+            self.rooms.engine.set_keep(self.name, keep)
+        if keep.presence:
+            for member in self._members.values():
+                self._report(member)
