@@ -175,14 +175,14 @@ def test_who_was_elsewhere_before_is_told_when_the_copy_here_is_complete(gather)
 
 
 def test_presence_outlives_its_time_to_live_while_the_process_does(gather):
-    a, b = gather(presence_ttl=0.3), gather(presence_ttl=0.3)
+    a, b = gather(presence_ttl=0.9), gather(presence_ttl=0.9)
     a.join(name='Ann')
     b.join(name='Bob')
     a.until(lambda: b.names() == ['Ann', 'Bob'])
     gone: list[Any] = []
     b.rooms['lobby'].on('leave', lambda room, member: gone.append(member))
     rested: list[Any] = []
-    a.ioloop.timer(lambda loop: rested.append(1), 1.0)
+    a.ioloop.timer(lambda loop: rested.append(1), 2.0)
     a.until(lambda: rested)
     assert a.names() == b.names() == ['Ann', 'Bob']
     assert not gone
