@@ -6,6 +6,7 @@ Owns the translation between ASGI messages and the calls of `AioServer` (ASGI sp
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
@@ -39,7 +40,9 @@ class ASGIChannel:
     def __init__(self, asgi: ASGI, max_message_size: int | None) -> None:
         self.scope, self._receive, self._send = asgi
         self._max_message_size = max_message_size
+        self._turn = asyncio.Lock()  # held by the call that receives from the server
         self._pending: asyncio.Future[Message] | None = None  # of a receive that was not waited for to its end
+        self._kept: deque[str | bytes] = deque()  # messages before the close that a `send` has found
         self.connected = False
         self.close_reason: int = CloseCode.NO_STATUS_RCVD
         self.close_message: str | None = None
@@ -71,26 +74,44 @@ class ASGIChannel:
             raise self._closed() from None
 
     async def receive(self, timeout: float | None) -> str | bytes | None:
-        if timeout is not None:
-            timeout = checked_timeout(timeout)
-        while True:
+        if timeout is None:
+            async with self._turn:
+                return await self._next(None)
+        until = asyncio.get_running_loop().time() + checked_timeout(timeout)
+        if self._turn.locked():
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._turn.acquire()
+            except TimeoutError:
+                return None
+        else:
+            await self._turn.acquire()
+        try:
+            return await self._next(until)
+        finally:
+            self._turn.release()
+
+    async def _next(self, until: float | None) -> str | bytes | None:
+        """The next message, None after the time `until` of the loop."""
+        while not self._kept:
             if not self.connected:
                 raise self._closed()
-            if self._pending is None and timeout is None:
+            if self._pending is None and until is None:
                 message = await self._receive()
             else:
                 if self._pending is None:
                     self._pending = asyncio.ensure_future(self._receive())
-                pending = self._pending
-                done, _ = await asyncio.wait([pending], timeout=timeout)
+                left = None if until is None else max(0, until - asyncio.get_running_loop().time())
+                done, _ = await asyncio.wait([self._pending], timeout=left)
+                if not self.connected:
+                    continue  # closed meanwhile, which cancels what is pending
                 if not done:
                     return None
-                if self._pending is not pending:
-                    continue  # another receive took it
-                message, self._pending = pending.result(), None
+                message, self._pending = self._pending.result(), None
             data = await self._taken(message)
             if data is not None:
                 return data
+        return self._kept.popleft()
 
     async def _taken(self, message: Message) -> str | bytes | None:
         """The data of a message; None if it is not a data message."""
@@ -113,16 +134,15 @@ class ASGIChannel:
             self.close_message = message.get('reason') or ''
 
     async def _find_close(self) -> None:
-        """The server says that the client is gone: find the disconnect message behind those that wait."""
+        """The server says that the client is gone: find the disconnect message, and keep those before it."""
+        kept = []
         try:
-            async with asyncio.timeout(1):
-                while self.connected:
-                    message = await (self._pending or self._receive())
-                    self._pending = None
-                    if message['type'] == 'websocket.disconnect':
-                        self._disconnected(message)
-        except TimeoutError:
+            async with asyncio.timeout(1), self._turn:
+                while (data := await self._next(asyncio.get_running_loop().time() + 1)) is not None:
+                    kept.append(data)
+        except (TimeoutError, ConnectionClosed):
             pass
+        self._kept.extend(kept)
         if self.connected:
             self.connected = False
             self.close_reason = CloseCode.ABNORMAL_CLOSURE
@@ -133,14 +153,18 @@ class ASGIChannel:
         frame = close_frame(reason, message)
         self.connected = False
         self.close_reason, self.close_message = _named(frame.code), frame.reason
-        if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.wait([self._pending])
-            self._pending = None
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+            await asyncio.wait([pending])
         try:
             await self._send({'type': 'websocket.close', 'code': int(frame.code), 'reason': frame.reason})
         except OSError:
             pass  # the client is gone already
+
+    def __del__(self) -> None:
+        if self._pending is not None and not self._pending.get_loop().is_closed():
+            self._pending.cancel()  # the application ended without `close`
 
     def _closed(self) -> ConnectionClosed:
         return ConnectionClosed(self.close_reason, self.close_message)
