@@ -183,12 +183,17 @@ def test_after_a_rejection_nothing_is_sent_or_accepted():
         for again in (ws.reject, ws.with_compression, lambda: ws.with_protocols('chat')):
             with pytest.raises(InvalidState):
                 again()
+        for message in ({'text': 'x'}, {'frame': Frame(Opcode.TEXT, b'x')}):
+            with pytest.raises(ConnectionClosed):
+                ws.send(**message)
+        ws.finish()
 
     server.server_read(REQUEST + b'\r\n' + frame(TEXT, b'no', masked=True))
     answer = server.server_write()
     assert answer.startswith(b'HTTP/1.1 403 ')
     assert b'101' not in answer
     assert server.server_write() == b''
+    assert not server.is_writing
 
 
 def test_a_handler_of_the_request_sets_headers_on_the_101():

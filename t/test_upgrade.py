@@ -322,3 +322,31 @@ def test_without_a_loop_a_coroutine_may_reject():
         assert ws.server_write().startswith(b'HTTP/1.1 401 ')
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize('accepts', [True, False])
+def test_without_a_loop_a_client_that_ends_before_the_answer_gets_none(accepts, caplog):
+    async def main():
+        ws = pyjows.WebSocket()
+        seen = log(ws, 'open', 'error', 'finish')
+        ended = asyncio.Event()
+
+        @ws.on
+        async def request(ws):
+            try:
+                await asyncio.sleep(0)
+                if accepts:
+                    with pytest.raises(ConnectionClosed):
+                        ws.accept()
+            finally:
+                ended.set()
+
+        ws.server_read(UPGRADE)
+        ws.server_read(b'')
+        await ended.wait()
+        await asyncio.sleep(0)
+        assert ws.server_write() == b''
+        ws.closed()
+        assert seen == [('finish', 1006, '')]
+
+    asyncio.run(main())

@@ -135,10 +135,10 @@ class Opening(Receiver):
         """Keep a message, a raw frame (`RAW` in `head`) or the close until the connection is open.
 
         Raises:
-            ConnectionClosed: it is closed, or the close waits already.
+            ConnectionClosed: it is closed or refused, or the close waits already.
         """
         protocol = self.protocol
-        if protocol.state is not State.CONNECTING or protocol.is_finished:
+        if protocol.state is not State.CONNECTING or protocol._discarding or protocol.is_finished:
             raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
         if self.early is None:
             self.early = []
@@ -366,7 +366,9 @@ class Opening(Receiver):
     def awaits_answer(self) -> bool:
         """Whether a request waits for its answer."""
         ws = self.ws
-        return not (ws is None or ws.req is None or self.is_answered) and isinstance(ws._handshake, ServerHandshake)
+        if ws is None or ws.req is None or self.is_answered or self.protocol._eof_received:
+            return False
+        return isinstance(ws._handshake, ServerHandshake)
 
     def pending_request(self) -> Request:
         """The request that waits for its answer; raises InvalidState where there is none."""

@@ -51,7 +51,8 @@ class TransactionUpgrade(TransactionInfo):
             ValueError: a header or the subprotocol of the answer is not valid; the request is not answered then.
         """
         self._check_thread('WebSocket.accept()')
-        if self._protocol.is_finished:
+        protocol = self._protocol
+        if protocol.is_finished or (protocol.opening is not None and protocol.eof_received):
             raise ConnectionClosed()
         self._pending_opening().accept(True)
         self._emit_resume()
