@@ -61,7 +61,8 @@ def broadcast(
     """
     head, payload = encoded_message('broadcast', text, binary, json)
     skipped: list[TransactionCore] = []
-    return Broadcast(send_to_all(transactions, head, payload, skip_slow, skipped), skipped)
+    # A copy: sending may find that a connection is gone, and its handlers take it out of the set it is in.
+    return Broadcast(send_to_all(list(transactions), head, payload, skip_slow, skipped), skipped)
 
 
 def send_to_all(

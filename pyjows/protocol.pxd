@@ -60,4 +60,5 @@ cdef class Protocol(FrameLog):
     cdef object _send_eof(self)
 
 
+cdef bint _extends_control_frames(object extension) except -1
 cdef object _check_control(bytes payload)

@@ -207,7 +207,7 @@ class Protocol(FrameLog):
     @extensions.setter
     def extensions(self, extensions: Sequence[Extension]) -> None:
         used: list[Any] = [one if hasattr(one, 'rsv') else AdaptedExtension(one) for one in extensions]
-        self._extends_control = any(getattr(one, 'control_frames', False) for one in used)
+        self._extends_control = any(map(_extends_control_frames, used))
         self._extensions = used if self._extends_control else extensions
         self._claimed_bits = 0
         for extension in used:
@@ -343,13 +343,14 @@ class Protocol(FrameLog):
             self._receive_fragment(opcode, (head & 0x80) != 0, payload)
 
     def _through_extensions(self, head: int, payload: bytes) -> bytes:
-        """The payload of a data frame, or of a part of one, as the extensions give it; the last applied goes first."""
+        """The payload of a frame, or of a part of a data frame, as the extensions give it; the last goes first."""
         limit = self._max_message - self._size if self._max_message >= 0 else None
         if self._max_frame >= 0 and (limit is None or self._max_frame < limit):
             limit = self._max_frame
         frame = make_frame(head, payload)
         for extension in reversed(self._extensions):
-            frame = extension.decode(frame, max_size=limit)
+            if not head & 0x08 or _extends_control_frames(extension):
+                frame = extension.decode(frame, max_size=limit)
         if frame[1] or frame[2] or frame[3]:
             raise ProtocolError('reserved bits that no extension has cleared (RFC 6455 5.2)')
         payload = as_bytes(frame.data)
@@ -649,7 +650,8 @@ class Protocol(FrameLog):
         if self._claimed_bits and (not head & 0x08 or self._extends_control):
             frame = make_frame(head, payload)
             for extension in self._extensions:
-                frame = extension.encode(frame)
+                if not head & 0x08 or _extends_control_frames(extension):
+                    frame = extension.encode(frame)
             fin, rsv1, rsv2, rsv3, opcode, payload = frame
             if head & 0x08:
                 _check_control(payload)
@@ -669,6 +671,10 @@ class Protocol(FrameLog):
         FrameLog._discard_input(self)
         self._fragments = None
         self._close_began()
+
+
+def _extends_control_frames(extension: Any) -> bool:
+    return getattr(extension, 'control_frames', False)
 
 
 def _check_control(payload: bytes) -> None:

@@ -26,6 +26,15 @@ def test_a_broadcast_skips_and_reports_those_that_cannot_get_it():
     assert result.skipped == [closing, gone, early]
 
 
+def test_who_is_found_to_be_gone_while_it_is_sent_to_may_leave_the_set_of_receivers():
+    everyone = {opened(), opened(), opened()}
+    for ws in everyone:
+        ws.on('resume', lambda ws: ws.closed())
+        ws.on('finish', lambda ws, code, reason: everyone.discard(ws))
+    assert broadcast(everyone, text='x') == (3, [])
+    assert everyone == set()
+
+
 def test_a_broadcast_by_clients_masks_each_with_a_key_of_its_own():
     clients = [opened('client') for _ in range(3)]
     broadcast(clients, binary=b'\0' * 16)

@@ -790,6 +790,35 @@ def deflates(**options):
     return server, negotiate_client([factory], answer)
 
 
+class Noted:
+    """An extension in websockets' shape, which notes what it sees."""
+
+    name = 'x-noted'
+
+    def __init__(self):
+        self.seen = []
+
+    def encode(self, frame):
+        self.seen.append(('encode', frame.opcode))
+        return frame
+
+    def decode(self, frame, *, max_size=None):
+        self.seen.append(('decode', frame.opcode))
+        return frame
+
+
+def test_an_extension_sees_data_frames_only_also_beside_one_that_sees_all(side):
+    protocol = Protocol(side)
+    noted = Noted()
+    protocol.extensions = [noted, Rot13()]
+    protocol.send_text(b'hello')
+    protocol.send_ping(b'hello')
+    assert sent_whole(protocol) == [(TEXT, True, 2, b'uryyb'), (PING, True, 0, b'hello')]
+    protocol.receive_data(peer_frame(side, TEXT, b'uryyb', rsv=2) + peer_frame(side, PONG, b'hello'))
+    assert protocol.events_received() == [Frame(Opcode.TEXT, b'hello'), Frame(Opcode.PONG, b'hello')]
+    assert noted.seen == [('encode', TEXT), ('encode', PING), ('decode', TEXT), ('decode', PONG)]
+
+
 def test_an_extension_sees_data_frames_only(side):
     protocol = Protocol(side)
     protocol.extensions = [Rot13()]

@@ -360,7 +360,7 @@ class Server(LoopEmitter):
         Raises:
             TypeError, ValueError: the message is not valid.
         """
-        return broadcast(list(self._websockets) if to is None else to, **message)
+        return broadcast(self._websockets if to is None else to, **message)
 
     def websocket(self, rule: str) -> Callable[[_Handler], _Handler]:
         """Handle the WebSockets at a path: a decorator for ``handler(server, ws, **values)``, plain or ``async``.
