@@ -1,7 +1,7 @@
 """`pyjows.simple` beside simple-websocket, in the same program under the same host.
 
     python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp|uvloop|client|asyncio-client] [--bare]
-                           [--seconds 2] [--repeat 3]
+                           [--seconds 0.12] [--pairs 15] [--no-memory]
 
 The server is one echo program that imports simple_websocket; ``pyjows.simple.install()`` before the import is the only
 difference. ``uvloop`` is aiohttp on uvloop. With ``--bare`` the same host also runs a program without a library, which
@@ -9,33 +9,43 @@ answers the same number of bytes and does nothing with frames: the host cannot b
 
 With ``client`` and ``asyncio-client`` the program is a client that answers what it receives.
 
-The peer is a few lines over a raw socket, whose frames are made beforehand, so that what is measured is the program.
-The libraries take turns. For each its best repetition is shown, and below them the median of the ratios of one turn:
+The peer is a few lines over a raw socket, whose frames are made beforehand and which is the same for both libraries.
 
 - round trip: one connection, one message under way; microseconds from sending to the answer.
 - throughput: 16 connections, eight messages under way on each; messages a second.
 - burst: one connection, 1,000 messages in one write, then their answers; messages a second.
 - memory: of 1,000 connections that idle, bytes for each beyond the server's own, and its threads.
 
-Beside each rate stands what a message costs the server in CPU time, which other load on the machine hardly changes.
+How it is measured. The programs of both libraries run all the time, with their connections open. They take turns of a
+tenth of a second, and each pair of turns gives a ratio: what else the machine does, its clock and where the kernel
+places the processes change more slowly than that. The order alternates. The table has the median of the turns, and
+below them the median of the pairs' ratios and its quartiles.
+
+Beside each rate stands the server's CPU time for a message, and for the round trip the peer's. A round trip is the
+server's time, the peer's, and two wake-ups of the kernel's, which cost 5 to 50 microseconds by whether a core has to
+leave its idle state. Only the first is the library's, so the ratio of the rates is lower than that of the CPU times.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import os
 import re
 import resource
 import selectors
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pyjows.handshake import accept_key
 from pyjows.simple.hosts import find_socket
@@ -44,6 +54,12 @@ LIBRARIES = ('simple-websocket', 'pyjows.simple')
 BARE = 'bare'
 HOSTS = ('werkzeug', 'gunicorn', 'gevent', 'aiohttp', 'uvloop')
 CLIENTS = ('client', 'asyncio-client')
+
+# Messages under way on each of many connections.
+UNDER_WAY = 8
+
+# Seconds after which a server that does not answer is said to stall.
+PATIENCE = 5
 
 PAYLOAD = b'x' * 100
 KEY = b'\x37\xfa\x21\x3d'
@@ -78,13 +94,13 @@ def serve(host: str, library: str) -> None:
     def application(environ, start_response):
         if library == BARE:
             echo_bare(environ)
-            return []
-        ws = simple_websocket.Server.accept(environ)
-        try:
-            while True:
-                ws.send(ws.receive())
-        except simple_websocket.ConnectionClosed:
-            pass
+        else:
+            ws = simple_websocket.Server.accept(environ)
+            try:
+                while True:
+                    ws.send(ws.receive())
+            except simple_websocket.ConnectionClosed:
+                pass
         if host == 'gunicorn':
             raise StopIteration
         start_response('200 OK', [])
@@ -185,6 +201,7 @@ async def serve_asyncio_clients(sock: socket.socket, library) -> None:
 def echo_bare(environ) -> None:
     """What takes the place of a library in a blocking host."""
     sock, _ = find_socket(environ)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(SWITCHING)
     came = 0
     while data := sock.recv(65536):
@@ -247,36 +264,31 @@ class Server:
                     raise
                 time.sleep(0.05)
         if self.connects:
-            return _accept(sock)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return _ready(_accept(sock))
         sock.sendall(REQUEST)
         head = b''
         while not head.endswith(b'\r\n\r\n'):
             head += sock.recv(1)
-        return sock
+        return _ready(sock)
+
+    @property
+    def pids(self) -> list[int]:
+        """The server and its children."""
+        children = Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()
+        return [self.process.pid, *map(int, children)]
 
     def status(self) -> tuple[int, int]:
         """Resident bytes and threads of the server and its children."""
-        pids = {self.process.pid}
-        for status in Path('/proc').glob('[0-9]*/status'):
-            fields = _status(status)
-            if fields.get('PPid') == str(self.process.pid):
-                pids.add(int(fields['Pid']))
-        every = [_status(Path(f'/proc/{pid}/status')) for pid in pids]
+        every = [_status(Path(f'/proc/{pid}/status')) for pid in self.pids]
         return sum(int(one['VmRSS'].split()[0]) * 1024 for one in every), sum(int(one['Threads']) for one in every)
 
     def cpu(self) -> float:
-        """Seconds of CPU time of the server and its children."""
-        ticks = 0
-        for path in Path('/proc').glob('[0-9]*/stat'):
-            try:
-                pid, _, rest = path.read_text().partition(' (')
-            except OSError:
-                continue
-            fields = rest.rpartition(')')[2].split()
-            if str(self.process.pid) in (pid, fields[1]):
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf('SC_CLK_TCK')
+        """Seconds of CPU time of the server and its children, ended threads included."""
+        return sum(_cpu_of(pid) for pid in self.pids)
+
+
+def _cpu_of(pid: int) -> float:
+    return time.clock_gettime((~pid << 3) | 2)  # CLOCK_PROCESS_CPUTIME_ID of another process: clock_getcpuclockid(3)
 
 
 def _status(path: Path) -> dict[str, str]:
@@ -296,7 +308,6 @@ def _accept(control: socket.socket) -> socket.socket:
         control.sendall(b'ws://127.0.0.1:%d/echo\n' % listener.getsockname()[1])
         sock, _ = listener.accept()
     sock.settimeout(10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     head = b''
     while not head.endswith(b'\r\n\r\n'):
         head += sock.recv(1)
@@ -307,66 +318,115 @@ def _accept(control: socket.socket) -> socket.socket:
     return sock
 
 
-def round_trip(server: Server, seconds: float) -> tuple[float, int]:
-    """Seconds that it took, and messages."""
-    sock = server.connect()
+def _ready(sock: socket.socket) -> socket.socket:
+    """The connection, with a timeout for which Python does not call poll(2) before each read."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack('ll', PATIENCE, 0))
+    return sock
+
+
+def one_at_a_time(socks: Sequence[socket.socket], frames: bytes, answers: int, seconds: float) -> tuple[float, int]:
+    """Write frames to one connection and read their answers, over and over; seconds that it took, and how often."""
+    [sock] = socks
     turns = 0
     begun = time.perf_counter()
     while (now := time.perf_counter()) - begun < seconds:
-        for _ in range(100):
-            sock.sendall(server.frame)
-            _receive(sock, server.answer)
-        turns += 100
-    sock.close()
+        sock.sendall(frames)
+        _receive(sock, answers)
+        turns += 1
     return now - begun, turns
 
 
-def throughput(server: Server, seconds: float) -> tuple[float, int]:
-    """Seconds that it took, and messages."""
+def all_at_once(socks: Sequence[socket.socket], frames: bytes, answers: int, seconds: float) -> tuple[float, int]:
+    """The same on many connections; each gets more frames as soon as some are answered."""
+    size, answer = len(frames) // UNDER_WAY, answers // UNDER_WAY
+    answered = 0
     with selectors.DefaultSelector() as selector:
-        socks = [server.connect() for _ in range(16)]
+        begun = time.perf_counter()
+        left = dict.fromkeys(socks, answers)  # bytes of answers under way
         for sock in socks:
             selector.register(sock, selectors.EVENT_READ)
-            sock.sendall(server.frame * 8)
-        turns = 0
-        came = dict.fromkeys(socks, 0)
-        begun = time.perf_counter()
-        while (now := time.perf_counter()) - begun < seconds:
-            ready = selector.select(10)
+            sock.sendall(frames)
+        more = True
+        while left:
+            more = more and time.perf_counter() - begun < seconds
+            ready = selector.select(PATIENCE)
             if not ready:
-                raise TimeoutError('no answers')
+                raise TimeoutError
             for key, _ in ready:
                 sock = key.fileobj
-                answers, came[sock] = divmod(came[sock] + len(sock.recv(65536)), server.answer)
-                sock.sendall(server.frame * answers)
-                turns += answers
-        for sock in socks:
-            sock.close()
-    return now - begun, turns
+                n = len(sock.recv(65536))
+                complete = -(-left[sock] // answer) - -(-(left[sock] - n) // answer)
+                answered += complete
+                left[sock] -= n
+                if more:
+                    sock.sendall(frames[: complete * size])
+                    left[sock] += complete * answer
+                elif not left[sock]:
+                    del left[sock]
+    return time.perf_counter() - begun, answered / UNDER_WAY
 
 
-def burst(server: Server, seconds: float) -> tuple[float, int]:
-    """Seconds that it took, and messages."""
-    sock = server.connect()
-    many = server.frame * 1000
-    turns = 0
-    begun = time.perf_counter()
-    while (now := time.perf_counter()) - begun < seconds:
-        sock.sendall(many)
-        _receive(sock, server.answer * 1000)
-        turns += 1000
-    sock.close()
-    return now - begun, turns
+def _receive(sock: socket.socket, n: int) -> None:
+    while n:
+        try:
+            data = sock.recv(n)
+        except BlockingIOError:
+            raise TimeoutError from None
+        assert data, 'EOF'
+        n -= len(data)
 
 
-def measured(server: Server, scenario: Callable[[Server, float], tuple[float, int]], seconds: float) -> list[float]:
-    """Messages a second, and messages for each second of the server's CPU; 0 where the server does not go on."""
-    before = server.cpu()
-    try:
-        took, turns = scenario(server, seconds)
-    except TimeoutError:
-        return [0.0, 0.0]
-    return [turns / took, turns / max(server.cpu() - before, 0.01)]
+class Scenario(NamedTuple):
+    name: str
+    connections: int
+    messages: int  # under way on each
+    run: Callable[[Sequence[socket.socket], bytes, int, float], tuple[float, float]]
+
+
+SCENARIOS = (
+    Scenario('round trip', 1, 1, one_at_a_time),
+    Scenario('throughput', 16, UNDER_WAY, all_at_once),
+    Scenario('burst', 1, 1000, one_at_a_time),
+)
+
+
+class Figures(NamedTuple):
+    """Of one turn: a message's microseconds by the clock, and of the CPU time of server and peer."""
+
+    wall: float
+    server: float
+    peer: float
+
+
+def measured(servers: Sequence[Server], scenario: Scenario, seconds: float, pairs: int) -> list[list[Figures] | None]:
+    """The turns of each server; None for one that does not go on."""
+    turns: list[list[Figures] | None] = [[] for _ in servers]
+    socks = [[server.connect() for _ in range(scenario.connections)] for server in servers]
+    order = list(range(len(servers)))
+    for number in range(pairs + 1):
+        for i in order if number % 2 else reversed(order):
+            if turns[i] is None:
+                continue
+            try:
+                figures = _turn(servers[i], socks[i], scenario, seconds)
+            except TimeoutError:
+                turns[i] = None
+                continue
+            if number:  # the first warms up
+                turns[i].append(figures)
+    for sock in itertools.chain.from_iterable(socks):
+        sock.close()
+    return turns
+
+
+def _turn(server: Server, socks: Sequence[socket.socket], scenario: Scenario, seconds: float) -> Figures:
+    server_cpu, peer_cpu = server.cpu(), time.process_time()
+    frames, answers = server.frame * scenario.messages, server.answer * scenario.messages
+    took, turns = scenario.run(socks, frames, answers, seconds)
+    spent = took, server.cpu() - server_cpu, time.process_time() - peer_cpu
+    return Figures(*(one * 1e6 / (turns * scenario.messages) for one in spent))
 
 
 def memory(server: Server) -> tuple[float, int]:
@@ -386,24 +446,15 @@ def memory(server: Server) -> tuple[float, int]:
     return (after - before) / 1000, more - threads
 
 
-def _receive(sock: socket.socket, n: int) -> None:
-    while n:
-        data = sock.recv(n)
-        assert data, 'EOF'
-        n -= len(data)
-
-
-SCENARIOS = (round_trip, throughput, burst)
-
-
 def main() -> None:
     """Measure, and print a table for each host."""
     parser = argparse.ArgumentParser(prog='python -m bench.simple')
     parser.add_argument('--serve', nargs=2, help=argparse.SUPPRESS)
     parser.add_argument('--host', choices=HOSTS + CLIENTS, action='append')
     parser.add_argument('--bare', action='store_true', help='also a program without a library')
-    parser.add_argument('--seconds', type=float, default=2.0)
-    parser.add_argument('--repeat', type=int, default=3)
+    parser.add_argument('--seconds', type=float, default=0.12, help='of a turn')
+    parser.add_argument('--pairs', type=int, default=15, help='turns of each library')
+    parser.add_argument('--no-memory', action='store_true', help='leave out the 1,000 connections')
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
@@ -411,38 +462,42 @@ def main() -> None:
         serve(*options.serve)
         return
     for host in options.host or HOSTS + CLIENTS:
-        compare(
-            host, [*LIBRARIES, BARE] if options.bare and host in HOSTS else LIBRARIES, options.seconds, options.repeat
-        )
+        libraries = [*LIBRARIES, BARE] if options.bare and host in HOSTS else LIBRARIES
+        with contextlib.ExitStack() as stack:
+            servers = [stack.enter_context(Server(host, library)) for library in libraries]
+            compare(host, libraries, servers, options.seconds, options.pairs)
+        if not options.no_memory:
+            compare_memory(host, libraries)
 
 
-def compare(host: str, libraries: Sequence[str], seconds: float, repeat: int) -> None:
+def compare(host: str, libraries: Sequence[str], servers: Sequence[Server], seconds: float, pairs: int) -> None:
     """The libraries under one host, as a table."""
-    found: dict[str, list[list[float]]] = {library: [] for library in libraries}
-    for _ in range(repeat):
-        for library in libraries:
-            with Server(host, library) as server:
-                found[library].append([one for scenario in SCENARIOS for one in measured(server, scenario, seconds)])
-    best = {library: [max(column) for column in zip(*rows, strict=True)] for library, rows in found.items()}
-    print(f'\n{host:17}{"round trip":>22}{"throughput":>24}{"burst":>24}{"memory":>14}{"threads":>9}')
-    costs = {}
+    print(f'\n{host:17}{"":11}{"by the clock":>16}{"server CPU":>16}{"peer CPU":>12}')
+    for scenario in SCENARIOS:
+        turns = measured(servers, scenario, seconds, pairs)
+        for library, own in zip(libraries, turns, strict=True):
+            if own is None:
+                print(f'{library:17}{scenario.name:11}{"stalls":>16}')
+                continue
+            wall, server, peer = (statistics.median(column) for column in zip(*own, strict=True))
+            clock = f'{wall:.1f} µs' if scenario.messages == 1 else f'{1e6 / wall:,.0f} /s'
+            print(f'{library:17}{scenario.name:11}{clock:>16}{server:13.2f} µs{peer:9.2f} µs')
+        theirs, ours = turns[:2]
+        if theirs and ours:
+            found = [_quartiles([a[i] / b[i] for a, b in zip(theirs, ours, strict=True)]) for i in range(2)]
+            print(f'{"times as good":17}{scenario.name:11}{found[0]:>16}{found[1]:>16}', flush=True)
+
+
+def _quartiles(ratios: list[float]) -> str:
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return f'{median:.1f} ({low:.1f}-{high:.1f})'
+
+
+def compare_memory(host: str, libraries: Sequence[str]) -> None:
     for library in libraries:
         with Server(host, library) as server:
-            costs[library], threads = memory(server)
-        a, cpu_a, b, cpu_b, c, cpu_c = [one or float('nan') for one in best[library]]
-        print(
-            f'{library:17}{1e6 / a:9.1f} µs {1e6 / cpu_a:6.1f} µs{b:13,.0f} /s {1e6 / cpu_b:6.1f} µs'
-            f'{c:13,.0f} /s {1e6 / cpu_c:6.1f} µs{costs[library] / 1024:10.1f} KiB{threads:9}'
-        )
-    pairs = zip(*(found[library] for library in LIBRARIES), strict=True)
-    ratios_of_each = [[b / a if a else float('nan') for a, b in zip(*pair, strict=True)] for pair in pairs]
-    ratios = [statistics.median(column) for column in zip(*ratios_of_each, strict=True)]
-    a, cpu_a, b, cpu_b, c, cpu_c = ratios
-    print(
-        f'{"times as good":17}{a:9.1f} × {cpu_a:8.1f} ×{b:14.1f} × {cpu_b:8.1f} ×{c:14.1f} × {cpu_c:8.1f} ×'
-        f'{costs[LIBRARIES[0]] / costs[LIBRARIES[1]]:12.1f} ×',
-        flush=True,
-    )
+            cost, threads = memory(server)
+        print(f'{library:17}{"memory":11}{cost / 1024:10.1f} KiB{threads:6} threads', flush=True)
 
 
 if __name__ == '__main__':
