@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ['HOST', 'TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'shown']
+__all__ = ['HOST', 'TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'printable', 'shown']
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """The pattern of a token, as part of larger ones. It is possessive: the matching never backtracks."""
@@ -31,6 +31,11 @@ def checked_token(text: str, what: str) -> str:
 def shown(value: object, limit: int = 80) -> str:
     """The `repr` of what a peer or a user gave, cut to `limit` characters: a peer may have sent 16 KiB."""
     return cut(repr(value), limit)
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """`text` of a peer as part of a message, without quotes: control characters are escaped, and it is cut."""
+    return cut(text if text.isprintable() else repr(text)[1:-1], limit)
 
 
 def cut(text: str, limit: int) -> str:

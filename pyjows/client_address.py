@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._text import HOST, TOKEN, shown
+from ._text import HOST, TOKEN, printable, shown
 
 __all__ = ['ClientAddress', 'ProxyHeaderError', 'TrustedProxies', 'forwarded', 'proxy_header', 'x_forwarded']
 
@@ -41,7 +41,7 @@ class ClientAddress:
     """A client behind a proxy.
 
     Attributes:
-        address: its IP address (or the path of its Unix socket).
+        address: its IP address (or the path of its Unix socket, control characters escaped).
         port: its port, None where the proxy does not tell it.
         scheme: ``'ws'`` or ``'wss'``: how it speaks to the proxy; None where the proxy does not tell it.
         host: the host that it asked the proxy for; None where the proxy does not tell it.
@@ -284,7 +284,8 @@ def _version_2(data: bytes) -> ClientAddress | None:
     if kind == 0:
         return None
     if kind == 3:
-        return ClientAddress(body[:108].partition(b'\0')[0].decode('utf-8', 'replace'), None, scheme)
+        path = body[:108].partition(b'\0')[0].decode('utf-8', 'replace')
+        return ClientAddress(printable(path), None, scheme)
     width = 4 if kind == 1 else 16
     address = ipaddress.ip_address(body[:width])
     return ClientAddress(str(_unmapped(address)), int.from_bytes(body[2 * width : 2 * width + 2], 'big'), scheme)

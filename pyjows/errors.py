@@ -272,7 +272,9 @@ class Close:
             explanation = CloseCode(self.code).name.lower().replace('_', ' ')
         else:
             explanation = 'unknown'
-        return f'{int(self.code)} ({explanation})' + (f' {self.reason}' if self.reason else '')
+        # A peer chooses it: it goes into logs, where it must not begin a line or send commands to a terminal.
+        reason = self.reason if self.reason.isprintable() else repr(self.reason)[1:-1]
+        return f'{int(self.code)} ({explanation})' + (f' {reason}' if reason else '')
 
 
 class InvalidState(WebSocketError):

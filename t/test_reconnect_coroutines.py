@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import repeat
@@ -232,3 +233,65 @@ def test_a_url_that_is_neither_text_nor_a_function_is_refused(again):
         again(3)
     with pytest.raises(TypeError, match='headers'):
         again('ws://127.0.0.1:1', headers=3)
+
+
+@pytest.mark.parametrize('which', ['url', 'headers'])
+def test_a_function_that_takes_too_long_is_an_attempt_that_fails(run, server, again, which):
+    calls: list[int] = []
+
+    async def slow() -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return 'ws://127.0.0.1:1/never'  # too late: it is not connected to
+        return server.urls[0] if which == 'url' else {'X-N': '2'}
+
+    async def main() -> list[Any]:
+        given = {'url': slow} if which == 'url' else {'url': server.urls[0], 'headers': slow}
+        client = again(given.pop('url'), timeout=0.05, retry=lambda code, exc: not failed.append(exc), **given)
+        async for _ws in client:
+            break
+        return failed
+
+    failed: list[Any] = []
+    (exc,) = run(main())
+    assert isinstance(exc, TimeoutError)
+    assert 'gave no URL and headers within 0.05 seconds; timeout= sets the limit' in str(exc)
+    assert len(calls) == 2
+
+
+def test_a_url_that_is_awaited_and_not_valid_is_an_attempt_that_fails(run, again):
+    async def url() -> str:
+        return 'gopher://example.com'
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match='gopher'):
+            async for _ws in again(url):
+                pytest.fail('it is not open')
+
+    run(main())
+
+
+@pytest.mark.filterwarnings('error')
+def test_of_two_functions_one_that_fails_leaves_no_coroutine_behind(run, again):
+    async def url() -> str:
+        raise LookupError('no URL')
+
+    async def headers() -> dict[str, str]:
+        return {}
+
+    async def main() -> None:
+        with pytest.raises(LookupError, match='no URL'):
+            async for _ws in again(url, headers=headers):
+                pytest.fail('it is not open')
+
+    run(main())
+    gc.collect()
+
+
+@pytest.mark.parametrize(('timeout', 'error'), [(0, ValueError), (-1, ValueError), ('5', TypeError), (None, TypeError)])
+def test_the_time_limit_is_checked_at_once(again, timeout, error):
+    with pytest.raises(error, match=r'reconnect\(\): timeout'):
+        again('ws://127.0.0.1:1', timeout=timeout)

@@ -50,12 +50,15 @@ from .socks import SocksTunnel
 
 __all__ = ['connect']
 
+# Seconds until a connection has to be open.
+TIMEOUT = 10.0
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # Headers for one server alone: they are not sent to the one that it redirects to.
 _PRIVATE = frozenset({b'authorization', b'cookie', b'host', b'proxy-authorization'})
 
-# How much of each URL is shown where redirects go in a circle.
+# How much of a URL is shown in a message: it may come from a redirect.
 _NAMEABLE = 200
 
 # How many connections through proxies are dialed at a time (RFC 6455 4.1: "a reasonably low number").
@@ -145,7 +148,7 @@ def connect(
     private_headers: Iterable[str] = (),
     max_redirects: int = 10,
     simultaneous: bool = False,
-    timeout: float = 10.0,
+    timeout: float = TIMEOUT,
     **options: Unpack[MoreOptions],
 ) -> WebSocket:
     """Connect to a server; returns the `WebSocket` at once, which opens on the loop.
@@ -315,7 +318,7 @@ class _Connector:
         url = self.url
         tls = self._tls()
         if not url.port and self.sock is None:
-            raise ValueError(f'{url} has port 0, to which nothing can be connected: give one from 1 to 65535')
+            raise ValueError(f'{self._name()} has port 0, to which nothing can be connected: give one from 1 to 65535')
         self.via = via = choose_proxy(self.proxy, url) if self.sock is None else None
         if self.sock is not None:
             self.connection = self.ioloop.client(self._connected, socket=self.sock, timeout=self._time_left(), **tls)
@@ -353,8 +356,8 @@ class _Connector:
     def _slot_error(self) -> TimeoutError:
         return TimeoutError(
             errno.ETIMEDOUT,
-            f'could not connect to {self.url} within {self.timeout:g} seconds: other connections to the same address '
-            'were being made, one at a time (RFC 6455 4.1); simultaneous=True does not wait for them',
+            f'could not connect to {self._name()} within {self.timeout:g} seconds: other connections to the same '
+            'address were being made, one at a time (RFC 6455 4.1); simultaneous=True does not wait for them',
         )
 
     def given_up(self, ws: WebSocket) -> None:
@@ -391,7 +394,7 @@ class _Connector:
             why = err.strerror
             if isinstance(err.__cause__, ssl.SSLError):
                 why = f'TLS with {self.via.host}: {explained(err.__cause__, of_proxy=True)}'
-            failure = type(err)(err.errno, f'could not connect to {self.url} through its proxy: {why}')
+            failure = type(err)(err.errno, f'could not connect to {self._name()} through its proxy: {why}')
             failure.__cause__ = err
             self.ws.protocol.connect_failed(failure)
             return
@@ -432,7 +435,7 @@ class _Connector:
         """The TLS options of `IOLoop.client`; raises ValueError where TLS is switched off for a URL that needs it."""
         if self.url.secure and not self.tls:
             raise ValueError(
-                f'tls={self.tls!r} with {self.url}: wss:// is always encrypted; leave out tls=, or pass an '
+                f'tls={self.tls!r} with {self._name()}: wss:// is always encrypted; leave out tls=, or pass an '
                 'ssl.SSLContext (use a ws:// URL for a connection without TLS)'
             )
         if not self.url.secure:
@@ -443,7 +446,7 @@ class _Connector:
         if stream is None:
             if self._waits_for_slot():
                 err = self._slot_error()
-            self.ws.protocol.connect_failed(err or OSError(f'could not connect to {self.url}'))
+            self.ws.protocol.connect_failed(err or OSError(f'could not connect to {self._name()}'))
             return
         self.ws.protocol.drive(stream, ioloop, self.connection)
         if self.via is not None and not self.url.secure:
@@ -494,6 +497,10 @@ class _Connector:
 
     # Timers, and the end
 
+    def _name(self) -> str:
+        """The URL in messages; a server that redirects chooses it."""
+        return cut(str(self.url), _NAMEABLE)
+
     def _time_left(self) -> float:
         return max(0.001, self.deadline - monotonic())
 
@@ -508,7 +515,7 @@ class _Connector:
         if self._waits_for_slot():
             protocol.connect_failed(self._slot_error())
         else:
-            message = f'{self.url} did not open within {self.timeout:g} seconds: {self._waits_for()}'
+            message = f'{self._name()} did not open within {self.timeout:g} seconds: {self._waits_for()}'
             late = HandshakeError(f'{message}; timeout= sets the limit')
             protocol.connect_failed(protocol.opening.refusal() or late)
 
@@ -526,7 +533,7 @@ class _Connector:
         if self.ws.established:
             self.ws.finish(1001)
         else:
-            self.ws.protocol.connect_failed(HandshakeError(f'the loop was stopped before {self.url} was open'))
+            self.ws.protocol.connect_failed(HandshakeError(f'the loop was stopped before {self._name()} was open'))
 
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""

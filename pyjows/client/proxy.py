@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import h11
 
+from .._text import printable
 from ..errors import HandshakeError
 from ..http11 import USER_AGENT, Headers, Response
 from ..url import URL, format_authority, parse_url, redact
@@ -195,7 +196,7 @@ class Tunnel:
     def _refused(self, event: h11.Response) -> NoReturn:
         self._is_over = True
         reason = event.reason.decode('latin-1')
-        status = f'{event.status_code} {reason}'.rstrip()
+        status = f'{event.status_code} {printable(reason)}'.rstrip()
         hint = ''
         if event.status_code == 407:
             what = 'others than those given' if self._authorization else 'them'

@@ -6,6 +6,7 @@ Owns the decision to try again and the delay before it (RFC 6455 7.2.3). Must no
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import random
@@ -18,6 +19,7 @@ from math import inf, isfinite
 from typing import Any, Unpack
 
 from .._options import Rule, check_options, function, instance, number
+from .._text import printable
 from ..errors import HandshakeError
 from ..frames import CloseCode
 from ..http11 import HeadersLike
@@ -27,7 +29,7 @@ from ..protocol import State
 from ..transaction import WebSocket
 from ..url import checked_url
 from ..waiter import Waiter
-from .client import DialOptions, connect
+from .client import TIMEOUT, DialOptions, connect
 from .resume import Positions
 from .unsent import Unsent
 
@@ -54,6 +56,7 @@ _RULES: dict[str, Rule] = {
     'delays': function,
     'retry': function,
     'stable_after': number(0, 'seconds'),
+    'timeout': number(0, 'seconds', above=True),
 }
 
 # Seconds.
@@ -160,7 +163,8 @@ def reconnect(
             growing for a server that accepts connections and closes them at once.
         resume: remember the positions of numbered messages (`pyjows.rooms`), and send the last one of each room with
             each further attempt, as ``since`` in the query: the server sends what was missed first.
-        **options: those of `connect`; ``headers`` may be such a function as well: signed tokens expire.
+        **options: those of `connect`; ``headers`` may be such a function as well: signed tokens expire. A coroutine
+            function has ``timeout`` seconds, and the connection as many again; taking longer is a failed attempt.
 
     In a coroutine, ``async for ws in pyjows.reconnect(url)`` gives each connection when it is open; see `Reconnector`.
 
@@ -231,8 +235,9 @@ class Reconnector(LoopEmitter):
         **options: Unpack[ReconnectOptions],
     ) -> None:
         super().__init__()
+        self._timeout = options.get('timeout', TIMEOUT)
         given = {'url': url, 'ioloop': ioloop, 'delays': delays, 'retry': retry, 'stable_after': stable_after}
-        check_options('reconnect()', given, _RULES)
+        check_options('reconnect()', {**given, 'timeout': self._timeout}, _RULES)
         if 'sock' in options:
             raise TypeError('reconnect() has no option sock: a socket is connected once')
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
@@ -257,6 +262,7 @@ class Reconnector(LoopEmitter):
         self.positions = Positions()
         self._ending = False
         self._task: Any = None  # awaits the URL or the headers of the next attempt
+        self._task_timer: Any = None
         self._announced: WebSocket | None = None
         # Iterating: the program works with a connection, so that the next attempt waits; the attempt is overdue; the
         # iteration has closed the connection, and wants the next; the exception that ends the iteration.
@@ -314,26 +320,69 @@ class Reconnector(LoopEmitter):
         """Begin an attempt: at once, or when the URL and the headers are known."""
         url = self._url() if callable(self._url) else self._url
         headers: Any = self._options.get('headers', ())
-        headers = headers() if callable(headers) else headers
+        try:
+            headers = headers() if callable(headers) else headers
+        except BaseException:
+            if inspect.iscoroutine(url):
+                url.close()
+            raise
         if inspect.isawaitable(url) or inspect.isawaitable(headers):
-            self._task = self._spawn(self._dial_later(url, headers))
+            timer = self._task_timer = self.ioloop.reactor.timer(self._dial_overdue, self._timeout)
+            task = self._spawn(self._dial_later(url, headers, timer))
+            if not task.done():  # it may have run already (`asyncio.eager_task_factory`)
+                self._task = task
         else:
             self._connect(url, headers)
 
-    async def _dial_later(self, url: Any, headers: Any) -> None:
+    async def _dial_later(self, url: Any, headers: Any, timer: Any) -> None:
         """Await the URL and the headers, then connect; a failure counts as a failed attempt."""
+        awaited = (url, headers)
+        failure: Exception | None = None
         try:
             url = await url if inspect.isawaitable(url) else url
             headers = await headers if inspect.isawaitable(headers) else headers
+        except Exception as exc:
+            failure = exc
+        finally:
+            for each in awaited:
+                if inspect.iscoroutine(each):
+                    each.close()
+            is_wanted = self._task_timer is timer  # else the time is over, or the client finished
+            if is_wanted:
+                self._stop_task_timer()
+        if not is_wanted:
+            return
+        try:
+            if failure is not None:
+                raise failure
             if not self._ending:
                 self._connect(url, headers)
                 self._announce()
         except Exception as exc:
-            self._exc = exc
-            self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
-            self._decide()
-        finally:
-            self._task = None
+            self._attempt_failed(exc)
+
+    def _dial_overdue(self, reactor: Any) -> None:
+        """The URL or the headers did not come in time: that is a failed attempt."""
+        task = self._task
+        self._stop_task_timer()
+        if task is not None:
+            task.cancel()
+        message = (
+            f'the coroutine functions of url= and headers= gave no URL and headers within {self._timeout:g} seconds; '
+            'timeout= sets the limit'
+        )
+        self._attempt_failed(TimeoutError(errno.ETIMEDOUT, message))
+
+    def _stop_task_timer(self) -> None:
+        if self._task_timer is not None:
+            self.ioloop.reactor.remove(self._task_timer)
+        self._task = self._task_timer = None
+
+    def _attempt_failed(self, exc: BaseException) -> None:
+        """An attempt failed before there was a connection."""
+        self._exc = exc
+        self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
+        self._decide()
 
     def _connect(self, url: str, headers: Any) -> None:
         self._name = str(checked_url('reconnect()', url))
@@ -413,10 +462,14 @@ class Reconnector(LoopEmitter):
             self._emit_finish()
             return
         seconds = max(seconds, retry_after(exc))
-        reason = getattr(exc, 'strerror', None) or exc or 'closed with {} {}'.format(*self._last_close).rstrip()
+        reason = getattr(exc, 'strerror', None) or exc or self._closed_with()
         _log.warning('%s: %s; connecting again in %.1f s', self._name, reason, seconds)
         self._timer = self.ioloop.reactor.timer(self._redial, seconds)
         self._emit_safely('waiting', seconds)
+
+    def _closed_with(self) -> str:
+        code, reason = self._last_close
+        return f'closed with {code} {printable(reason)}'.rstrip()
 
     def _redial(self, reactor: Any) -> None:
         """The delay is over: begin the next attempt, unless an iteration holds it back."""
@@ -427,9 +480,7 @@ class Reconnector(LoopEmitter):
         try:
             self._dial()
         except Exception as exc:  # the first call was valid: a function failed, or the proxy in the environment changed
-            self._exc = exc
-            self._last_close = (int(CloseCode.ABNORMAL_CLOSURE), '')
-            self._decide()
+            self._attempt_failed(exc)
         else:
             self._announce()
 
@@ -439,9 +490,10 @@ class Reconnector(LoopEmitter):
         if self._timer is not None:
             self.ioloop.reactor.remove(self._timer)
             self._timer = None
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        task = self._task
+        self._stop_task_timer()
+        if task is not None:
+            task.cancel()
 
     # Iterating
 

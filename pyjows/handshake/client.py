@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import h11
 
-from .._text import TOKEN, cause_of, checked_token, cut, shown
+from .._text import TOKEN, cause_of, checked_token, cut, printable, shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
@@ -403,7 +403,7 @@ class ClientHandshake:
         self._end_handshake()
         head = self._head
         assert head is not None
-        phrase = f' {head.reason}' if head.reason else ''
+        phrase = f' {printable(head.reason)}' if head.reason else ''
         where = f' (to {shown(head.headers["location"])})' if 'location' in head.headers else ''
         message = f'the server answered {head.status}{phrase}{where} instead of 101 Switching Protocols'
         if head.status == 400 and b'HTTPS' in self._body:

@@ -248,7 +248,7 @@ class Dialer:
         if self._done is None:
             return
         if isinstance(found, BaseException):
-            code = found.errno if isinstance(found, OSError) else None
+            code = found.errno if isinstance(found, OSError) else _socket.EAI_NONAME
             self._report(_socket.gaierror(code, f'{self._prefix()}: no such host: {cause_of(found)}'), None)
             return
         self._untried.extend(self._order_addresses(found))

@@ -18,6 +18,7 @@ from functools import partial
 from itertools import count
 from typing import Any, ClassVar, TypeVar, overload
 
+from .._text import cut
 from ..limits import checked_number
 from ..reactor import Reactor, Timer, choose
 from ..tls import TLS, ServerTLS
@@ -49,6 +50,9 @@ _CONNECT_TIMEOUT = 10.0
 _TLS_TIMEOUT = 10.0
 
 _MAX_CONNECTIONS = 65536
+
+# How much of a host is shown in a message: a redirect may name one of 16 KiB.
+_NAMEABLE = 270
 
 # Connections accepted from one listening socket in one turn.
 _MULTI_ACCEPT = 64
@@ -447,7 +451,7 @@ class IOLoop(Scheduling):
         expect_run(self)
         id = self._new_id()
         if port is not None:
-            where = format_authority(address, port)
+            where = cut(format_authority(address, port), _NAMEABLE)
         else:
             where = os.fsdecode(path) if path is not None else server_hostname or 'the peer of the given socket'
 

@@ -9,11 +9,14 @@ import logging
 from time import monotonic
 from typing import Any
 
-from .._text import shown
+from .._text import cut, shown
 
 __all__ = ['watch']
 
 _log = logging.getLogger('pyjows.access')
+
+# How many characters of the method and the target of a request are logged: a client may send 16 KiB.
+_METHOD, _TARGET = 32, 1024
 
 
 def watch(ws: Any) -> None:
@@ -51,8 +54,8 @@ class _Line:
 def _address_of(ws: Any) -> str:
     """Address, user and request: all that a client chooses is quoted, so that a line stays a line."""
     user = '-' if ws.user is None else shown(str(ws.user))
-    target = ws.req.target.replace('"', '%22')
-    return f'{ws.remote_address or "unix"} {user} "{ws.req.method} {target}"'
+    method, target = cut(ws.req.method, _METHOD), cut(ws.req.target, _TARGET).replace('"', '%22')
+    return f'{ws.remote_address or "unix"} {user} "{method} {target}"'
 
 
 def _agents(ws: Any) -> str:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from .._text import shown
 from ..auth import is_rejection
 from ..errors import HandshakeError
 from ..handshake import refusal_for
@@ -93,7 +94,7 @@ def _is_admitted(ws: Any, opening: Any, verdict: Any) -> bool:
     if is_rejection(verdict):
         verdict = Response.text('forbidden\n', 403)
     if isinstance(verdict, Response):
-        _log.info('an upgrade request for %s is refused with %d by authenticate', ws.req.path, verdict.status)
+        _log.info('an upgrade request for %s is refused with %d by authenticate', shown(ws.req.target), verdict.status)
         opening.refuse(verdict)
         return False
     if isinstance(verdict, BaseException) or (hasattr(verdict, 'headers') and _STATUS & set(dir(verdict))):

@@ -11,7 +11,7 @@ import inspect
 import logging
 from typing import Any
 
-from .._text import shown
+from .._text import cut, shown
 from ..buffers import Receiver
 from ..errors import HandshakeError
 from ..handshake.server import ServerHandshake
@@ -308,7 +308,7 @@ class HTTPConnection(Receiver):
         assert request is not None
         _log.warning(
             '%s %s: its handler did not answer in time, the request is refused with 503%s',
-            request.method,
+            cut(request.method, 32),
             shown(request.target),
             '' if self.server._stopping else f'; request_timeout={self.server._request_timeout:g} seconds',
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._text import cut
 from ..extensions import as_factories
 from ..handshake import ClientHandshake, ServerHandshake
 from ..handshake.server import accepted_handshake
@@ -238,5 +239,5 @@ class TransactionInfo(MessageHandlers):
             protocol = None
         if protocol is None:
             return '<WebSocket, not made>'  # its options were refused
-        target = f' {self.req.target}' if self.req is not None else ''
+        target = f' {cut(self.req.target, 80)}' if self.req is not None else ''
         return f'<WebSocket {protocol.state.name}{target}{" " + self.connection if self.connection else ""}>'

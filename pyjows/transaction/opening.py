@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._text import shown
+from .._text import cut, shown
 from ..buffers import Receiver, WriteBuffer
 from ..errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
 from ..extensions import as_factories
@@ -203,7 +203,7 @@ class Opening(Receiver):
         logger = self.protocol.logger
         if logger.isEnabledFor(logging.DEBUG):
             place = self.protocol.addresses
-            asked = f'{request.method} {shown(request.target)} from {place[2]} port {place[3]}'
+            asked = f'{cut(request.method, 32)} {shown(request.target)} from {place[2]} port {place[3]}'
             logger.debug('%s upgrade request: %s', self.protocol._log_id(), asked)
         refusal = handshake.check(request)
         if refusal is not None:
