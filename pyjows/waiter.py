@@ -69,7 +69,7 @@ class CurrentTask:
         self._running = running
 
     def enter(self, task: Any) -> None:
-        """This task runs.
+        """This task runs; it waited until now.
 
         Raises:
             RuntimeError: another task is running.
@@ -77,10 +77,8 @@ class CurrentTask:
         running = self._running
         if running is None:
             self._enter_task(self._loop, task)
-        elif self._loop in running:
-            raise RuntimeError(f'cannot run {task!r} while {running[self._loop]!r} is running')
-        else:
-            running[self._loop] = task
+        elif (other := running.setdefault(self._loop, task)) is not task:
+            raise RuntimeError(f'cannot run {task!r} while {other!r} is running')
 
     def leave(self, task: Any) -> None:
         """This task runs no longer."""
