@@ -8,4 +8,5 @@ cdef class LoopThread:
     cdef object _lock
     cdef object _calls
 
+    cpdef object enter(self)
     cpdef bint is_foreign(self)

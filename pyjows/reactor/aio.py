@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..waiter import CurrentTask, DirectCoroutine, TaskGate
 from .base import Watcher
+from .host_turn import HostTurn
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class AsyncioReactor(PollingReactor):
         if not self._is_attached:
             super()._open()
             self._is_attached = True
-            self.loop.add_reader(self._fileno(), self._on_readable)
+            self.loop.add_reader(self._fileno(), HostTurn(self))
         super()._add(watcher)
 
     def _drop(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:
@@ -162,15 +163,6 @@ class AsyncioReactor(PollingReactor):
             if not self.loop.is_closed():
                 self.loop.remove_reader(self._fileno())
             super()._shut()
-
-    def _on_readable(self) -> None:
-        self.thread.enter()
-        self.task_gate.is_open = True  # the asyncio loop has called this, so no task is running
-        try:
-            handled = self._wait(0.0)
-        finally:
-            self.task_gate.is_open = False
-        self._stop_if_done(handled)
 
     def remove(self, what: int | Timer) -> bool:
         removed = super().remove(what)
