@@ -40,7 +40,7 @@ class Event:
     def __repr__(self) -> str:
         # The one that Cython generates works only in the thread that has imported this module.
         names = getattr(self, '__dataclass_fields__', ())
-        values = ', '.join(f'{name}={getattr(self, name)!r}' for name in names)
+        values = ', '.join([f'{name}={getattr(self, name)!r}' for name in names])
         return f'{type(self).__qualname__}({values})'
 
 

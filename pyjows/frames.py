@@ -43,7 +43,7 @@ class Opcode(enum.IntEnum):
     CONTINUATION = 0x00
 
 
-_OPCODES: tuple[int, ...] = tuple(Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16))
+_OPCODES: tuple[int, ...] = tuple([Opcode(n) if n in (0x00, 0x01, 0x02, 0x08, 0x09, 0x0A) else n for n in range(16)])
 
 
 @dataclasses.dataclass
@@ -112,7 +112,7 @@ class Frame(tuple[bool, bool, bool, bool, int, bytes]):
         name = self.opcode.name if isinstance(self.opcode, Opcode) else f'{self.opcode:#x}'
         data = bytes(self.data)
         shown = repr(data) if len(data) <= 48 else f'{data[:32]!r}… {len(data)} bytes'
-        bits = ''.join(f', {bit}=True' for bit in ('rsv1', 'rsv2', 'rsv3') if getattr(self, bit))
+        bits = ''.join([f', {bit}=True' for bit in ('rsv1', 'rsv2', 'rsv3') if getattr(self, bit)])
         return f'Frame({name}, {shown}, fin={bool(self.fin)}{bits})'
 
 

@@ -97,7 +97,7 @@ class Limits:
         return Limits('Limits.replaced()', **{**{name: getattr(self, name) for name in LIMITS}, **changes})
 
     def __repr__(self) -> str:
-        return f'Limits({", ".join(f"{name}={getattr(self, name)!r}" for name in LIMITS)})'
+        return f'Limits({", ".join([f"{name}={getattr(self, name)!r}" for name in LIMITS])})'
 
 
 def _default_size() -> int:

@@ -87,7 +87,7 @@ _STATES = tuple(State)
 
 # Compiled, these are C integers.
 _SERVER, _CLIENT = Side.SERVER.value, Side.CLIENT.value
-_CONNECTING, _OPEN, _CLOSING, _CLOSED = (state.value for state in State)
+_CONNECTING, _OPEN, _CLOSING, _CLOSED = [state.value for state in State]
 _CONT, _TEXT, _BINARY = Opcode.CONT.value, Opcode.TEXT.value, Opcode.BINARY.value
 _CLOSE, _PING, _PONG = Opcode.CLOSE.value, Opcode.PING.value, Opcode.PONG.value
 

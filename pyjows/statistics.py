@@ -71,7 +71,7 @@ class Tally:
         current = list(websockets)
         return Statistics(
             connections=len(current),
-            connections_total=self.opened + sum(ws.established for ws in current),
+            connections_total=self.opened + sum([ws.established for ws in current]),
             pending=pending,
             refused=dict(self.refused),
             closed=dict(self.closed),
@@ -80,8 +80,8 @@ class Tally:
             messages_sent=traffic.messages_sent,
             bytes_received=traffic.bytes_received,
             bytes_sent=traffic.bytes_sent,
-            bytes_waiting=sum(ws.buffered_amount for ws in current),
-            paused=sum(ws.is_paused for ws in current),
+            bytes_waiting=sum([ws.buffered_amount for ws in current]),
+            paused=sum([ws.is_paused for ws in current]),
             accepting_paused=self.accepting_paused,
         )
 

@@ -227,7 +227,7 @@ def listen(
         OSError: the system refuses; the message names the address.
         ValueError: the arguments contradict each other.
     """
-    if sum(what is not None for what in (path, fd, socket)) + (address is not None or port != 0) > 1:
+    if sum([what is not None for what in (path, fd, socket)]) + (address is not None or port != 0) > 1:
         raise ValueError('a server listens to one of these: address and port, path, fd, socket')
     where: Any = f'{address} port {port}' if path is None else path
     if fd is not None:

@@ -303,4 +303,5 @@ def typed_request(target: str, headers: HeaderPairs) -> events.Request:
 
 def first_common(offered: Iterable[str], supported: Sequence[str]) -> str | None:
     """The first subprotocol that the client offers and the server supports."""
-    return next((name for name in offered if name in supported), None)
+    common = [name for name in offered if name in supported]
+    return common[0] if common else None
