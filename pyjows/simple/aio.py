@@ -22,7 +22,7 @@ from ..frames import CloseCode
 from ..url import URL
 from .arguments import check_arguments, checked_context, header_pairs, listed, parsed_url, timed_out
 from .asgi import ASGI, ASGIChannel, check_asgi
-from .dial import default_context
+from .dial import default_context, naming_the_url
 from .errors import ConnectionClosed, ConnectionError
 from .session import Session, client_session, first_common, server_session
 from .wire import Wire
@@ -384,10 +384,11 @@ class AioClient(AioBase):
         session = client_session(url, self.subprotocols, self._headers, self.max_message_size, self.ping_interval)
         wire = Wire(session, loop)
         try:
-            async with asyncio.timeout(self.connect_timeout):
-                transport = await self._dial(loop, wire, url)
-                wire.begin(transport)
-                await wire.opened()
+            with naming_the_url(url, self.proxy):
+                async with asyncio.timeout(self.connect_timeout):
+                    transport = await self._dial(loop, wire, url)
+                    wire.begin(transport)
+                    await wire.opened()
         except TimeoutError as exc:
             wire.abandon()
             raise timed_out(self.url, self.connect_timeout, exc) from exc.__cause__

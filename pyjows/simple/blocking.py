@@ -643,8 +643,9 @@ class Client(Base):
         session = client_session(parsed, self.subprotocols, pairs, max_message_size, ping_interval)
         deadline = None if self.connect_timeout is None else monotonic() + self.connect_timeout
         try:
-            sock = dial.dial(parsed, self.proxy, context, self.proxy_ssl_context, deadline)
-            self._start(sock, session, deadline)
+            with dial.naming_the_url(parsed, self.proxy):
+                sock = dial.dial(parsed, self.proxy, context, self.proxy_ssl_context, deadline)
+                self._start(sock, session, deadline)
         except TimeoutError as exc:
             raise timed_out(url, self.connect_timeout, exc) from exc.__cause__
 

@@ -1,6 +1,7 @@
 """From a URL to a connected socket, blocking: Unix sockets, the proxy, TLS.
 
-Owns the order of these steps. Must not know the opening handshake, nor the requests to a proxy (`client/proxy.py`).
+Owns the order of these steps, and the message of one that failed. Must not know the opening handshake, nor the requests
+to a proxy (`client/proxy.py`).
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import functools
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from ..client.proxy import choose_proxy, open_tunnel
 from ..errors import HandshakeError
 from ..tls_in_tls import TLSInTLS
-from ..url import URL
+from ..url import URL, format_authority
 from .errors import ConnectionError
 
-__all__ = ['default_context', 'dial']
+__all__ = ['default_context', 'dial', 'naming_the_url']
 
 
 def dial(
@@ -58,6 +61,21 @@ def dial(
         sock.close()
         raise
     return sock
+
+
+@contextmanager
+def naming_the_url(url: URL, proxy: str | bool | None) -> Iterator[None]:
+    """The message of an `OSError` says what could not be connected to; its type, errno and attributes stay."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno is None and isinstance(exc, TimeoutError):
+            raise  # `connect_timeout`, which the caller names
+        via = choose_proxy(proxy, url)
+        through = '' if via is None else f' through its proxy {format_authority(via.host, via.port)}'
+        exc.strerror = f'could not connect to {url}{through}: {exc.strerror or exc}'
+        exc.args = (exc.strerror,) if exc.errno is None else (exc.errno, exc.strerror)
+        raise
 
 
 def _secured(sock: Any, context: ssl.SSLContext | None, name: str, deadline: float | None) -> Any:
