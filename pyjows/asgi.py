@@ -470,13 +470,13 @@ class WebSocketProtocol(asyncio.Protocol):
     # Time
 
     def _keep_alive(self) -> None:
-        """Ping a silent client; close where it does not answer."""
+        """Ping a silent client; close where it does not answer. While reading pauses, no answer can arrive."""
         interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
         protocol = self.protocol
         if not interval or protocol.state is not State.OPEN:
             return
         now = self.loop.time()
-        if self._has_received:
+        if self._has_received or self._reading_paused:
             self._has_received = False
             self._pinged_at = None
         elif self._pinged_at is None:

@@ -80,6 +80,16 @@ async def chooses_wrong(ws: WebSocket):
         raise
 
 
+async def naps(ws: WebSocket):
+    """Receive nothing until the test says so."""
+    await ws.accept()
+    while not GO.is_set():
+        await asyncio.sleep(0.01)
+    while 'text' not in await ws.receive():
+        pass
+    await ws.send_text('awake')
+
+
 async def refuses(ws: WebSocket):
     await ws.close()
     SEEN.append(await ws.receive())
@@ -307,6 +317,7 @@ ENDPOINTS = (
     scope,
     chooses,
     chooses_wrong,
+    naps,
     refuses,
     refuses_with_a_body,
     refuses_in_pieces,
@@ -824,6 +835,24 @@ def test_a_client_that_answers_pings_is_kept():
         for _ in range(3):
             assert read(sock.recv(2)) == [(PING, True, 0, b'')]
             sock.sendall(frame(PONG))
+        sock.close()
+
+
+def test_the_fault_of_an_application_that_does_not_receive_is_not_the_clients():
+    flood = frame(BINARY, bytes(1 << 20)) * 8 + frame(TEXT, b'z')
+    with serving(ws_ping_interval=0.05, ws_ping_timeout=20) as server:
+        sock = server.raw('naps')
+        sender = threading.Thread(target=sock.sendall, args=[flood])
+        sender.start()
+        until(lambda: reading_is_paused(server), 'reading to pause')
+        server.server.config.ws_ping_timeout = 0.05  # from now on, when no answer of the client is read
+        time.sleep(0.5)
+        GO.set()
+        data = bytearray()
+        while b'awake' not in data:
+            assert (piece := sock.recv(1000)), bytes(data)
+            data += piece
+        sender.join(30)
         sock.close()
 
 

@@ -145,7 +145,7 @@ class Timers:
             if timer.entry != number:
                 heappop(heap)
                 self.dead -= 1
-            elif timer.deadline > now:
+            elif timer.deadline > when:  # even if it is due: one with an earlier deadline goes first
                 timer.when = timer.deadline
                 heapreplace(heap, (timer.deadline, number, timer))
             else:

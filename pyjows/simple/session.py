@@ -30,6 +30,9 @@ __all__ = [
     'typed_request',
 ]
 
+# Seconds; a check for signs of life that comes later than that (or than `ping_interval`) says nothing about the peer.
+_LATE = 1.0
+
 # Bytes of received messages that may wait for the program; above it the connection is not read.
 _HIGH_WATER = 1 << 20
 
@@ -178,15 +181,17 @@ class Session:
     def keep_alive(self, now: float) -> None:
         """When a ping is due: ping the peer, or fail the connection (1008) if it sent nothing since the last ping.
 
-        While reading pauses because the program does not take its messages, a silent peer is not failed.
+        While reading pauses because the program does not take its messages, a silent peer is not failed. Nor is it when
+        this call comes late, because the process stood still: what the peer has sent may not be read yet.
         """
         if not self.ping_interval or now < self.ping_due or self.ended or self.protocol.state is not State.OPEN:
             return
-        self.ping_due = max(now, self.ping_due + self.ping_interval)
+        late = now - self.ping_due
+        self.ping_due = now + self.ping_interval
         if self._has_received or self.full:
             self._has_received = self.full
             self.protocol.send_ping()
-        else:
+        elif late < min(self.ping_interval, _LATE):
             self.fail(CloseCode.POLICY_VIOLATION, 'Ping/Pong timeout')
 
 
