@@ -323,7 +323,7 @@ def test_a_clock_that_is_set_back_and_forth_changes_no_timeout(ioloop, serve, ru
         late = pyjows.connect(f'ws://127.0.0.2:{deaf.getsockname()[1]}', ioloop=ioloop, timeout=0.1)
         errors = log(late, 'error')
         run_until(ioloop, lambda: late.is_finished)
-        assert '0.1 seconds' in str(errors[0][1])
+        assert '0.1 s' in str(errors[0][1])  # of an answer, or on a busy machine of a connection
     ws.finish()
     run_until(ioloop, lambda: ws.is_finished)
 

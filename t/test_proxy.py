@@ -337,7 +337,7 @@ def test_a_proxy_that_never_answers_is_given_up_after_the_timeout(ioloop, run_un
     with socket.create_server(('127.0.0.1', 0)) as listening:
         place = f'http://127.0.0.1:{listening.getsockname()[1]}'
         exc = refusal(ioloop, run_until, 'ws://example.com/', proxy=place, timeout=0.1)
-    assert '0.1 seconds' in str(exc)
+    assert '0.1 s' in str(exc)  # of an answer, or on a busy machine of a connection
     assert_idle(ioloop)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import selectors
@@ -508,6 +509,28 @@ def test_pings_are_sent_and_a_peer_that_answers_lives(peer):
     assert ws.connected
 
 
+@pytest.mark.parametrize('seconds', [0.1, 0.0], ids=['answered later', 'answered meanwhile'])
+def test_a_process_that_stood_still_does_not_blame_its_peer(peer, seconds):
+    stalls = [1.0, 1.0]
+
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            """The background thread runs late twice, as after a suspend."""
+            if stalls:
+                time.sleep(stalls.pop())
+                return False
+            return super().wait(timeout)
+
+    ws = served(peer, ping_interval=0.3, event_class=Event)
+    for _ in range(3):
+        opcode, payload = peer.read_frame()
+        assert opcode == PING
+        time.sleep(seconds)
+        peer.sock.sendall(frame(PONG, payload))
+    assert not stalls
+    assert ws.connected
+
+
 @pytest.mark.parametrize('timeout', [None, 20])
 def test_a_peer_that_does_not_answer_is_closed_with_1008(peer, timeout):
     ws = served(peer, ping_interval=0.05)
@@ -620,9 +643,25 @@ def test_a_server_that_says_nothing_is_given_up():
         Impatient.connect(f'ws://127.0.0.1:{silent.getsockname()[1]}')
 
 
-def test_a_port_that_nobody_listens_on_is_an_os_error():
-    with pytest.raises(OSError):
-        Client.connect(f'ws://127.0.0.1:{free_port()}')
+def test_what_could_not_be_connected_to_is_named(socket_folder):
+    url = f'ws://127.0.0.1:{free_port()}/room'
+    with pytest.raises(ConnectionRefusedError) as refused:
+        Client.connect(url.replace('//', '//ann:secret@'))
+    assert refused.value.errno == errno.ECONNREFUSED
+    assert f'could not connect to {url}: Connection refused' in str(refused.value)
+    with pytest.raises(FileNotFoundError, match='could not connect to .*/nothing:/: No such file'):
+        Client.connect(f'ws+unix://{socket_folder}/nothing')
+    with pytest.raises(socket.gaierror, match=r'could not connect to ws://nobody\.invalid/: '):
+        Client.connect('ws://nobody.invalid')
+
+
+def test_the_proxy_that_could_not_be_connected_to_is_named():
+    class Proxied(Client):
+        proxy = f'http://127.0.0.1:{free_port()}'
+
+    place = Proxied.proxy.removeprefix('http://')
+    with pytest.raises(ConnectionRefusedError, match=f'could not connect to ws://a.test/ through its proxy {place}: '):
+        Proxied.connect('ws://a.test')
 
 
 @pytest.mark.parametrize('headers', [{'X-Token': 'abc', 'Cookie': 'a=1'}, [('X-Token', 'abc'), ('Cookie', 'a=1')]])

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
@@ -282,6 +283,18 @@ async def test_a_peer_that_does_not_answer_pings_is_closed_with_1008():
         assert await hand.read_frame() == (CLOSE, b'\x03\xf0Ping/Pong timeout')
 
 
+@on_a_loop
+async def test_a_loop_that_stood_still_does_not_blame_its_peer():
+    async with served(ping_interval=0.3) as (ws, hand):
+        for _ in range(3):
+            time.sleep(1)  # longer than two intervals
+            opcode, payload = await hand.read_frame()
+            assert opcode == PING
+            await asyncio.sleep(0.1)
+            hand.write(frame(PONG, payload))
+        assert ws.connected
+
+
 @pytest.mark.parametrize(
     ('data', 'code'), [(frame(3), 1002), (frame(TEXT, b'\xff'), 1007), (frame(BINARY, bytes(1001)), 1009)]
 )
@@ -442,8 +455,9 @@ async def test_a_server_that_hangs_up_or_says_nothing_is_an_error():
     assert refused.value.status_code is None
     with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(TimeoutError):
         await Impatient.connect(f'ws://127.0.0.1:{silent.getsockname()[1]}')
-    with pytest.raises(OSError):
-        await AioClient.connect(f'ws://127.0.0.1:{free_port()}')
+    url = f'ws://127.0.0.1:{free_port()}/room'
+    with pytest.raises(ConnectionRefusedError, match=f'could not connect to {url}: '):
+        await AioClient.connect(url)
 
 
 @on_a_loop

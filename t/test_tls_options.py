@@ -381,7 +381,11 @@ def test_clients_of_other_libraries_are_served(
             for size in SIZES:
                 await ws.send_str('x' * size)
                 answers.append(await ws.receive_str())
-            return answers
+            sock = ws.get_extra_info('socket')
+        async with asyncio.timeout(15):
+            while sock.fileno() != -1:  # with TLS, aiohttp's session does not wait for its connections to be closed
+                await asyncio.sleep(0.005)
+        return answers
 
     talk = by_websockets if who == 'websockets' else by_aiohttp
     answers = beside(ioloop, run_until, lambda: asyncio.run(talk()))
