@@ -646,6 +646,16 @@ def test_build_message_compresses_where_the_transaction_does():
     assert seen == [('text', message)]
 
 
+def test_a_ping_is_for_an_open_connection(side):
+    early, closing, gone = WebSocket(), opened(side).finish(1000), opened(side).closed()
+    written = closing.server_write()
+    for ws in (early, closing, gone):
+        with pytest.raises(InvalidState, match='while the connection is open'):
+            ws.ping()
+    assert written
+    assert closing.server_write() == b''
+
+
 def test_parse_frame_takes_whole_frames_off_a_bytearray_and_leaves_the_rest():
     ws = WebSocket()
     buffer = bytearray(frame(TEXT, b'one', masked=True) + frame(BINARY, b'two') + frame(PING, b'three')[:-1])

@@ -430,8 +430,10 @@ class TransactionProtocol(Protocol):
 
         Raises:
             ProtocolError: it is longer than 125 bytes.
-            InvalidState: the connection is neither open nor closing.
+            InvalidState: the connection is not open.
         """
+        if self._state != _OPEN:
+            raise InvalidState(f'a ping can be sent while the connection is open; this one is {self.state.name.lower()}')
         if data is None:
             self._ping_number += 1
             data = self._ping_number.to_bytes(4, 'big')
