@@ -433,7 +433,7 @@ class TransactionProtocol(Protocol):
             InvalidState: the connection is not open.
         """
         if self._state != _OPEN:
-            raise InvalidState(f'a ping can be sent while the connection is open; this one is {self.state.name.lower()}')
+            raise InvalidState(f'a ping is sent while the connection is open; this one is {self.state.name.lower()}')
         if data is None:
             self._ping_number += 1
             data = self._ping_number.to_bytes(4, 'big')

@@ -22,6 +22,11 @@ def call_if_late(ws: Any, event: str, handler: Any) -> None:
     protocol = ws.protocol
     if protocol.ioloop is None:
         return
+    if event == 'finish':
+        is_late = ws._finished_with is not None
+    else:
+        # `handshake` is None where it was made elsewhere: such a connection emits no ``open``.
+        is_late = protocol.state is State.OPEN and ws.established and ws.handshake is not None
 
     def call(reactor: Any) -> None:
         if event == 'finish':
@@ -29,7 +34,5 @@ def call_if_late(ws: Any, event: str, handler: Any) -> None:
         elif protocol.state is State.OPEN:
             ws._call_late(event, handler, ())
 
-    # `handshake` is None where it was made elsewhere: such a connection emits no ``open``.
-    is_open = protocol.state is State.OPEN and ws.established and ws.handshake is not None
-    if ws._finished_with is not None if event == 'finish' else is_open:
+    if is_late:
         protocol.ioloop.reactor.next_tick(call)

@@ -476,8 +476,8 @@ class Accepted:
 
     def __await__(self) -> Any:
         self._ws._keep_messages()
+        yield from ()  # it waits for nothing
         return self._ws
-        yield  # what makes this a generator
 
 
 def _close_all(coroutines: list[Any]) -> None:

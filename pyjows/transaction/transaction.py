@@ -526,7 +526,7 @@ class TransactionCore(TransactionUpgrade):
             protocol.awaits_drain = True
 
     def _subscribed(self, event: str, handler: Any) -> None:
-        if self._finished_with is not None if event == 'finish' else event == 'open':
+        if event == 'open' or (event == 'finish' and self._finished_with is not None):
             call_if_late(self, event, handler)
 
     def _spawner(self) -> Any:
