@@ -10,7 +10,7 @@ import os
 import re
 from binascii import b2a_base64
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 __all__ = ['URL', 'checked_url', 'format_authority', 'parse_url', 'redact', 'redirected_url', 'server_name']
 
@@ -150,16 +150,7 @@ def parse_url(url: str) -> URL:
     Raises:
         ValueError: another scheme, no host, a bad port, a fragment, white space or control characters.
     """
-    if not _is_encodable(url):
-        raise ValueError(f'{redact(url)} has a lone surrogate in it: percent-encode the bytes that are not UTF-8')
-    if any(char <= ' ' or char == '\x7f' for char in url):
-        raise ValueError(
-            f'{redact(url)} has white space or control characters in it: percent-encode them (a blank is %20)'
-        )
-    if '#' in url:
-        raise ValueError(
-            f'{redact(url)} has a fragment: WebSocket URLs have none, and a # in them is written %23 (RFC 6455 3)'
-        )
+    _check_characters(url)
     given, colon, rest = url.partition(':')
     scheme = _SCHEMES.get(given.lower())
     if not colon or scheme is None:
@@ -181,14 +172,10 @@ def parse_url(url: str) -> URL:
             f'{redact(url)} has a port that is not a number from 0 to 65535 '
             '(in a password, a / is written %2F, a ? %3F)'
         ) from None
-    user_info, _, place = parts.netloc.rpartition('@')
+    place = parts.netloc.rpartition('@')[2]
     if '[' in place and not _is_bracketed(place):
         raise ValueError(f'{redact(url)} has something other than a port beside the brackets of its IPv6 address')
-    if '\\' in user_info:
-        raise ValueError(f'{redact(url)} has a backslash in its user name or password: write %5C')
-    username, password = _decode_user_info(url, parts.username), _decode_user_info(url, parts.password)
-    if username is not None and ':' in username:
-        raise ValueError(f'{redact(url)} has a colon in its user name: HTTP Basic does not allow it (RFC 7617)')
+    username, password = _parse_user_info(url, parts)
     return URL(
         scheme,
         _parse_host(url, parts.hostname or '', '[' in parts.netloc),
@@ -247,6 +234,30 @@ def redirected_url(url: URL, location: str) -> URL:
     if found.origin == url.origin and found.username is None:
         return replace(found, username=url.username, password=url.password)
     return found
+
+
+def _check_characters(url: str) -> None:
+    """Raise ValueError for characters that no part of a WebSocket URL may have."""
+    if not _is_encodable(url):
+        raise ValueError(f'{redact(url)} has a lone surrogate in it: percent-encode the bytes that are not UTF-8')
+    if any(char <= ' ' or char == '\x7f' for char in url):
+        raise ValueError(
+            f'{redact(url)} has white space or control characters in it: percent-encode them (a blank is %20)'
+        )
+    if '#' in url:
+        raise ValueError(
+            f'{redact(url)} has a fragment: WebSocket URLs have none, and a # in them is written %23 (RFC 6455 3)'
+        )
+
+
+def _parse_user_info(url: str, parts: SplitResult) -> tuple[str | None, str | None]:
+    """User name and password of a URL; None for what it does not have."""
+    if '\\' in parts.netloc.rpartition('@')[0]:
+        raise ValueError(f'{redact(url)} has a backslash in its user name or password: write %5C')
+    username, password = _decode_user_info(url, parts.username), _decode_user_info(url, parts.password)
+    if username is not None and ':' in username:
+        raise ValueError(f'{redact(url)} has a colon in its user name: HTTP Basic does not allow it (RFC 7617)')
+    return username, password
 
 
 def _decode_user_info(url: str, text: str | None) -> str | None:

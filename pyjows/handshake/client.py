@@ -152,15 +152,6 @@ class ClientHandshake:
         else:
             url = parse_url(url) if isinstance(url, str) else url
             host, target, authorization = url.host_header, url.target, url.authorization
-        if key is None:
-            key = generate_key()
-        elif not is_key(key):
-            raise ValueError(
-                f'{shown(key)} is not a valid Sec-WebSocket-Key: it has to be 16 bytes in base64, as generate_key() '
-                'returns'
-            )
-        if isinstance(subprotocols, str):
-            raise TypeError(f'subprotocols is a list of names, not the str {subprotocols!r}: write [{subprotocols!r}]')
         extra = extra_headers(headers, 'subprotocols=, extensions= or key=')
         self._factories: Sequence[ExtensionFactory] | None = None
         if extensions is not None and not isinstance(extensions, str):
@@ -170,7 +161,7 @@ class ClientHandshake:
             ('Host', host),
             ('Upgrade', 'websocket'),
             ('Connection', 'Upgrade'),
-            ('Sec-WebSocket-Key', key),
+            ('Sec-WebSocket-Key', generate_key() if key is None else _checked_key(key)),
             ('Sec-WebSocket-Version', '13'),
             ('Sec-WebSocket-Protocol', _offer_subprotocols(subprotocols)),
             ('Sec-WebSocket-Extensions', extensions or None),
@@ -181,11 +172,14 @@ class ClientHandshake:
         self._offered = frozenset(name for name, _ in parse_extensions(extensions)) if extensions else frozenset()
         wanted = [(name, value) for name, value in fields if value is not None and name not in extra]
         self.request = Request('GET', target, Headers([*wanted, *extra.raw]))
+        self._is_secure = isinstance(url, URL) and url.secure
+        # What the answer says, once it is here and valid.
         self.response = None
         self.subprotocol = None
         self.extensions = []
         self.agreed_extensions = []
         self.trailing_data = b''
+        # How far the handshake is, and what was read of the answer.
         self._http: h11.Connection | None = None  # made when an answer comes that h11 has to read
         self._is_sent = False
         self._is_over = False
@@ -194,7 +188,6 @@ class ClientHandshake:
         self._head: Response | None = None  # an answer other than 101, while its body is still coming
         self._body = bytearray()
         self._unread = 0
-        self._is_secure = isinstance(url, URL) and url.secure
         self._first = b''  # what the answer begins with
 
     @property
@@ -449,7 +442,18 @@ def negotiation_close(exc: BaseException, request: Request | None) -> tuple[int,
     return cause.code, f'needed: {", ".join(offered)}; {cause}' if offered else str(cause)
 
 
+def _checked_key(key: str) -> str:
+    if not is_key(key):
+        raise ValueError(
+            f'{shown(key)} is not a valid Sec-WebSocket-Key: it has to be 16 bytes in base64, as generate_key() returns'
+        )
+    return key
+
+
 def _offer_subprotocols(names: Sequence[str]) -> str | None:
+    """The ``Sec-WebSocket-Protocol`` that offers these names; None for none."""
+    if isinstance(names, str):
+        raise TypeError(f'subprotocols is a list of names, not the str {names!r}: write [{names!r}]')
     for name in names:
         checked_token(name, 'subprotocol name')
     if len(set(names)) != len(names):
