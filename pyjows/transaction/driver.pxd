@@ -57,8 +57,12 @@ cdef class TransactionProtocol(Protocol):
     cpdef object drop(self, object cause, object code, object reason)
     @cython.locals(out=WriteBuffer)
     cdef object _check_backlog(self, Py_ssize_t size)
-    @cython.locals(limits=Limits, waiting=Py_ssize_t, took=bint, heard=bint, acknowledged='long long')
+    @cython.locals(limits=Limits, waiting=Py_ssize_t, took=bint, acknowledged='long long')
     cpdef object check(self, double now)
+    @cython.locals(limits=Limits)
+    cdef bint _is_stuck(self, double now, Py_ssize_t waiting, bint took) except -1
+    @cython.locals(limits=Limits)
+    cdef object _ping_or_drop(self, double now, Py_ssize_t waiting)
     cpdef object pause(self, int reasons)
     cpdef object resume(self, int reasons)
     cpdef object ping(self, object data, object cb)

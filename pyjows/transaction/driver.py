@@ -400,22 +400,33 @@ class TransactionProtocol(Protocol):
         if took or (received and not waiting):
             self._alive_at = now
             self._pinged_at = 0.0
+        if self._is_stuck(now, waiting, took):
+            reason = f'slow consumer: of {waiting} bytes none was taken for {limits.backlog_timeout:g} s'
+            self.logger.info('1008 %s of %s', reason, self.connection)
+            self.drop('slow consumer', CloseCode.POLICY_VIOLATION, reason)
+        elif limits.idle_timeout and now - self._message_at >= limits.idle_timeout:
+            self.cause = 'idle timeout'
+            self.send_close(CloseCode.GOING_AWAY, f'idle timeout: no message for {limits.idle_timeout:g} s')
+        elif waiting or stream.is_readable:
+            self._ping_or_drop(now, waiting)
+        else:
+            self._pinged_at = 0.0
+
+    def _is_stuck(self, now: float, waiting: int, took: bool) -> bool:
+        """Whether more than the high water mark waits, and the peer has taken nothing for `backlog_timeout`."""
+        limits = self.limits
         if waiting <= limits.high_water_mark:
             self._stuck_since = 0.0
         elif took or not self._stuck_since:
             self._stuck_since = now
-        elif limits.backlog_timeout and now - self._stuck_since >= limits.backlog_timeout:
-            reason = f'slow consumer: of {waiting} bytes none was taken for {limits.backlog_timeout:g} s'
-            self.logger.info('1008 %s of %s', reason, self.connection)
-            self.drop('slow consumer', CloseCode.POLICY_VIOLATION, reason)
-            return
-        if limits.idle_timeout and now - self._message_at >= limits.idle_timeout:
-            self.cause = 'idle timeout'
-            self.send_close(CloseCode.GOING_AWAY, f'idle timeout: no message for {limits.idle_timeout:g} s')
-            return
-        if not (waiting or stream.is_readable):
-            self._pinged_at = 0.0
-        elif self._pinged_at:
+        else:
+            return bool(limits.backlog_timeout and now - self._stuck_since >= limits.backlog_timeout)
+        return False
+
+    def _ping_or_drop(self, now: float, waiting: int) -> None:
+        """Ping a peer without a sign of life for `ping_interval`; drop one that then has none for `ping_timeout`."""
+        limits = self.limits
+        if self._pinged_at:
             if limits.ping_timeout and now - self._pinged_at >= limits.ping_timeout:
                 reason = f'ping timeout: no sign of life for {now - self._alive_at:.0f} s'
                 self.logger.info('1006 %s of %s', reason, self.connection)
