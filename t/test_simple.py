@@ -397,6 +397,21 @@ def test_close_in_one_thread_ends_receive_in_another(peer):
     assert [(exc.reason, exc.message) for exc in errors] == [(4001, 'over')]
 
 
+def test_a_socket_that_the_application_closed_is_1006_while_another_thread_still_reads_it(peer):
+    ws = served(peer)
+    receiver = threading.Thread(target=list, args=[ws])
+    receiver.start()
+    time.sleep(0.05)
+    peer.served.close()  # close(2) does not wake a thread that reads
+    with pytest.raises(ConnectionClosed) as closed:
+        ws.send('x')
+    assert closed.value.reason == 1006
+    assert not ws.connected
+    peer.sock.close()
+    receiver.join(5)
+    assert not receiver.is_alive()
+
+
 def test_a_close_ends_a_send_that_waits_for_the_peer(peer):
     ws = served(peer)
     ended: list[object] = []

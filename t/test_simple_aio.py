@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
@@ -257,6 +258,25 @@ async def test_a_peer_that_does_not_answer_a_close_is_not_waited_for_for_ever():
         await ws.close()
         assert await hand.read_frame() == (CLOSE, b'\x03\xe8')
         assert await hand.eof()
+
+
+@on_a_loop
+@pytest.mark.parametrize('answers', [True, False])
+async def test_a_connection_that_is_let_go_of_goes_away(answers):
+    here, there = socket.socketpair()
+    ws = await AioServer.accept(sock=here, headers=UPGRADE)
+    hand = Hand(*await asyncio.open_connection(sock=there))
+    await hand.reader.readuntil(b'\r\n\r\n')
+    hand.write(frame(TEXT, b'unread'))
+    await ws.send('the last')
+    del ws
+    gc.collect()  # where objects are not counted
+    assert await hand.read_frame() == (TEXT, b'the last')
+    assert await hand.read_frame() == (CLOSE, b'\x03\xe9')
+    if answers:
+        hand.write(close(1001))
+    assert await hand.eof()
+    hand.writer.close()
 
 
 @on_a_loop

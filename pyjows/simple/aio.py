@@ -125,6 +125,12 @@ class AioBase:
         except ConnectionClosed:
             pass
 
+    def __del__(self) -> None:
+        # The program dropped its last reference to an open connection: send a close frame, without waiting.
+        channel = getattr(self, '_channel', None)
+        if channel is not None:
+            channel.let_go()
+
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """The messages, until the connection is closed."""
         try:
@@ -147,6 +153,9 @@ class _NotConnected:
         raise RuntimeError('not connected: use `await AioClient.connect(url)`, or `await AioServer.accept(…)`')
 
     send = receive = close = _refuse
+
+    def let_go(self) -> None:
+        """There is nothing to close."""
 
 
 class AioServer(AioBase):

@@ -162,9 +162,11 @@ class ASGIChannel:
         except OSError:
             pass  # the client is gone already
 
-    def __del__(self) -> None:
-        if self._pending is not None and not self._pending.get_loop().is_closed():
-            self._pending.cancel()  # the application ended without `close`
+    def let_go(self) -> None:
+        """The application has dropped the connection; the server closes it when the application ends."""
+        pending = self._pending
+        if pending is not None and not pending.get_loop().is_closed():
+            pending.get_loop().call_soon_threadsafe(pending.cancel)
 
     def _closed(self) -> ConnectionClosed:
         return ConnectionClosed(self.close_reason, self.close_message)

@@ -436,6 +436,9 @@ class Base:
                 self._end_session()
             finally:
                 self._reader.release()
+        else:  # the thread that reads has not noticed
+            with self._lock:
+                session.end()
         raise session.closed()
 
     def _wait_until_written(self, target: int) -> bool:

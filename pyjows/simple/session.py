@@ -212,10 +212,12 @@ def server_session(
     Raises:
         ConnectionError: the request is not a valid upgrade; `status_code` is what to answer.
     """
-    asked: list[events.Request] = []
+    # Emptied below: the protocol lives longer, and must not keep the program's object alive.
+    asked: list[tuple[ChooseSubprotocol, events.Request]] = []
 
     def select(protocol: ServerProtocol, offered: Sequence[str]) -> str | None:
-        return choose_subprotocol(asked[0])
+        choose, typed = asked[0]
+        return choose(typed)
 
     protocol = ServerProtocol(
         extensions=[PerMessageDeflate()],
@@ -227,8 +229,9 @@ def server_session(
         request = Request(target, Headers(headers), method, version)
     except ValueError as exc:
         raise ConnectionError(400) from exc
-    asked.append(typed_request(target, headers))
+    asked.append((choose_subprotocol, typed_request(target, headers)))
     response = protocol.accept(request)
+    asked.clear()
     if response.status_code != 101:
         cause = protocol.handshake_exc
         if response.status_code == 500 and cause is not None:

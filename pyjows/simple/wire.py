@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from ..client.proxy import Tunnel
 from ..client.socks import SocksTunnel
 from ..errors import HandshakeError, InvalidState
+from ..frames import CloseCode
 from ..protocol import Side
 from ..waiter import TaskGate, Waiter
 from .arguments import checked_timeout
@@ -357,6 +358,21 @@ class WireCore:
         return self._session.close_message
 
     # Time, and the end
+
+    def let_go(self) -> None:
+        """The program has dropped an open connection: close it, without waiting; called in any thread."""
+        if self._session.is_open and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._go_away)
+
+    def _go_away(self) -> None:
+        session = self._session
+        if session.is_open:
+            session.close(CloseCode.GOING_AWAY, None)
+            self._flush()
+            if self._reading_paused:
+                self._resume_reading()
+            self._forget_timer()
+            self._timer = self._loop.call_later(_LINGER, self._end_tcp)
 
     def abandon(self) -> None:
         """The connection did not open."""
