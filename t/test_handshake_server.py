@@ -144,6 +144,13 @@ def test_another_major_version_of_http_is_505(version: str) -> None:
     assert refusal(upgrade(line=f'GET / HTTP/{version}')).status == 505
 
 
+@pytest.mark.parametrize('target', ['a.example:443', '/', 'http://a.example/'])
+def test_connect_is_501(target: str) -> None:
+    response = refusal(f'CONNECT {target} HTTP/1.1\r\nHost: a.example\r\n\r\n'.encode())
+    assert response.status == 501
+    assert response.body == b'CONNECT asks for a tunnel, and this server is not a proxy\n'
+
+
 def test_an_unknown_transfer_coding_is_501() -> None:
     assert refusal(b'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n').status == 501
 

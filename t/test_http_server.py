@@ -193,6 +193,21 @@ def test_a_client_that_stays_after_the_answer_of_a_coroutine_is_closed(ioloop, s
     assert answer.endswith(b'\r\n\r\nlater')
 
 
+def test_connect_reaches_no_handler(server, ask, caplog):
+    handled = []
+
+    @server.on
+    def request(server, req):
+        handled.append(req)
+        return Response(200)
+
+    answer = ask(server, b'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n' + get())
+    assert answer.startswith(b'HTTP/1.1 501 ') and answer.count(b'HTTP/1.1') == 1
+    assert b'\r\nConnection: close\r\n' in answer
+    assert not handled and server.statistics().refused == {'501': 1}
+    assert not [record for record in caplog.records if record.levelname == 'ERROR']
+
+
 # Handlers that take too long
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -449,3 +450,52 @@ def test_compress_false_takes_exactly_one_message():
             with pytest.raises(TypeError, match='exactly one'):
                 ws.send(message, **wrong, compress=False)
     assert ws.send(text='hi', compress=False).server_write() == b'\x81\x02hi'
+
+
+@pytest.mark.parametrize(
+    ('use', 'name'),
+    [
+        (lambda loop: pyjows.serve('ws://127.0.0.1:0', ioloop=loop), r'serve\(\)'),
+        (lambda loop: pyjows.connect('ws://127.0.0.1:9', ioloop=loop), r'connect\(\)'),
+        (lambda loop: pyjows.connect('ws://a.example', proxy='http://127.0.0.1:9', ioloop=loop), r'connect\(\)'),
+        (lambda loop: pyjows.reconnect('ws://127.0.0.1:9', ioloop=loop), r'reconnect\(\)'),
+        (lambda loop: loop.server(print), r'IOLoop.server\(\)'),
+        (lambda loop: loop.client(print, port=9), r'IOLoop.client\(\)'),
+        (lambda loop: loop.timer(print, 0), 'a timer'),
+        (lambda loop: loop.next_tick(print), r'IOLoop.next_tick\(\)'),
+        (lambda loop: loop.one_tick(), r'IOLoop.one_tick\(\)'),
+        (lambda loop: loop.start(), r'IOLoop.start\(\)'),
+    ],
+)
+def test_a_closed_loop_says_so(reactor_name, no_leaks, use, name):
+    loop = pyjows.IOLoop(reactor_name)
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=loop)
+    loop.close()
+    with pytest.raises(RuntimeError, match=f'{name}: the loop is closed, and cannot be used any more: make another'):
+        use(loop)
+    server.stop()  # nothing is left to do
+    loop.stop()
+    loop.close()
+
+
+def test_a_default_loop_that_was_closed_is_replaced():
+    first = pyjows.IOLoop.singleton()
+    assert pyjows.IOLoop.singleton() is first
+    first.close()
+    second = pyjows.IOLoop.singleton()
+    assert first.is_closed and not second.is_closed
+    second.close()
+
+
+def test_so_is_that_of_an_asyncio_loop():
+    async def main() -> None:
+        first = pyjows.IOLoop.singleton()
+        assert pyjows.IOLoop.singleton() is first
+        first.close()
+        server = pyjows.serve('ws://127.0.0.1:0')
+        assert server.ioloop is not first
+        async with pyjows.connect(server.urls[0]):
+            pass
+        server.stop()
+
+    asyncio.run(main())

@@ -230,7 +230,7 @@ def connect(
         checked['headers'] = Headers([*checked['headers'].raw, (b'Cookie', checked['cookies'].encode())])
     parsed = checked_url('connect()', url)
     ioloop = IOLoop.singleton() if ioloop is None else ioloop
-    ioloop.reactor.check_thread('connect()')
+    ioloop.check_usable('connect()')
     if sock is not None and local_address is not None:
         raise ValueError('connect(): sock= is connected already: local_address= has no effect on it')
     limits = Limits('connect()', **{name: value for name, value in checked.items() if name in LIMITS})

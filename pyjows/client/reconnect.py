@@ -241,7 +241,7 @@ class Reconnector(LoopEmitter):
         if 'sock' in options:
             raise TypeError('reconnect() has no option sock: a socket is connected once')
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
-        self.ioloop.reactor.check_thread('reconnect()')
+        self.ioloop.check_usable('reconnect()')
         self.ws: WebSocket | None = None
         self.is_finished = False
         self.unsent: deque[str | bytes] = deque()

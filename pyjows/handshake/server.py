@@ -168,8 +168,8 @@ class ServerHandshake:
             next request of the connection, or as `trailing_data`.
 
         Raises:
-            HandshakeError: this is not a valid HTTP/1.x request (400, 505), it uses an unknown transfer coding (501),
-                or it is too large (413, 431). Send ``respond(error.response)`` and close.
+            HandshakeError: this is not a valid HTTP/1.x request (400, 505), it is a CONNECT or uses an unknown transfer
+                coding (501), or it is too large (413, 431). Send ``respond(error.response)`` and close.
             InvalidState: after `accept`, where what comes are frames.
         """
         if self._http is None and self.request is None and self._match_upgrade_request(data):
@@ -466,6 +466,8 @@ class ServerHandshake:
                 self._fail(431, f'request line and headers have {size} bytes; {self._max_header_size} are allowed')
         if version[:1] != b'1':
             self._fail(505, f'this is HTTP/{version.decode()}; this server speaks HTTP/1.1')
+        if event.method == b'CONNECT':  # after a 2xx, the connection would no longer speak HTTP (RFC 9110 9.3.6)
+            self._fail(501, 'CONNECT asks for a tunnel, and this server is not a proxy')
         folded = header_block(headers).lower()  # most requests have neither field: two searches tell
         length = headers['content-length'] if b'\ncontent-length:' in folded else None
         if b'\ntransfer-encoding:' in folded:

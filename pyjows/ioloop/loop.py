@@ -102,7 +102,7 @@ class IOLoop(Scheduling):
             further ones wait in the kernel's backlog until one closes.
         multi_accept: how many connections are accepted in one turn of the loop from one socket (64).
         stops_over: in handlers of ``finish``: the seconds over which connections should be closed.
-        connections, acceptors, ports, is_running: see there.
+        connections, acceptors, ports, is_running, is_closed: see there.
 
     Methods: `server`, `client`, `stream`, `acceptor`, `timer`, `recurring`, `next_tick`, `call_threadsafe`, `remove`,
     `start`, `stop`, `stop_gracefully`, `one_tick`, `reset`, `close`, `statistics`, `singleton`.
@@ -136,6 +136,7 @@ class IOLoop(Scheduling):
         self._releases: dict[Stream, Release] = {}
         self._ids: dict[Stream, str] = {}
         self._is_accepting_paused = False
+        self._closed = False
         self._stopping = GracefulStop(self.reactor, self._open_things, self._close_all, self._stopped_gracefully)
         self.stops_over = 0.0
         self.loop_data.on_closed = self._stream_closed
@@ -150,16 +151,19 @@ class IOLoop(Scheduling):
 
     @classmethod
     def singleton(cls) -> IOLoop:
-        """The default loop: one for each running asyncio loop; outside of asyncio, one for the process."""
+        """The default loop: one for each running asyncio loop; outside of asyncio, one for the process.
+
+        One that was closed is replaced.
+        """
         try:
             host = asyncio.get_running_loop()
         except RuntimeError:
             with cls._singleton_lock:
-                if IOLoop._singleton is None:
+                if IOLoop._singleton is None or IOLoop._singleton.is_closed:
                     IOLoop._singleton = cls()
                 return IOLoop._singleton
         ioloop = getattr(host, _IOLOOP_ATTRIBUTE, None)
-        if not isinstance(ioloop, IOLoop):
+        if not isinstance(ioloop, IOLoop) or ioloop.is_closed:
             if IOLoop._singleton is not None:
                 warn_if_never_run(IOLoop._singleton)
             for other in list(_HOSTED):
@@ -176,6 +180,11 @@ class IOLoop(Scheduling):
     def is_running(self) -> bool:
         """Whether the loop is running."""
         return self.reactor.is_running
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed or self.reactor.is_closed
 
     @property
     def connections(self) -> dict[str, Stream]:
@@ -278,7 +287,7 @@ class IOLoop(Scheduling):
         limit: ConnectionLimit | None = None,
         proxy_protocol: ProxyProtocol | None = None,
     ) -> str:
-        self.reactor.check_thread('IOLoop.server()')
+        self.check_usable('IOLoop.server()')
         if not isinstance(tls, TLS | ServerTLS | ssl.SSLContext | None):
             raise TypeError(f'tls takes an ssl.SSLContext with a certificate, not {tls!r}; or a TLS(cert, key)')
         if isinstance(tls, TLS | ssl.SSLContext):
@@ -432,7 +441,7 @@ class IOLoop(Scheduling):
         server_hostname: str | None = None,
         admit: Admit | None = None,
     ) -> str:
-        self.reactor.check_thread('IOLoop.client()')
+        self.check_usable('IOLoop.client()')
         if sum(what is not None for what in (port, path, socket)) != 1:
             raise ValueError('a client connects to one of these: port (and address), path, socket')
         if port is not None and not 0 < port < 65536:
@@ -513,7 +522,7 @@ class IOLoop(Scheduling):
         """The stream of an id, or None; given a stream, let this loop drive it and return its id."""
         if isinstance(what, str):
             return self._accepted.get(what) or self._dialed.get(what)
-        self.reactor.check_thread('IOLoop.stream(stream)')
+        self.check_usable('IOLoop.stream(stream)')
         if not isinstance(what, Stream):
             raise TypeError(f'stream() takes an id or a Stream, not {what!r}')
         return self._ids.get(what) or self._register(what, self._dialed, self._new_id())
@@ -574,17 +583,19 @@ class IOLoop(Scheduling):
         """Run until `stop`, or until there is nothing left to wait for.
 
         Raises:
-            RuntimeError: it is running already, or a host runs the asyncio loop.
+            RuntimeError: it is running already or closed, or a host runs the asyncio loop.
         """
+        if self.is_closed:
+            self.check_usable('IOLoop.start()')
         self.reactor.start()
 
     def one_tick(self) -> None:
         """Run until at least one event was handled, or there is nothing left to wait for.
 
         Raises:
-            RuntimeError: a host runs the asyncio loop.
+            RuntimeError: it is closed, or a host runs the asyncio loop.
         """
-        self.reactor.check_thread('IOLoop.one_tick()')
+        self.check_usable('IOLoop.one_tick()')
         self.reactor.one_tick()
 
     def stop(self) -> None:
@@ -639,6 +650,7 @@ class IOLoop(Scheduling):
     def close(self) -> None:
         """`reset`, and close what the loop itself has open; it cannot be used any more."""
         self.reset()
+        self._closed = True
         self.reactor.close()
 
     def _host_shuts_down(self, reactor: Reactor) -> None:

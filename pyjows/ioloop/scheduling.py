@@ -26,6 +26,11 @@ class Scheduling(EventEmitter):
 
     reactor: Reactor
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self.reactor.is_closed
+
     @overload
     def timer(self, cb: Call, after: float) -> Timer: ...
     @overload
@@ -65,13 +70,13 @@ class Scheduling(EventEmitter):
         if cb is None:
             return partial(self._add_timer, method, after=after)
         cb = self._check_callback(cb)
-        self.reactor.check_thread('a timer')
+        self.check_usable('a timer')
         return method(lambda reactor: self._call(cb), after)
 
     def next_tick(self, cb: AnyCall) -> AnyCall:
         """Call ``cb(loop)`` when the current callbacks are done, before the loop waits again; returns the callback."""
         self._check_callback(cb)
-        self.reactor.check_thread('IOLoop.next_tick()')
+        self.check_usable('IOLoop.next_tick()')
         self.reactor.next_tick(lambda reactor: self._call(cb))
         return cb
 
@@ -80,6 +85,12 @@ class Scheduling(EventEmitter):
         self._check_callback(cb)
         self.reactor.call_threadsafe(lambda reactor: self._call(cb))
         return cb
+
+    def check_usable(self, method: str) -> None:
+        """Raise RuntimeError if the loop is closed, or if another thread runs it; `method` is named in the message."""
+        self.reactor.check_thread(method)
+        if self.is_closed:
+            raise RuntimeError(f'{method}: the loop is closed, and cannot be used any more: make another one, IOLoop()')
 
     # Callbacks
 

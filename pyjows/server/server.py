@@ -259,7 +259,7 @@ class Server(LoopEmitter):
         if not urls and not checked['sockets']:
             raise ValueError("serve() takes at least one URL: serve('ws://127.0.0.1:3000')")
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
-        self.ioloop.reactor.check_thread('serve()')
+        self.ioloop.check_usable('serve()')
         self._options = {'limits': self._limits, **{name: checked[name] for name in CONNECTION if name in checked}}
         if inspect.iscoroutinefunction(authenticate) and not self._can_spawn():
             raise RuntimeError('serve(): an async authenticate needs a loop that runs coroutines: IOLoop("asyncio")')
