@@ -150,6 +150,9 @@ def test_a_wrong_message_raises_in_the_thread_that_sends_it(service, client):
     for wrong in ({}, {'text': 'a', 'binary': b'b'}, {'text': b'bytes'}, {'json': object()}):
         with pytest.raises(TypeError):
             ws.send(**wrong)
+    for message, more in (('a', {'text': 'b'}), (b'a', {'binary': b'b'}), ('a', {'json': 1})):
+        with pytest.raises(TypeError, match='exactly one'):
+            ws.send(message, **more)
     with pytest.raises(ValueError, match='125'):
         ws.send(frame=(True, False, False, False, 9, bytes(126)))
     with pytest.raises(ValueError, match='1005'):
