@@ -95,12 +95,12 @@ class RedisServer(_Server):
 
 
 class NatsServer(_Server):
-    """`nats-server`."""
+    """`nats-server`; ``words`` are more words of its command line."""
 
     scheme = 'nats'
 
     def command(self) -> list[str]:
-        return [str(NATS), '-a', '127.0.0.1', '-p', str(self.port)]
+        return [str(NATS), '-a', '127.0.0.1', '-p', str(self.port), *map(str, self.options.get('words', ()))]
 
     def start(self) -> None:
         self.process = subprocess.Popen(

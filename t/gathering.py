@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import urlencode
 
 import pyjows
 
-__all__ = ['Gathering', 'Guest']
+__all__ = ['Gathering', 'Guest', 'join_and_leave']
 
 
 class Guest:
@@ -122,3 +123,24 @@ class Gathering:
         self.until(lambda: not self.server.connections)
         self.rooms.close()
         self.until(lambda: self.rooms.is_closed)
+
+
+def join_and_leave(gathering: Gathering, subscriptions: Callable[[], int]) -> list[int]:
+    """Join 10,000 rooms and leave them, three times; returns how many objects there were after each."""
+    gathering.join(room='stays')
+    objects = []
+    for _ in range(3):
+        guest = gathering.join(room='first')
+        ws = gathering.members.pop().ws
+        for i in range(10_000):
+            gathering.rooms[f'room-{i}'].join(ws)
+        gathering.until(lambda: all(room.is_ready for room in gathering.rooms), 60)
+        assert subscriptions() == len(gathering.rooms) == 10_002
+        guest.ws.finish()
+        gathering.until(lambda: len(gathering.rooms) == 1, 60)
+        gathering.until(lambda: subscriptions() == 1, 60)
+        assert gathering.rooms.flush(30)  # the leaves
+        del ws, guest
+        gc.collect()
+        objects.append(len(gc.get_objects()))
+    return objects

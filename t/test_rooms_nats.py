@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from background import free_port
 from brokers import NatsServer, needs_nats
-from gathering import Gathering
+from gathering import Gathering, join_and_leave
 
 import pyjows
+from pyjows.rooms import MalformedEntry
 
 pytest.importorskip('nats')
 pytestmark = needs_nats
@@ -28,9 +34,9 @@ def gather(ioloop: Any, run_until: Any, assert_idle: Any, nats: NatsServer) -> I
     made: list[Gathering] = []
     threads = threading.active_count()
 
-    def gather(**options: Any) -> Gathering:
+    def gather(url: str = nats.url, **options: Any) -> Gathering:
         options = {'timeout': 5.0, 'delays': lambda: iter([0.05] * 1000), **options}
-        made.append(Gathering(ioloop, run_until, nats.url, **options))
+        made.append(Gathering(ioloop, run_until, url, **options))
         return made[-1]
 
     yield gather
@@ -110,7 +116,209 @@ def test_a_program_without_a_loop_publishes(gather, nats):
     a.until(lambda: ann.heard == ['from a job'])
 
 
-@pytest.mark.parametrize('url', ['nats://', 'nats://127.0.0.1:4222,nats://'])
+@pytest.mark.parametrize(
+    'url', ['nats://', 'nats://127.0.0.1:4222,nats://', 'nats://u:secret@127.0.0.1:0', 'nats://a,http://u:secret@b']
+)
 def test_a_malformed_url_is_refused(url):
-    with pytest.raises(ValueError, match='NATS'):
+    with pytest.raises(ValueError, match='NATS') as raised:
         pyjows.rooms(url)
+    assert 'secret' not in str(raised.value)
+
+
+def test_a_context_for_tls_is_one():
+    with pytest.raises(TypeError, match='SSLContext'):
+        pyjows.rooms('tls://127.0.0.1', tls=True)
+
+
+def test_nobody_stays_deaf_when_the_server_restarts_while_others_publish(gather, nats):
+    a, b = gather(), gather()
+    guests = [a.join(numbered=1), b.join(numbered=1), a.join(room='other', numbered=1)]
+    end = threading.Event()
+
+    def publish(gathering):
+        i = 0
+        while not end.wait(0.001):
+            gathering.rooms['lobby'].publish(json=i)
+            i += 1
+
+    threads = [threading.Thread(target=publish, args=(gathering,)) for gathering in (a, b)]
+    for thread in threads:
+        thread.start()
+    for round in (1, 2):
+        heard = [len(guest.heard) for guest in guests[:2]]
+        a.until(lambda heard=heard: all(len(guest.heard) > n + 20 for guest, n in zip(guests, heard, strict=False)))
+        nats.kill()
+        a.until(lambda round=round: a.events == b.events == [('lost',), ('back',)] * (round - 1) + [('lost',)])
+        nats.start()
+        a.until(lambda round=round: a.events == b.events == [('lost',), ('back',)] * round)
+    end.set()
+    for thread in threads:
+        thread.join()
+    for gathering, room in ((a, 'lobby'), (b, 'other')):
+        gathering.rooms[room].publish(json='last')
+    a.until(lambda: all('last' in guest.data for guest in guests))
+    assert all(guest.recovered == [None, False, False] and guest.has_no_gap() for guest in guests)
+
+
+def test_who_makes_up_a_position_costs_the_others_nothing(gather):
+    a = gather()
+    ann = a.join(numbered=1)
+    epoch = ann.position.partition(':')[0]
+    guests = []
+    for i in range(100):
+        a.rooms['lobby'].publish(json=i)
+        if i % 5 == 0:
+            guests.append(a.guest(numbered=1, since=f'{epoch}:100000'))
+    a.until(lambda: len(ann.data) == 100 and all(guest.heard for guest in guests))
+    assert ann.recovered == [None]
+    assert ann.data == list(range(100))
+
+
+def test_what_waits_when_the_rooms_are_closed_is_sent(gather):
+    a, b = gather(), gather()
+    ann, other = a.join(), a.join(room='other')
+    b.rooms['other'].publish(text='x')
+    a.until(lambda: other.heard)
+    for i in range(2000):
+        b.rooms['lobby'].publish(json=i)
+    b.rooms.close()
+    a.until(lambda: len(ann.heard) == 2000)
+    assert list(map(json.loads, ann.heard)) == list(range(2000))
+
+
+def test_what_another_program_publishes_and_cannot_be_read_is_skipped_and_told(gather, nats):
+    a = gather()
+    ann = a.join(numbered=1)
+
+    async def publish():
+        import nats as nats_py
+
+        link = await nats_py.connect(nats.url)
+        for data in (b'', b'x', b't\xff', b'j{bad', b'hello', b'tgood'):
+            await link.publish('pyjows.lobby', data)
+        await link.drain()
+
+    thread = threading.Thread(target=asyncio.run, args=(publish(),))
+    thread.start()
+    thread.join()
+    a.rooms['lobby'].publish(text='next')
+    a.until(lambda: len(ann.data) == 2)
+    assert ann.data == ['good', 'next']
+    assert ann.has_no_gap()
+    assert [exc.count for exc in a.errors if isinstance(exc, MalformedEntry)] == [1, 2, 4]
+    assert not a.events
+
+
+def lost(gathering):
+    """The text of the first loss."""
+    told: list[str] = []
+    gathering.rooms.once('lost', lambda rooms, exc: told.append(str(exc)))
+    gathering.rooms['lobby'].follow()
+    gathering.until(lambda: told)
+    return told[0]
+
+
+@pytest.mark.parametrize('who', ['', 'ann:wrong@'])
+def test_a_wrong_password_is_told_and_not_shown(tmp_path, gather, who):
+    server = NatsServer(tmp_path, words=['--user', 'ann', '--pass', 'right'])
+    text = lost(gather(server.url.replace('//', f'//{who}')))
+    server.kill()
+    assert 'Authorization Violation' in text
+    assert str(server.port) in text
+    assert 'wrong' not in text
+
+
+def test_that_no_server_is_there_is_told_by_its_own_error(gather):
+    assert 'connect' in lost(gather(f'nats://127.0.0.1:{free_port()}')).lower()
+
+
+def test_each_of_several_servers_is_tried(tmp_path, gather, nats):
+    (tmp_path / 'second').mkdir()
+    second = NatsServer(tmp_path / 'second')
+    silent = socket.create_server(('127.0.0.1', 0))
+    urls = f'nats://127.0.0.1:{free_port()}', f'nats://127.0.0.1:{silent.getsockname()[1]}', second.url
+    try:
+        a, b = gather(','.join(urls), timeout=0.5), gather(','.join(reversed(urls)), timeout=0.5)
+        guests = [a.join(), b.join()]
+        a.rooms['lobby'].publish(text='x')
+        a.until(lambda: all(guest.heard for guest in guests))
+    finally:
+        second.kill()
+        silent.close()
+
+
+def test_a_password_is_not_sent_without_tls_where_the_url_demands_tls(gather):
+    listener = socket.create_server(('127.0.0.1', 0))
+    told: list[bytes] = []
+
+    def serve():
+        link, _ = listener.accept()
+        with link:
+            link.sendall(b'INFO {"server_id":"x","version":"2.9.0","max_payload":1024,"auth_required":true}\r\n')
+            while data := link.recv(4096):
+                told.append(data)
+                link.sendall(b'PONG\r\n')
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert 'TLS' in lost(gather(f'tls://ann:secret@127.0.0.1:{listener.getsockname()[1]}'))
+    finally:
+        listener.close()
+        thread.join()
+    assert not told
+
+
+@pytest.fixture
+def over_tls(tmp_path, authority):
+    certificate = authority.issue_cert('127.0.0.1')
+    certificate.private_key_pem.write_to_path(tmp_path / 'key.pem')
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / 'cert.pem')
+    server = NatsServer(tmp_path, words=['--tls', '--tlscert', tmp_path / 'cert.pem', '--tlskey', tmp_path / 'key.pem'])
+    yield server
+    server.kill()
+
+
+def test_over_tls(gather, over_tls, client_tls):
+    a, b = (gather(over_tls.url.replace('nats', 'tls'), tls=client_tls) for _ in range(2))
+    guests = [a.join(), b.join()]
+    a.rooms['lobby'].publish(binary=bytes(100_000))
+    a.until(lambda: all(guest.heard == [bytes(100_000)] for guest in guests))
+
+
+def test_over_tls_a_certificate_that_nobody_trusts_is_refused_and_told(gather, over_tls):
+    assert 'CERTIFICATE_VERIFY_FAILED' in lost(gather(over_tls.url.replace('nats', 'tls')))
+
+
+def test_a_subject_that_is_forbidden_is_told_and_leaves_the_other_rooms_alone(tmp_path, gather):
+    rules = 'permissions: {publish: {deny: "pyjows.mute"}, subscribe: {deny: "pyjows.deaf"}}'
+    (tmp_path / 'nats.conf').write_text(f'authorization: {{users: [{{user: ann, password: right, {rules}}}]}}')
+    server = NatsServer(tmp_path, words=['-c', tmp_path / 'nats.conf'])
+    try:
+        a = gather(server.url.replace('//', '//ann:right@'))
+        guests = {room: a.join(room=room) for room in ('lobby', 'mute', 'deaf')}
+        for room in guests:
+            a.rooms[room].publish(text=room)
+        a.until(lambda: guests['lobby'].heard and len(a.errors) == 2)
+        assert all('violation' in str(exc).lower() for exc in a.errors)
+        assert not a.events
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.wide(later=True)
+def test_of_10000_rooms_that_were_left_nothing_remains(tmp_path, gather):
+    port = free_port()
+    server = NatsServer(tmp_path, words=['-m', port])
+    try:
+        a = gather(server.url, linger=0.05, max_rooms=10_002, timeout=20.0)
+
+        def subscriptions():
+            with urlopen(f'http://127.0.0.1:{port}/connz', timeout=10) as answer:
+                return sum(link['subscriptions'] for link in json.load(answer)['connections'])
+
+        left = join_and_leave(a, subscriptions)
+        assert left[2] - left[1] < 2000
+    finally:
+        server.kill()

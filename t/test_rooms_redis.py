@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from background import free_port, until
 from brokers import REDIS, RedisServer, needs_redis
-from gathering import Gathering
+from gathering import Gathering, join_and_leave
 
 import pyjows
 
@@ -242,6 +242,13 @@ def test_a_room_that_nobody_is_in_is_unsubscribed_from_and_its_keys_expire(gathe
     a.until(lambda: not redis.ask('KEYS', '*:log'))
     for key in redis.ask('KEYS', '*'):
         assert redis.ask('TTL', key) > 0, key
+
+
+def test_of_10000_rooms_that_were_left_nothing_remains(gather, redis):
+    a = gather(linger=0.05, max_rooms=10_002, timeout=20.0, presence_ttl=60)
+    left = join_and_leave(a, lambda: len(redis.ask('PUBSUB', 'CHANNELS')))
+    assert left[2] - left[1] < 2000
+    assert len(redis.ask('KEYS', '*:live')) == len(redis.ask('KEYS', '*:here:*')) == 1
 
 
 def test_a_program_without_a_loop_publishes_and_reads(gather, redis):

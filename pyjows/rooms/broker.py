@@ -440,6 +440,7 @@ class Broker(Follower):
         self._settled = monotonic() + (self.presence_ttl if self._is_lost else 0)
         for feed in self._feeds.values():
             self._make_stale(feed)
+            feed.aside = []  # of the session before
             feed.subscribed = False
         self._stale.clear()
         self._loading = set(self._feeds)

@@ -133,7 +133,8 @@ class Follower(Engine):
         for room in [*self._stale][:BATCH]:
             self._stale.discard(room)
             if (feed := self._feeds.get(room)) is not None:
-                feed.aside = []  # what came before is in the history that is read now
+                if self.keeps_history or feed.aside is None:
+                    feed.aside = []  # what came before is in the history that is read now
                 feeds.append(feed)
         if not feeds:
             return

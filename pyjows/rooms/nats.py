@@ -12,6 +12,8 @@ again; it is reported as failed.
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections import deque
 from collections.abc import Sequence
 from time import time
 from typing import Any
@@ -28,12 +30,31 @@ except ImportError as exc:
 
 __all__ = ['NatsEngine']
 
+# Bytes of a room that wait in nats-py; beyond it messages are dropped, and a gap is reported.
+_PENDING = 32 * 1024 * 1024
+
+
+class _Client(nats.aio.client.Client):
+    """A client that sends no password to a server without TLS where the URL demands TLS: nats-py would."""
+
+    may_tell = False
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server is not None and server.uri.scheme == 'tls' and not self._server_info.get('tls_required'):
+            raise BrokerLost('the URL demands TLS, and the NATS server does not require it')
+        self.may_tell = True
+        command: bytes = super()._connect_command()
+        return command
+
 
 class NatsEngine(Broker):
     """Rooms over NATS.
 
     Args:
-        url: ``nats://user:password@host:port`` or ``tls://…``; several servers of a cluster separated by commas.
+        url: ``nats://user:password@host:port``, or ``tls://…``, which tells a server without TLS nothing; several
+            servers of a cluster separated by commas: each is tried in turn.
+        tls: an `ssl.SSLContext`, where the default one does not trust the server.
         prefix: what all subjects begin with (``pyjows``).
         **options: those of `Broker`: ``timeout``, ``max_queue``, ``max_queue_size``, ``delays``.
     """
@@ -42,14 +63,25 @@ class NatsEngine(Broker):
     shares_presence = False
     can_repeat = False
 
-    def __init__(self, url: str = 'nats://127.0.0.1:4222', *, prefix: str = 'pyjows', **options: Any) -> None:
+    def __init__(
+        self,
+        url: str = 'nats://127.0.0.1:4222',
+        *,
+        prefix: str = 'pyjows',
+        tls: ssl.SSLContext | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        if tls is not None and not isinstance(tls, ssl.SSLContext):
+            raise TypeError(f'tls={tls!r}: give an ssl.SSLContext')
         if not prefix or set(prefix) & set(' *>') or '' in prefix.split('.'):
             raise ValueError(f'prefix={prefix!r}: give the beginning of a NATS subject, such as app.rooms')
-        self._urls = url.split(',')
+        self._urls = deque(url.split(','))
         for each in self._urls:
-            if not urlsplit(each).hostname:
-                raise ValueError(f'{each!r} names no NATS server: nats://host:port')
+            parts = urlsplit(each)
+            if parts.scheme not in ('nats', 'tls') or not parts.hostname or parts.port == 0:
+                raise ValueError(f'{each.rpartition("@")[2]!r} names no NATS server: nats://host:port')
+        self._tls = tls
         self._prefix = prefix
         self._client: Any = None
         self._subscriptions: dict[str, Any] = {}
@@ -61,32 +93,67 @@ class NatsEngine(Broker):
         return f'<NatsEngine {",".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)}>'
 
     async def connect(self) -> None:
-        over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._over = over
         self._epoch = new_epoch()
         self._counts.clear()
         self._subscriptions.clear()
+        for left in range(len(self._urls) - 1, -1, -1):
+            url = self._urls[0]
+            self._urls.rotate(-1)  # the next attempt begins with the next server, also when this one never answers
+            try:
+                await self._connect(url)
+                return
+            except Exception as exc:
+                reason = str(exc).removeprefix('nats: ').strip("'") or type(exc).__name__
+                if not left:
+                    raise BrokerLost(f'{self!r}: {reason}') from exc
+                await self.disconnect()
+
+    async def _connect(self, url: str) -> None:
+        """Connect to one server; raises what goes wrong first."""
+        over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._over = over
 
         def end(exc: BaseException) -> None:
             if not over.done():
                 over.set_result(exc)
 
         async def failed(exc: Exception) -> None:
-            end(exc)  # a slow consumer has lost messages: that is a gap like any other
+            if self._client is client and client.is_connected and 'permissions violation' in str(exc).lower():
+                self._report(self.receiver.failed, exc)  # of one room; the connection goes on
+            else:
+                end(exc)  # a slow consumer has lost messages: that is a gap like any other
 
         async def closed() -> None:
             end(BrokerLost('NATS ended the connection'))
 
-        self._client = nats.aio.client.Client()
-        await self._client.connect(
-            servers=self._urls,
-            connect_timeout=self.timeout,
-            allow_reconnect=False,
-            max_reconnect_attempts=0,
-            error_cb=failed,
-            disconnected_cb=closed,
-            closed_cb=closed,
+        client = self._client = _Client()
+        options: dict[str, Any] = {'connect_timeout': self.timeout}
+        if self._tls is not None:
+            options['tls'] = self._tls
+        connecting = asyncio.ensure_future(
+            client.connect(
+                servers=[url],
+                allow_reconnect=False,
+                max_reconnect_attempts=0,
+                error_cb=failed,
+                disconnected_cb=closed,
+                closed_cb=closed,
+                **options,
+            )
         )
+        try:
+            await asyncio.wait((connecting, over), return_when=asyncio.FIRST_COMPLETED)
+            if over.done():  # nats-py would try again and again
+                raise over.result()
+            connecting.result()
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+                await asyncio.wait((connecting,))
+            elif not connecting.cancelled():
+                connecting.exception()  # so that asyncio does not log it as never retrieved
+        if not client.may_tell:
+            raise BrokerLost('this nats-py does not ask whether it may send a password')
 
     async def disconnect(self) -> None:
         client, self._client = self._client, None
@@ -107,7 +174,9 @@ class NatsEngine(Broker):
     async def subscribe(self, rooms: Sequence[str]) -> None:
         for room in rooms:
             if room not in self._subscriptions:
-                self._subscriptions[room] = await self._client.subscribe(self._subject(room), cb=self._callback(room))
+                self._subscriptions[room] = await self._client.subscribe(
+                    self._subject(room), cb=self._callback(room), pending_bytes_limit=_PENDING
+                )
         await self._flush()
         for room in rooms:
             self.confirmed(room)
@@ -157,4 +226,11 @@ class NatsEngine(Broker):
         await self._client.flush(self.timeout)
 
     async def load(self, feeds: Sequence[Feed]) -> Sequence[Snapshot]:
-        return [Snapshot(self._epoch, self._counts.get(feed.room, 0), ()) for feed in feeds]
+        return [Snapshot(self._epoch, self._offset(feed), ()) for feed in feeds]
+
+    def _offset(self, feed: Feed) -> int:
+        """What was received before the messages that were put aside: there is no history that has these."""
+        for message in feed.aside or ():
+            if isinstance(message, Message):
+                return message.offset - 1
+        return self._counts.get(feed.room, 0)
