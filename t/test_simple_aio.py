@@ -426,6 +426,32 @@ async def test_tls_with_a_private_ca():
 
 
 @on_a_loop
+async def test_what_an_aiohttp_handler_sent_leaves_before_aiohttps_own_answer():
+    async def websocket(request: web.Request) -> web.Response:
+        ws = await AioServer.accept(aiohttp=request)
+        await ws.send(f'hello {await ws.receive()}')
+        return web.Response(text='not for a WebSocket')
+
+    app = web.Application()
+    app.router.add_get('/', websocket)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, '127.0.0.1', 0).start()
+    try:
+        hand = Hand(*await asyncio.open_connection(*runner.addresses[0][:2]))
+        hand.write(
+            b'GET / HTTP/1.1\r\n', *(f'{name}: {value}\r\n'.encode() for name, value in UPGRADE.items()), b'\r\n'
+        )
+        await hand.reader.readuntil(b'\r\n\r\n')
+        hand.write(frame(TEXT, b'you'))
+        assert await hand.read_frame() == (TEXT, b'hello you')
+        assert await hand.read_frame() == (CLOSE, b'\x03\xe9')
+        hand.writer.close()
+    finally:
+        await runner.cleanup()
+
+
+@on_a_loop
 async def test_an_aiohttp_request_over_tls_is_accepted():
     async def websocket(request: web.Request) -> web.Response:
         async with await AioServer.accept(aiohttp=request) as ws:

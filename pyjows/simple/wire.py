@@ -361,7 +361,15 @@ class WireCore:
 
     def let_go(self) -> None:
         """The program has dropped an open connection: close it, without waiting; called in any thread."""
-        if self._session.is_open and not self._loop.is_closed():
+        if not self._session.is_open or self._loop.is_closed():
+            return
+        try:
+            is_in_task = asyncio.current_task() is not None and asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_in_task = False
+        if is_in_task:  # a handler that returns: its messages leave before the host's answer
+            self._go_away()
+        else:
             self._loop.call_soon_threadsafe(self._go_away)
 
     def _go_away(self) -> None:
