@@ -161,12 +161,19 @@ def app(sockets: Any) -> None:
 
 if __name__ == '__main__':
     options = parser.parse_args()
-    if options.workers > 1:
-        if options.redis == 'memory://':
-            parser.error('several workers need --redis redis://…: memory belongs to one process')
-        pyjows.prefork('chat:app', options.url, workers=options.workers)
-    else:
+    if options.workers < 1:
+        parser.error('--workers takes 1 or more')
+    if options.workers > 1 and options.redis == 'memory://':
+        parser.error('several workers need --redis redis://…: memory belongs to one process')
+    try:
+        if options.workers > 1:
+            pyjows.prefork('chat:app', options.url, workers=options.workers)
+            parser.exit()
         server = pyjows.serve(options.url)
         chat(server, options.redis, 1)
-        print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
-        pyjows.run()
+    except OSError as exc:
+        parser.error(f'{exc}; another address is given as ws://127.0.0.1:4000')
+    except (ImportError, ValueError) as exc:
+        parser.error(str(exc))
+    print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
+    pyjows.run()

@@ -193,6 +193,21 @@ def test_chat_with_workers_keeps_its_history_when_they_are_replaced(tmp_path):
         assert not chat.errors
 
 
+def test_chat_says_what_is_wrong_with_its_arguments():
+    with socket.create_server(('127.0.0.1', 0)) as busy:
+        port = busy.getsockname()[1]
+        for arguments, says in (
+            ([f'ws://127.0.0.1:{port}'], f'port {port}: Address already in use; another address is given as ws://'),
+            (['127.0.0.1:3000'], "'127.0.0.1:3000' is not a valid WebSocket URL: it has to begin with ws://"),
+            (['--workers', '0'], '--workers takes 1 or more'),
+            (['--workers', '2'], 'several workers need --redis redis://'),
+        ):
+            with example('chat.py', *arguments) as chat:
+                assert chat.end() == 2
+                assert says in chat.errors[-1]
+                assert not any('Traceback' in line for line in chat.errors)
+
+
 @pytest.fixture(scope='module')
 def one_chat():
     """The URL of a chat that several tests visit."""
