@@ -9,6 +9,8 @@ import selectors
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -768,6 +770,49 @@ def test_hundreds_of_connections_share_one_thread():
         assert list(ws) == []
         peer.close()
     assert threading.active_count() == before
+
+
+FORKING = """
+import os, signal, socket, threading
+from pyjows.simple import Server
+from threaded import upgrade_environ
+
+is_begun, may_end = threading.Event(), threading.Event()
+
+
+def slow_event():
+    is_begun.set()
+    may_end.wait()
+    return threading.Event()
+
+
+def accept(**options):
+    ours, theirs = socket.socketpair()
+    return Server.accept(upgrade_environ(ours), **options), theirs
+
+
+threading.Thread(target=accept, kwargs={'event_class': slow_event}).start()
+is_begun.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    ws, peer = accept()
+    peer.close()
+    os._exit(0 if not list(ws) else 1)
+may_end.set()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
+def test_a_fork_while_another_thread_begins_a_connection_has_its_own():
+    folder = os.path.dirname(__file__)
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', FORKING],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([folder, *sys.path])},
+        check=True,
+        timeout=60,
+    )
 
 
 def test_two_hundred_connects_and_closes_leave_no_descriptor(no_leaks):

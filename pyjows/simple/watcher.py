@@ -98,8 +98,16 @@ class Watcher:
 _guard = threading.Lock()
 _watchers: dict[Hashable, Watcher] = {}
 
+
+def _begin_anew() -> None:
+    """After a fork: the child has the caller's thread alone, and another may have held the lock."""
+    global _guard  # noqa: PLW0603
+    _guard = threading.Lock()
+    _watchers.clear()
+
+
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_watchers.clear)  # a fork has the caller's thread alone
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def watch(connection: Watched, waiting: Waiting, thread_class: Any, event_class: Any) -> Watcher:
