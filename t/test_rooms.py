@@ -646,3 +646,29 @@ def test_a_stopped_loop_ends_the_rooms_on_it(reactor_name):
     assert rooms.is_closed
     assert guest.code == 1001
     loop.close()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'history_seconds': '5'},
+        {'presence': 'no'},
+        {'max_rooms': '5'},
+        {'max_rooms': True},
+        {'max_members': None},
+        {'max_payload': 1.5},
+        {'linger': 'x'},
+    ],
+    ids=str,
+)
+def test_an_option_of_a_wrong_type_is_named(options):
+    with pytest.raises(TypeError, match=next(iter(options))):
+        pyjows.rooms(**options)
+
+
+@pytest.mark.parametrize(
+    'options', [{'timeout': 'x'}, {'presence_ttl': None}, {'max_queue': 1.5}, {'delays': 5}], ids=str
+)
+def test_an_option_of_a_broker_of_a_wrong_type_is_named(options):
+    with pytest.raises(TypeError, match=next(iter(options))):
+        pyjows.rooms('nats://127.0.0.1', **options)
