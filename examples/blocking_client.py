@@ -7,13 +7,14 @@ Leave with Ctrl-D (or Ctrl-C).
 """
 
 import sys
+from contextlib import suppress
 
 from pyjows.simple import Client, ConnectionClosed
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000/echo'
 words = ' '.join(sys.argv[2:])
 
-with Client.connect(url) as ws:
+with Client.connect(url) as ws, suppress(KeyboardInterrupt):
     for line in [words] if words else sys.stdin:
         try:
             ws.send(line.rstrip('\n'))

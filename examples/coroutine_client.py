@@ -6,6 +6,7 @@ python examples/coroutine_client.py ws://127.0.0.1:4000 1000
 
 import asyncio
 import sys
+from contextlib import suppress
 
 import pyjows
 
@@ -28,4 +29,5 @@ async def main() -> None:
             print(exc, file=sys.stderr, flush=True)  # lost: the loop goes on with the next connection
 
 
-asyncio.run(main())
+with suppress(KeyboardInterrupt):
+    asyncio.run(main())

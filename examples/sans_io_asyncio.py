@@ -6,6 +6,7 @@ python examples/sans_io_asyncio.py 4000
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from pyjows.frames import Frame, Opcode
 from pyjows.protocol import SEND_EOF
@@ -64,4 +65,5 @@ async def main() -> None:
     await server.serve_forever()
 
 
-asyncio.run(main())
+with suppress(KeyboardInterrupt):
+    asyncio.run(main())

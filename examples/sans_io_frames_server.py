@@ -7,6 +7,7 @@ python examples/sans_io_frames_server.py 4000
 import socket
 import sys
 import threading
+from contextlib import suppress
 
 from pyjows.frames import Frame, Opcode
 from pyjows.protocol import SEND_EOF
@@ -62,7 +63,8 @@ def serve(sock: socket.socket) -> None:
 
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))
 print(f'Echo: ws://127.0.0.1:{listener.getsockname()[1]}/', flush=True)
-while True:
-    sock = listener.accept()[0]
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    threading.Thread(target=serve, args=(sock,), daemon=True).start()
+with suppress(KeyboardInterrupt):
+    while True:
+        sock = listener.accept()[0]
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=serve, args=(sock,), daemon=True).start()

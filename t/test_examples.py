@@ -62,6 +62,30 @@ def test_echo_server_listens_on_a_unix_socket(socket_folder):
             assert 'hello' in client.lines
 
 
+@pytest.mark.parametrize('kind', ['asyncio', 'events_server', 'frames_server'])
+def test_ctrl_c_ends_a_sans_io_server_without_a_traceback(kind):
+    with example(f'sans_io_{kind}.py', '0') as server:
+        server.find('Echo: ')
+        server.process.send_signal(signal.SIGINT)
+        assert server.end() == 0
+        assert not server.errors
+
+
+def test_ctrl_c_ends_a_client_without_a_traceback():
+    with example('echo_server.py', ANYWHERE) as server, example('blocking_client.py', url_of(server)) as client:
+        client.type('hello\n')
+        client.find('hello')
+        client.process.send_signal(signal.SIGINT)
+        assert client.end() == 0
+        assert client.lines[-1] == 'Closed: 1000'
+        assert not client.errors
+    with example('coroutine_client.py', f'ws://127.0.0.1:{free_port()}') as client:
+        until(lambda: any('connecting again' in line for line in client.errors), 'the first attempt')
+        client.process.send_signal(signal.SIGINT)
+        assert client.end() == 0
+        assert not any('Traceback' in line for line in client.errors)
+
+
 def test_echo_client_sends_its_words_and_prints_the_answer():
     with example('echo_server.py', ANYWHERE) as server:
         with example('echo_client.py', url_of(server), 'good', 'morning') as client:
