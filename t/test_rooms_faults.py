@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from time import sleep
 from typing import Any
 
 import pytest
@@ -576,3 +577,20 @@ def test_rooms_made_before_a_fork_are_used_in_the_child_alone():
     assert b'forked' in os.read(reader, 1000)
     os.close(reader)
     rooms.close(0.5)
+
+
+def test_what_waits_for_a_loop_that_stands_still_is_bounded_in_bytes(gather, redis):
+    a, heard = gather(redis.url, timeout=30), []
+    a.rooms['lobby'].on('message', lambda room, message: heard.append(message.data[:2]))
+    a.rooms['lobby'].follow()
+    a.until(lambda: a.rooms['lobby'].is_ready)
+    with pyjows.rooms(redis.url, ioloop=pyjows.IOLoop('poll')) as worker:
+        for i in range(40):
+            assert worker['lobby'].publish(text=f'{i:02}' + 'x' * 1_000_000)
+            assert i % 8 != 7 or worker.flush(30)
+    worker.ioloop.close()
+    sleep(0.5)  # nothing runs the loop of `a` meanwhile
+    assert a.rooms.backlog < 20
+    a.until(lambda: len(heard) == 40)
+    assert heard == [f'{i:02}' for i in range(40)]
+    assert a.events == []

@@ -45,8 +45,9 @@ _log = logging.getLogger('pyjows')
 # Bytes of one batch.
 _BATCH_SIZE = 4 * 1024 * 1024
 
-# Calls that wait for the rooms' loop; above it `listen` pauses, and with it TCP.
+# Calls that wait for the rooms' loop, and bytes of their messages; above it `listen` pauses, and with it TCP.
 _BACKLOG = 10_000
+_BACKLOG_SIZE = 16 * 1024 * 1024
 
 
 class BrokerLost(OSError):
@@ -136,6 +137,7 @@ class Broker(Follower):
         self._is_lost = False
         self._alive_at = 0.0
         self._reports: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self._arrived_size = 0  # bytes of messages since the loop was seen to have handled all
 
     # What a subclass does
 
@@ -377,6 +379,10 @@ class Broker(Follower):
         assert self._loop is not None
         try:
             self._loop.run_until_complete(self._main())
+            if left := asyncio.all_tasks(self._loop):  # nats-py does not wait for those of its subscriptions
+                for task in left:
+                    task.cancel()
+                self._loop.run_until_complete(asyncio.wait(left))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._post_reports()
         finally:
@@ -444,7 +450,7 @@ class Broker(Follower):
         self._settled = monotonic() + (self.presence_ttl if self._is_lost else 0)
         for feed in self._feeds.values():
             self._make_stale(feed)
-            feed.aside = []  # of the session before
+            feed.begin_aside()  # without that of the session before
             feed.subscribed = False
         self._stale.clear()
         self._loading = set(self._feeds)
@@ -591,9 +597,22 @@ class Broker(Follower):
         """Bytes came on the connection that `listen` reads: a sign of life."""
         self._alive_at = monotonic()
 
+    def arrived(self, message: Message) -> None:
+        self._arrived_size += len(message.payload)
+        super().arrived(message)
+
+    @property
+    def is_wait_due(self) -> bool:
+        """Whether so many bytes have arrived that `listen` has to call `wait_for_rooms` now."""
+        return self._arrived_size > _BACKLOG_SIZE
+
     async def wait_for_rooms(self) -> None:
-        """Wait while too many calls wait for the rooms' loop; `listen` calls it every few hundred messages."""
-        while self.receiver.backlog > _BACKLOG:
+        """Wait while too much waits for the rooms' loop; `listen` calls it every 256 messages or when `is_wait_due`."""
+        limit = _BACKLOG
+        if self._arrived_size > _BACKLOG_SIZE:  # as nothing says how much of it was handled, all of it has to be
+            self._arrived_size = limit = 0
+            await asyncio.sleep(0)  # `_post_reports`
+        while self.receiver.backlog > limit:
             await asyncio.sleep(0.005)
 
     # Signs of life

@@ -27,8 +27,9 @@ __all__ = ['BATCH', 'Feed', 'Follower', 'Snapshot']
 #: Rooms or commands of one request.
 BATCH = 500
 
-# Messages put aside for one stale feed; beyond that they are dropped, and read from the history once more.
+# What is put aside for one stale feed, and bytes of it; beyond that it is dropped, and read from the history once more.
 _ASIDE = 10_000
+_ASIDE_SIZE = 16 * 1024 * 1024
 
 
 class Snapshot(NamedTuple):
@@ -53,6 +54,7 @@ class Feed:
         room, keep: which room, and how much of it is kept.
         epoch, offset: the position of the last message handed over; an empty epoch before the first copy.
         aside: messages, joins and leaves that came while the feed is stale, else None.
+        aside_size: bytes of the messages among them.
         subscribed: whether the server has confirmed it in this session.
         processes: the other processes whose members were reported.
         malformed, refused: how many entries of it were skipped, and how many commands the server refused.
@@ -63,6 +65,7 @@ class Feed:
     __slots__ = (
         'ahead',
         'aside',
+        'aside_size',
         'epoch',
         'keep',
         'malformed',
@@ -79,13 +82,18 @@ class Feed:
         self.keep = keep
         self.epoch = ''
         self.offset = 0
-        self.aside: list[Message | Callable[[], None]] | None = []
+        self.begin_aside()
         self.subscribed = False
         self.processes: set[str] = set()
         self.malformed = 0
         self.refused = 0
         self.ahead: float | None = None
         self.recheck = False
+
+    def begin_aside(self) -> None:
+        """Put aside what comes from now on."""
+        self.aside: list[Message | Callable[[], None]] | None = []
+        self.aside_size = 0
 
 
 class Follower(Engine):
@@ -122,7 +130,7 @@ class Follower(Engine):
     def _make_stale(self, feed: Feed) -> None:
         """A feed's next messages wait until the history was read."""
         if feed.aside is None:
-            feed.aside = []
+            feed.begin_aside()
         if feed.subscribed:
             self._stale.add(feed.room)
             self._wake_up()
@@ -134,7 +142,7 @@ class Follower(Engine):
             self._stale.discard(room)
             if (feed := self._feeds.get(room)) is not None:
                 if self.keeps_history or feed.aside is None:
-                    feed.aside = []  # what came before is in the history that is read now
+                    feed.begin_aside()  # what came before is in the history that is read now
                 feeds.append(feed)
         if not feeds:
             return
@@ -262,8 +270,10 @@ class Follower(Engine):
         """Keep something until the history was read; if that is too much, drop all of it and read the history again."""
         if feed.aside is not None:
             feed.aside.append(what)
-            if len(feed.aside) > _ASIDE:
-                feed.aside.clear()
+            if isinstance(what, Message):
+                feed.aside_size += len(what.payload)
+            if len(feed.aside) > _ASIDE or feed.aside_size > _ASIDE_SIZE:
+                feed.begin_aside()
                 self._make_stale(feed)
 
     def malformed(self, room: str, exc: Exception) -> None:

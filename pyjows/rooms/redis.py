@@ -202,7 +202,7 @@ class RedisEngine(Broker):
             elif reply[0] == b'subscribe':
                 self.confirmed(reply[1][start:-1].decode())
             turns += 1
-            if turns % 256 == 0:
+            if turns % 256 == 0 or self.is_wait_due:
                 await asyncio.sleep(0)
                 await self.wait_for_rooms()
 
