@@ -170,11 +170,11 @@ def print_result(result: Result, console: Console) -> None:
     console.print()
 
 
-def _by_cpu(target: Target, result: Result) -> str:
+def _by_cpu(target: Target, result: Result) -> float | None:
     """How much less CPU time ours takes for the same work: hardly disturbed by what else the machine does."""
     cpu = result.medians('cpu_us')
     ours, theirs = cpu.get(target.contestant), cpu.get(target.reference or '')
-    return f'{theirs / ours:.2f} ×' if ours and theirs and result.scenario.metric == 'rate' else ''
+    return theirs / ours if ours and theirs and result.scenario.metric == 'rate' else None
 
 
 def print_targets(results: Iterable[Result], console: Console) -> bool:
@@ -191,17 +191,20 @@ def print_targets(results: Iterable[Result], console: Console) -> bool:
         result = known.get(target.scenario)
         if result is None:
             continue
-        measured = target.measured(result.medians())
+        measured, by_cpu = target.measured(result.medians()), _by_cpu(target, result)
         if target.reference is None:
             goal, shown = f'≤ {target.factor:g} {result.scenario.unit}', f'{measured or 0:.2f}'
         else:
             goal = f'{target.factor:g} × {result.labels.get(target.reference, target.reference)}'
+            goal += ' by CPU time' if target.by_cpu else ''
             shown = f'{measured or 0:.2f} ×'
-        met = measured is not None and target.is_met(measured)
-        all_met &= met or measured is None
-        verdict = 'not measured' if measured is None else '[green]met[/]' if met else '[bold red]not met[/]'
+        counts = by_cpu if target.by_cpu else measured
+        met = counts is not None and target.is_met(counts)
+        all_met &= met or counts is None
+        verdict = 'not measured' if counts is None else '[green]met[/]' if met else '[bold red]not met[/]'
         ours = result.labels.get(target.contestant, target.contestant)
-        table.add_row(target.scenario, ours, goal, '–' if measured is None else shown, _by_cpu(target, result), verdict)
+        cpu = '' if by_cpu is None else f'{by_cpu:.2f} ×'
+        table.add_row(target.scenario, ours, goal, '–' if measured is None else shown, cpu, verdict)
     if table.row_count:
         console.print(table)
     return all_met
