@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from itertools import pairwise, repeat
 from typing import Any
@@ -405,8 +406,10 @@ def test_a_reconnecting_client_resumes_where_it_was(one):
     one.until(lambda: not one.server.connections)
     one.rooms['a'].publish(json=2)
     one.rooms['b'].publish(text='y')
-    one.until(lambda: len(heard) == 8)
+    one.rooms['b'].publish(binary=b'\x00\xff')
+    one.until(lambda: len(heard) == 9)
     assert sorted(str(message['data']) for message in heard if 'data' in message) == ['1', '2', 'x', 'y']
+    assert [b64decode(message['binary']) for message in heard if 'binary' in message] == [b'\x00\xff']
     assert [message['recovered'] for message in heard if 'recovered' in message] == [None, None, True, True]
     client.finish()
     one.until(lambda: client.is_finished)
