@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import ssl
 import sys
 import tempfile
@@ -33,6 +34,9 @@ SPAWNING = [name for name in REACTORS if name in ('asyncio', 'uvloop')]
 _tests_run = count(1)
 
 EVERYTHING = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the programs that they run would ignore Ctrl-C too
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
