@@ -45,4 +45,7 @@ async def main() -> None:
     await trio.serve_listeners(echo, listeners)
 
 
-trio.run(main)
+try:
+    trio.run(main)
+except* KeyboardInterrupt:  # trio puts it into a group
+    pass

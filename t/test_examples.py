@@ -62,7 +62,7 @@ def test_echo_server_listens_on_a_unix_socket(socket_folder):
             assert 'hello' in client.lines
 
 
-@pytest.mark.parametrize('kind', ['asyncio', 'events_server', 'frames_server'])
+@pytest.mark.parametrize('kind', ['asyncio', 'events_server', 'frames_server', 'trio'])
 def test_ctrl_c_ends_a_sans_io_server_without_a_traceback(kind):
     with example(f'sans_io_{kind}.py', '0') as server:
         server.find('Echo: ')
