@@ -829,6 +829,29 @@ def test_serves_in_a_loop_that_somebody_else_runs_later(no_leaks: None) -> None:
     loop.close()
 
 
+def test_closing_a_loop_of_its_own_ends_the_tasks_that_others_have_left(
+    reactor_name: str, coroutines: None, no_leaks: None
+) -> None:
+    reactor = reactors.choose(reactor_name)
+    ended: list[str] = []
+
+    async def left() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            ended.append('left')
+
+    async def leaves() -> None:
+        task = asyncio.get_running_loop().create_task(left())
+        task.add_done_callback(lambda task: ended.append(str(task.cancelled())))
+        await asyncio.sleep(0)
+
+    reactor.spawn(leaves())
+    reactor.start()
+    reactor.close()
+    assert ended == ['left', 'True']
+
+
 # Choosing
 
 

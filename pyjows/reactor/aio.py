@@ -306,8 +306,10 @@ class AsyncioReactor(PollingReactor):
         self.stop()
         self.reset()
         if self._own_loop and not self.loop.is_running() and not self.loop.is_closed():
-            if self._tasks:
-                self.loop.run_until_complete(asyncio.wait(list(self._tasks)))
+            if left := asyncio.all_tasks(self.loop):
+                for task in left - self._tasks:  # a library has left them; `reset` has cancelled ours
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.wait(left))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()
