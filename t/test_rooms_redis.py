@@ -518,11 +518,19 @@ def test_messages_that_redis_refuses_are_told_and_later_ones_go_on(gather, redis
 
 
 @pytest.mark.parametrize(
-    'options', [{'timeout': 0}, {'presence_ttl': -1}, {'max_queue': 0}, {'max_queue_size': 0}, {'prefix': 'a{b}'}]
+    'options',
+    [{'timeout': 0}, {'presence_ttl': -1}, {'max_queue': 0}, {'max_queue_size': 0}, {'prefix': 'a{b}'}, {'prefix': ''}],
 )
 def test_an_option_that_makes_no_sense_is_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         pyjows.rooms('redis://127.0.0.1', **options)
+
+
+@pytest.mark.parametrize('url', ['redis://127.0.0.1', 'nats://127.0.0.1'])
+@pytest.mark.parametrize('prefix', [5, b'app', None])
+def test_a_prefix_is_a_str(url, prefix):
+    with pytest.raises(TypeError, match='prefix'):
+        pyjows.rooms(url, prefix=prefix)
 
 
 def test_a_password_is_not_shown():

@@ -34,7 +34,7 @@ from time import monotonic, sleep, time
 from typing import Any, ClassVar, NamedTuple
 
 from ..client import backoff
-from .engine import Keep, check_numbers
+from .engine import Keep, check_types
 from .follower import BATCH, Feed, Follower, Snapshot
 from .messages import Message, QueueFull
 
@@ -99,8 +99,8 @@ class Broker(Follower):
         delays: Callable[[], Iterator[float]] = lambda: backoff(0.2, 5.0),
     ) -> None:
         super().__init__()
-        check_numbers((int, float), 'seconds', timeout=timeout, presence_ttl=presence_ttl)
-        check_numbers(int, 'an integer', max_queue=max_queue, max_queue_size=max_queue_size)
+        check_types((int, float), 'seconds', timeout=timeout, presence_ttl=presence_ttl)
+        check_types(int, 'an integer', max_queue=max_queue, max_queue_size=max_queue_size)
         if not callable(delays):
             raise TypeError(f'delays={delays!r}: give a function that makes an iterator of seconds')
         for name, value in (('timeout', timeout), ('presence_ttl', presence_ttl)):

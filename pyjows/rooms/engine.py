@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .messages import Message
 
-__all__ = ['GROUP', 'Engine', 'Keep', 'Receiver', 'check_numbers', 'open_engine']
+__all__ = ['GROUP', 'Engine', 'Keep', 'Receiver', 'check_types', 'open_engine']
 
 #: The entry point group in which other packages register engines.
 GROUP = 'pyjows.rooms'
@@ -188,8 +188,8 @@ class Engine(ABC):
         """Whether nothing of it runs any more."""
 
 
-def check_numbers(kind: type | tuple[type, ...], rule: str, **options: Any) -> None:
-    """Raise TypeError for options that are not numbers of a kind."""
+def check_types(kind: type | tuple[type, ...], rule: str, **options: Any) -> None:
+    """Raise TypeError for options that are not of a type, or are a bool."""
     for name, value in options.items():
         if not isinstance(value, kind) or isinstance(value, bool):
             raise TypeError(f'{name}={value!r}: give {rule}')

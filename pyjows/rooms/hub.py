@@ -22,7 +22,7 @@ from weakref import WeakSet, WeakValueDictionary
 from ..ioloop import IOLoop, LoopEmitter
 from ..transaction import TransactionCore
 from .delivery import RoomsCore
-from .engine import Engine, Keep, check_numbers, open_engine
+from .engine import Engine, Keep, check_types, open_engine
 from .messages import Message, RoomLimit, check_name
 from .room import Room
 
@@ -122,8 +122,8 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         linger: float = 30.0,
         **options: Any,
     ) -> None:
-        check_numbers(int, 'an integer', max_payload=max_payload, max_rooms=max_rooms, max_members=max_members)
-        check_numbers((int, float), 'seconds', linger=linger)
+        check_types(int, 'an integer', max_payload=max_payload, max_rooms=max_rooms, max_members=max_members)
+        check_types((int, float), 'seconds', linger=linger)
         if not 0 < max_payload <= _LARGEST_PAYLOAD:
             raise ValueError(f'max_payload={max_payload!r}: give bytes, 1 to {_LARGEST_PAYLOAD}')
         for name, value in (('max_rooms', max_rooms), ('max_members', max_members)):
@@ -200,7 +200,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
     def _checked(self, keep: Keep) -> Keep:
         if not (isinstance(keep.size, int) and 0 <= keep.size <= 100_000):
             raise ValueError(f'history_size={keep.size!r}: give a number of messages, 0 to 100000')
-        check_numbers((int, float), 'seconds', history_seconds=keep.seconds)
+        check_types((int, float), 'seconds', history_seconds=keep.seconds)
         if not isinstance(keep.presence, bool):
             raise TypeError(f'presence={keep.presence!r}: give True or False')
         if not 0 < keep.seconds <= 30 * 86400:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
+from .engine import check_types
 from .messages import Message, check_payload, new_epoch
 
 try:
@@ -74,6 +75,7 @@ class NatsEngine(Broker):
         super().__init__(**options)
         if tls is not None and not isinstance(tls, ssl.SSLContext):
             raise TypeError(f'tls={tls!r}: give an ssl.SSLContext')
+        check_types(str, 'the beginning of a NATS subject, such as app.rooms', prefix=prefix)
         if not prefix or set(prefix) & set(' *>') or '' in prefix.split('.'):
             raise ValueError(f'prefix={prefix!r}: give the beginning of a NATS subject, such as app.rooms')
         self._urls = deque(url.split(','))

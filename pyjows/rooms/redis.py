@@ -33,6 +33,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
+from .engine import check_types
 from .messages import Message, new_epoch
 from .redis_entries import read_channel, read_members, read_stream, read_word
 from .redis_scripts import SCRIPTS, SHA
@@ -77,8 +78,9 @@ class RedisEngine(Broker):
 
     def __init__(self, url: str = 'redis://127.0.0.1', *, prefix: str = 'pyjows', **options: Any) -> None:
         super().__init__(**options)
-        if re.search(r'[{}\s]', prefix):
-            raise ValueError(f'prefix={prefix!r}: give one without braces and spaces')
+        check_types(str, 'what all keys begin with, such as app', prefix=prefix)
+        if not prefix or re.search(r'[{}\s]', prefix):
+            raise ValueError(f'prefix={prefix!r}: give one without braces and spaces, such as app')
         self._url = url
         self._prefix = prefix
         self._scheme = url.partition('://')[0]
