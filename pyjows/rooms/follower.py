@@ -282,10 +282,8 @@ class Follower(Engine):
         That may be much, or be read again and again. So of a room that is followed the 1st, 2nd, 4th, 8th … is
         reported.
         """
-        count = 1
-        if (feed := self._feeds.get(room)) is not None:
-            count = feed.malformed = feed.malformed + 1
-        if count & (count - 1) == 0:
+        count = self._count(room, 'malformed')
+        if _is_told(count):
             self._report(self.receiver.failed, MalformedEntry(room, count, exc))
 
     def follows(self, room: str) -> bool:
@@ -294,16 +292,27 @@ class Follower(Engine):
 
     def refused(self, room: str, exc: Exception) -> None:
         """The server refused a command about a room; reported as rarely as `malformed`."""
-        count = 1
-        if (feed := self._feeds.get(room)) is not None:
-            count = feed.refused = feed.refused + 1
-        if count & (count - 1) == 0:
+        if _is_told(self._count(room, 'refused')):
             self._report(self.receiver.failed, exc)
+
+    def _count(self, room: str, what: str) -> int:
+        """Add one to a counter of a feed, and return it; 1 for a room that is not followed."""
+        feed = self._feeds.get(room)
+        if feed is None:
+            return 1
+        count: int = getattr(feed, what) + 1
+        setattr(feed, what, count)
+        return count
 
     def renewed(self, room: str, process: str) -> None:
         """Another process has replaced its entry of members."""
         if process != self.process and (feed := self._feeds.get(room)) is not None:
             self._make_stale(feed)
+
+
+def _is_told(count: int) -> bool:
+    """Whether a count is 1, 2, 4, 8 …: what may happen again and again is reported more and more rarely."""
+    return count & (count - 1) == 0
 
 
 def _suffix(messages: Iterable[Message], offset: int) -> list[Message]:

@@ -360,11 +360,10 @@ class RedisEngine(Broker):
             calls.append(('declare', 2, *self._presence_keys(room), *known, *_flat(members.items())))
         names = list(rooms)
         for i in range(0, len(calls), 100):
-            for room, refusal in zip(
-                names[i : i + 100], self._refusals(await self._call(calls[i : i + 100])), strict=True
-            ):
-                if refusal is not None:
-                    self.refused(room, refusal)
+            results = await self._call(calls[i : i + 100])
+            for room, result in zip(names[i : i + 100], results, strict=True):
+                if isinstance(result, Exception):
+                    self.refused(room, result)
 
     async def rosters(self, rooms: Sequence[str]) -> Sequence[dict[str, dict[str, Any]]]:
         calls = [('roster', 1, f'{self._channel(room)}:live', f'{self._channel(room)}:here:') for room in rooms]

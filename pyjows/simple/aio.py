@@ -20,7 +20,7 @@ from .. import events
 from ..client.proxy import choose_proxy, open_tunnel
 from ..frames import CloseCode
 from ..url import URL
-from .arguments import check_arguments, checked_context, header_pairs, listed, parsed_url, timed_out
+from .arguments import check_arguments, checked_context, header_pairs, listed, parsed_url
 from .asgi import ASGI, ASGIChannel, check_asgi
 from .dial import default_context, naming_the_url
 from .errors import ConnectionClosed, ConnectionError
@@ -393,14 +393,11 @@ class AioClient(AioBase):
         session = client_session(url, self.subprotocols, self._headers, self.max_message_size, self.ping_interval)
         wire = Wire(session, loop)
         try:
-            with naming_the_url(url, self.proxy):
+            with naming_the_url(self.url, url, self.proxy, self.connect_timeout):
                 async with asyncio.timeout(self.connect_timeout):
                     transport = await self._dial(loop, wire, url)
                     wire.begin(transport)
                     await wire.opened()
-        except TimeoutError as exc:
-            wire.abandon()
-            raise timed_out(self.url, self.connect_timeout, exc) from exc.__cause__
         except BaseException:
             wire.abandon()
             raise

@@ -15,7 +15,7 @@ from typing import Any
 from .._options import Rule, check_options, number, optional_function
 from .._options import subprotocols as subprotocols_rule
 from ..frames import Close, CloseCode
-from ..url import URL, parse_url, redact
+from ..url import URL, parse_url
 
 __all__ = [
     'HeaderPairs',
@@ -26,7 +26,6 @@ __all__ = [
     'header_pairs',
     'listed',
     'parsed_url',
-    'timed_out',
 ]
 
 HeaderPairs = list[tuple[str, str]]
@@ -116,12 +115,3 @@ def checked_context(caller: str, name: str, context: Any) -> Any:
     if context is not None and not hasattr(context, 'wrap_socket'):
         raise TypeError(f'{caller}: {name} takes an ssl.SSLContext or None, not {context!r}')
     return context
-
-
-def timed_out(url: str, seconds: float | None, exc: TimeoutError) -> TimeoutError:
-    """The exception for a connection that did not open in time; one of the kernel's stays as it is."""
-    if exc.errno is not None or seconds is None:
-        return exc
-    return TimeoutError(
-        f'{redact(url)} did not open within {seconds:g} seconds (connect_timeout, an attribute of the class)'
-    )

@@ -78,14 +78,11 @@ class ASGIChannel:
             async with self._turn:
                 return await self._next(None)
         until = asyncio.get_running_loop().time() + checked_timeout(timeout)
-        if self._turn.locked():
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._turn.acquire()
-            except TimeoutError:
-                return None
-        else:
-            await self._turn.acquire()
+        try:
+            async with asyncio.timeout_at(until):
+                await self._turn.acquire()
+        except TimeoutError:
+            return None
         try:
             return await self._next(until)
         finally:

@@ -35,7 +35,6 @@ from .arguments import (
     header_pairs,
     listed,
     parsed_url,
-    timed_out,
 )
 from .errors import ConnectionClosed
 from .links import Link, link_for
@@ -645,12 +644,9 @@ class Client(Base):
         context = checked_context(self._caller, 'ssl_context', ssl_context)
         session = client_session(parsed, self.subprotocols, pairs, max_message_size, ping_interval)
         deadline = None if self.connect_timeout is None else monotonic() + self.connect_timeout
-        try:
-            with dial.naming_the_url(parsed, self.proxy):
-                sock = dial.dial(parsed, self.proxy, context, self.proxy_ssl_context, deadline)
-                self._start(sock, session, deadline)
-        except TimeoutError as exc:
-            raise timed_out(url, self.connect_timeout, exc) from exc.__cause__
+        with dial.naming_the_url(url, parsed, self.proxy, self.connect_timeout):
+            sock = dial.dial(parsed, self.proxy, context, self.proxy_ssl_context, deadline)
+            self._start(sock, session, deadline)
 
     @classmethod
     def connect(

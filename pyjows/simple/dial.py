@@ -17,7 +17,7 @@ from typing import Any
 from ..client.proxy import choose_proxy, open_tunnel
 from ..errors import HandshakeError
 from ..tls_in_tls import TLSInTLS
-from ..url import URL, format_authority
+from ..url import URL, format_authority, redact
 from .errors import ConnectionError
 
 __all__ = ['default_context', 'dial', 'naming_the_url']
@@ -64,13 +64,22 @@ def dial(
 
 
 @contextmanager
-def naming_the_url(url: URL, proxy: str | bool | None) -> Iterator[None]:
-    """The message of an `OSError` says what could not be connected to; its type, errno and attributes stay."""
+def naming_the_url(given: str, url: URL, proxy: str | bool | None, seconds: float | None) -> Iterator[None]:
+    """The message of an `OSError` says what could not be connected to; its type, errno and attributes stay.
+
+    Args:
+        given: the URL as it was given; `url` is the same, parsed.
+        seconds: `connect_timeout`, for the message of a `TimeoutError` that is not the kernel's.
+    """
     try:
         yield
     except OSError as exc:
         if exc.errno is None and isinstance(exc, TimeoutError):
-            raise  # `connect_timeout`, which the caller names
+            if seconds is None:
+                raise
+            raise TimeoutError(
+                f'{redact(given)} did not open within {seconds:g} seconds (connect_timeout, an attribute of the class)'
+            ) from exc.__cause__
         via = choose_proxy(proxy, url)
         through = '' if via is None else f' through its proxy {format_authority(via.host, via.port)}'
         exc.strerror = f'could not connect to {url}{through}: {exc.strerror or exc}'
