@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 import pyjows
 
-__all__ = ['Gathering', 'Guest', 'join_and_leave']
+__all__ = ['Gathering', 'Guest', 'gatherings', 'join_and_leave']
 
 
 class Guest:
@@ -123,6 +125,26 @@ class Gathering:
         self.until(lambda: not self.server.connections)
         self.rooms.close()
         self.until(lambda: self.rooms.is_closed)
+
+
+@contextmanager
+def gatherings(
+    ioloop: Any, run_until: Any, assert_idle: Any, default_url: str = 'memory://', **defaults: Any
+) -> Iterator[Callable[..., Gathering]]:
+    """Makes gatherings on one loop, each as a process of its own; nothing may be left of them, no thread either."""
+    made: list[Gathering] = []
+    threads = set(threading.enumerate())
+
+    def gather(url: str = default_url, **options: Any) -> Gathering:
+        made.append(Gathering(ioloop, run_until, url, **{**defaults, **options}))
+        return made[-1]
+
+    yield gather
+    for gathering in made:
+        gathering.close()
+    run_until(ioloop, lambda: not ioloop.connections)
+    assert_idle(ioloop)
+    assert not set(threading.enumerate()) - threads
 
 
 def join_and_leave(gathering: Gathering, subscriptions: Callable[[], int]) -> list[int]:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from background import until
-from gathering import Gathering, Guest
+from gathering import Gathering, Guest, gatherings
 
 import pyjows
 from pyjows.deflate import Deflate
@@ -23,18 +23,8 @@ from pyjows.rooms.memory import MemoryEngine
 
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any) -> Iterator[Any]:
-    """Makes gatherings on one loop, and ends them after the test; nothing may be left on the loop."""
-    made: list[Gathering] = []
-
-    def gather(url: str = 'memory://', **options: Any) -> Gathering:
-        made.append(Gathering(ioloop, run_until, url, **options))
-        return made[-1]
-
-    yield gather
-    for gathering in made:
-        gathering.close()
-    run_until(ioloop, lambda: not ioloop.connections)
-    assert_idle(ioloop)
+    with gatherings(ioloop, run_until, assert_idle) as gather:
+        yield gather
 
 
 @pytest.fixture

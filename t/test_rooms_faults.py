@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from background import free_port
 from brokers import FaultyLink, RedisServer, needs_redis
-from gathering import Gathering
+from gathering import gatherings
 from program import Program
 from websockets.sync.client import connect
 
@@ -31,20 +31,8 @@ QUICK = {'timeout': 0.5, 'presence_ttl': 1.5, 'delays': lambda: iter([0.05] * 10
 
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any) -> Iterator[Any]:
-    """Makes gatherings on one loop, each as a process of its own; nothing may be left of them."""
-    made: list[Gathering] = []
-    threads = threading.active_count()
-
-    def gather(url: str, **options: Any) -> Gathering:
-        made.append(Gathering(ioloop, run_until, url, **{**QUICK, **options}))
-        return made[-1]
-
-    yield gather
-    for gathering in made:
-        gathering.close()
-    run_until(ioloop, lambda: not ioloop.connections)
-    assert_idle(ioloop)
-    assert threading.active_count() == threads
+    with gatherings(ioloop, run_until, assert_idle, **QUICK) as gather:
+        yield gather
 
 
 @pytest.fixture

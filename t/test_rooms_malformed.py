@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from brokers import RedisServer, needs_redis
-from gathering import Gathering
+from gathering import gatherings
 
 from pyjows.rooms import MalformedEntry
 
@@ -29,22 +28,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
-    """Makes gatherings on one loop, each as a process of its own; nothing may be left of them."""
     redis.ask('FLUSHALL')
-    made: list[Gathering] = []
-    threads = threading.active_count()
-
-    def gather(**options: Any) -> Gathering:
-        options = {'timeout': 1.0, 'presence_ttl': 1.5, **options}
-        made.append(Gathering(ioloop, run_until, redis.url, **options))
-        return made[-1]
-
-    yield gather
-    for gathering in made:
-        gathering.close()
-    run_until(ioloop, lambda: not ioloop.connections)
-    assert_idle(ioloop)
-    assert threading.active_count() == threads
+    with gatherings(ioloop, run_until, assert_idle, redis.url, timeout=1.0, presence_ttl=1.5) as gather:
+        yield gather
 
 
 def malformed(gathering):

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from background import free_port
 from brokers import NatsServer, needs_nats
-from gathering import Gathering, join_and_leave
+from gathering import gatherings, join_and_leave
 
 import pyjows
 from pyjows.rooms import MalformedEntry
@@ -31,20 +31,10 @@ def nats(tmp_path: Any) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any, nats: NatsServer) -> Iterator[Any]:
-    made: list[Gathering] = []
-    threads = threading.active_count()
-
-    def gather(url: str = nats.url, **options: Any) -> Gathering:
-        options = {'timeout': 5.0, 'delays': lambda: iter([0.05] * 1000), **options}
-        made.append(Gathering(ioloop, run_until, url, **options))
-        return made[-1]
-
-    yield gather
-    for gathering in made:
-        gathering.close()
-    run_until(ioloop, lambda: not ioloop.connections)
-    assert_idle(ioloop)
-    assert threading.active_count() == threads
+    with gatherings(
+        ioloop, run_until, assert_idle, nats.url, timeout=5.0, delays=lambda: iter([0.05] * 1000)
+    ) as gather:
+        yield gather
 
 
 def test_members_in_all_processes_hear_each_other(gather):

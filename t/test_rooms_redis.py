@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from background import free_port, until
 from brokers import REDIS, RedisServer, needs_redis
-from gathering import Gathering, join_and_leave
+from gathering import Gathering, gatherings, join_and_leave
 
 import pyjows
 
@@ -31,21 +31,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
-    """Makes gatherings on one loop, each as a process of its own; nothing may be left of them."""
     redis.ask('FLUSHALL')
-    made: list[Gathering] = []
-    threads = threading.active_count()
-
-    def gather(**options: Any) -> Gathering:
-        made.append(Gathering(ioloop, run_until, redis.url, **{**QUICK, **options}))
-        return made[-1]
-
-    yield gather
-    for gathering in made:
-        gathering.close()
-    run_until(ioloop, lambda: not ioloop.connections)
-    assert_idle(ioloop)
-    assert threading.active_count() == threads
+    with gatherings(ioloop, run_until, assert_idle, redis.url, **QUICK) as gather:
+        yield gather
 
 
 def test_members_in_all_processes_hear_each_other_in_one_order(gather):
