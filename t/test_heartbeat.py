@@ -104,6 +104,76 @@ def test_a_reader_that_lets_too_much_wait_is_closed_and_the_sender_goes_on(ioloo
     assert server.statistics().slow_consumers == 1
 
 
+def test_a_client_that_lets_too_much_wait_before_it_is_open_is_closed_as_afterwards(ioloop, run_until):
+    server, _, ends = served(ioloop)
+    client = pyjows.connect(server.urls[0], ioloop=ioloop, high_water_mark=1000, max_backlog=100_000)
+    closed: list[Any] = []
+    client.on('finish', lambda ws, code, reason: closed.append((code, reason)))
+    received: list[bytes] = []
+    server.on('websocket', lambda server, ws: ws.on('binary', lambda ws, message: received.append(message)))
+    with pytest.raises(pyjows.ConnectionClosed, match='max_backlog is 100000'):
+        for _ in range(1000):
+            assert client.can_write == (client.buffered_amount <= 1000)
+            client.send(binary=bytes(1000))
+    assert client.buffered_amount < 102_000
+    client.finish(1000)  # the close waits already
+    run_until(ioloop, lambda: closed and ends)
+    [(code, reason)] = ends
+    assert code == 1008
+    assert reason.startswith('slow consumer: ')
+    assert closed == ends
+    assert received == [bytes(1000)] * 99  # as much as was queued before the close
+
+
+def test_a_handler_that_queues_too_much_before_it_accepts_is_closed_as_afterwards(ioloop, run_until):
+    server, connections, ends = served(ioloop, high_water_mark=1000, max_backlog=10_000)
+    caught: list[BaseException] = []
+
+    @server.on
+    def websocket(server, ws):
+        try:
+            for _ in range(1_000_000):
+                ws.send(text='')  # the headers count, too
+        except pyjows.ConnectionClosed as exc:
+            caught.append(exc)
+
+    client = pyjows.connect(server.urls[0], ioloop=ioloop)
+    closed: list[Any] = []
+    client.on('finish', lambda ws, code, reason: closed.append((code, reason)))
+    run_until(ioloop, lambda: closed and ends)
+    assert 'max_backlog is 10000' in str(caught[0])
+    assert closed[0][0] == ends[0][0] == 1008
+    assert server.statistics().slow_consumers == 1
+
+
+def test_one_early_message_may_be_larger_than_the_backlog(ioloop, run_until):
+    server, _, _ = served(ioloop, max_websocket_size=10_000_000)
+    received: list[int] = []
+    server.on('websocket', lambda server, ws: ws.on('binary', lambda ws, message: received.append(len(message))))
+    client = pyjows.connect(server.urls[0], ioloop=ioloop, high_water_mark=1000, max_backlog=10_000)
+    client.send(binary=bytes(5_000_000)).finish(1000)
+    run_until(ioloop, lambda: client.is_finished)
+    assert received == [5_000_000]
+
+
+@pytest.mark.parametrize(
+    'queue', [lambda ws: ws.send(frame=(0, 0, 0, 0, 2, bytes(100))), lambda ws: ws.ping(b'p' * 100)]
+)
+def test_fragments_and_pings_count_as_what_waits_for_a_slow_consumer(ioloop, run_until, queue):
+    server, connections, ends = served(ioloop, high_water_mark=65536, max_backlog=1_000_000, close_timeout=0.2)
+    with deaf(server):
+        run_until(ioloop, lambda: connections and connections[0].established)
+        ws = connections[0]
+        with pytest.raises(pyjows.InvalidState):
+            for _ in range(200_000):
+                queue(ws)
+        assert ws.state is State.CLOSING
+        assert ws.buffered_amount < 1_100_000
+        run_until(ioloop, lambda: ends)
+    assert ends[0][0] == 1008
+    assert server.statistics().slow_consumers == 1
+
+
 def test_one_message_may_be_larger_than_the_backlog(ioloop, run_until):
     server, connections, ends = served(ioloop, high_water_mark=1000, max_backlog=10_000)
     client = pyjows.connect(server.urls[0], ioloop=ioloop, max_websocket_size=10_000_000)

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from ..buffers import Receiver, WriteBuffer
-from ..errors import CloseCode, InvalidState, ProtocolError
+from ..errors import Close, CloseCode, InvalidState, ProtocolError
 from ..frames import Frame, Opcode, as_bytes, head_byte, make_frame
 from ..limits import Limits
 from ..loop_thread import LoopThread
@@ -279,6 +279,12 @@ class TransactionProtocol(Protocol):
         if out is not None and out.size > self.limits.high_water_mark:
             self._check_backlog(size)
 
+    def _frame_sent(self, size: int) -> None:
+        """A frame that is not a message was queued, whose payload has `size` bytes."""
+        out = self.out
+        if out is not None and out.size > self.limits.high_water_mark:
+            self._check_backlog(size)
+
     def _control_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws
         if ws is not None and opcode != _CLOSE:
@@ -336,12 +342,16 @@ class TransactionProtocol(Protocol):
         if waiting > self.limits.max_backlog and waiting - size > 14:
             self.stream.flush()  # it may only have waited for the end of the loop's turn
             if self._state == _OPEN and self.out is not None and self.out.size > self.limits.max_backlog:
-                self.cause = 'slow consumer'
-                self.fail(
-                    CloseCode.POLICY_VIOLATION,
-                    f'slow consumer: {self.out.size} bytes wait, max_backlog is {self.limits.max_backlog}',
-                )
-                self.logger.info('%s of %s', self.close_sent, self.connection)
+                close = self._slow_consumer_close(self.out.size)
+                self.fail(close.code, close.reason)
+
+    def _slow_consumer_close(self, waiting: int) -> Close:
+        """The close of a peer that lets more than `max_backlog` wait; it is logged."""
+        self.cause = 'slow consumer'
+        reason = f'slow consumer: {waiting} bytes wait, max_backlog is {self.limits.max_backlog}'
+        close = Close(CloseCode.POLICY_VIOLATION, reason)
+        self.logger.info('%s of %s', close, self.connection)
+        return close
 
     # What waits to be handled
 
@@ -449,6 +459,7 @@ class TransactionProtocol(Protocol):
             self._ping_number += 1
             data = self._ping_number.to_bytes(4, 'big')
         self.send_ping(data)
+        self._frame_sent(len(data))
         if self._pings is None:
             self._pings = []
         elif len(self._pings) >= _MAX_PINGS:

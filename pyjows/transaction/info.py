@@ -125,7 +125,7 @@ class TransactionInfo(MessageHandlers):
         """How many bytes wait to be written; before the connection is open, with those of early messages."""
         opening = self._protocol.opening
         out = self._protocol.receiver().out
-        return (0 if out is None else out.size) + (0 if opening is None else opening.early_size())
+        return (0 if out is None else out.size) + (0 if opening is None else opening.early_size)
 
     @property
     def can_write(self) -> bool:

@@ -7,6 +7,7 @@ from pyjows.handshake.server cimport ServerHandshake
 from pyjows.transaction.info cimport TransactionInfo
 
 cdef int _RAW, _CLOSE, _TEXT, _BINARY
+cdef Py_ssize_t _MAX_HEADER
 
 
 cdef class Opening(Receiver):
@@ -16,6 +17,7 @@ cdef class Opening(Receiver):
     cdef object subprotocols
     cdef object headers
     cdef readonly list early
+    cdef readonly Py_ssize_t early_size
     cdef object pending
     cdef readonly bint is_answered
     cdef object _task
@@ -26,6 +28,7 @@ cdef class Opening(Receiver):
     cdef object _receive(self, bytes data)
     cpdef object queue(self, int head, object payload)
     cpdef object queue_close(self, object code, object reason)
+    cdef object _forget_early(self)
     cdef object _send_early(self)
     cpdef object request_received(self, ServerHandshake handshake, object request, object announce, double timeout)
     cdef object _run(self, list coroutines, double timeout)

@@ -17,7 +17,7 @@ from typing import Any
 
 from .._text import cut, shown
 from ..buffers import Receiver, WriteBuffer
-from ..errors import CloseCode, ConnectionClosed, HandshakeError, InvalidState
+from ..errors import Close, CloseCode, ConnectionClosed, HandshakeError, InvalidState
 from ..extensions import as_factories
 from ..frames import Opcode, write_frame
 from ..handshake import ClientHandshake, negotiation_close, select_subprotocol
@@ -33,6 +33,8 @@ __all__ = ['Accepted', 'Opening']
 # it is, past the extensions. In its place: the close, its payload a code and a reason.
 RAW = 0x100
 _CLOSE = 0
+
+_MAX_HEADER = 14  # bytes of a frame's header
 
 _RAW = RAW  # compiled, these are C integers: this one, and the first bytes of frames with a whole message
 _TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
@@ -64,6 +66,7 @@ class Opening(Receiver):
         self.is_answered = False
         self.pending: PendingResponse | None = None  # what handlers add to the answer
         self.early: list[tuple[int, Any]] | None = None
+        self.early_size = 0  # bytes of payload
         # While coroutine handlers hold the answer back: their task; nothing is read, and a timer bounds it.
         self._task: Any = None
         self._timer: Any = None
@@ -134,6 +137,9 @@ class Opening(Receiver):
     def queue(self, head: int, payload: Any) -> None:
         """Keep a message, a raw frame (`RAW` in `head`) or the close until the connection is open.
 
+        What waits is bounded as it is afterwards (`TransactionProtocol._check_backlog`): behind a message too many, the
+        close waits.
+
         Raises:
             ConnectionClosed: it is closed or refused, or the close waits already.
         """
@@ -143,12 +149,14 @@ class Opening(Receiver):
         if self.early is None:
             self.early = []
         elif self.early[-1][0] == _CLOSE:
-            raise ConnectionClosed()
+            code, reason = self.early[-1][1]
+            raise ConnectionClosed(None, None if code is None else Close(code, reason))
         self.early.append((head, payload))
-
-    def early_size(self) -> int:
-        """How many bytes of payload wait until the connection is open."""
-        return sum(len(payload) for head, payload in self.early or () if head != _CLOSE)
+        if head != _CLOSE:
+            self.early_size += len(payload)
+            if self.early_size + len(self.early) * _MAX_HEADER > protocol.limits.max_backlog and len(self.early) > 1:
+                close = protocol._slow_consumer_close(self.early_size)
+                self.early.append((_CLOSE, (close.code, close.reason)))
 
     def queue_close(self, code: int | None, reason: str) -> None:
         """Keep the close until the connection is open; a second one does nothing."""
@@ -161,10 +169,15 @@ class Opening(Receiver):
         if nothing_to_send and connector is not None and isinstance(self.ws._handshake, ClientHandshake):
             connector.given_up(self.ws)
 
+    def _forget_early(self) -> None:
+        self.early = None
+        self.early_size = 0
+
     def _send_early(self) -> None:
         """Send what waited for the handshake."""
         protocol = self.protocol
-        early, self.early = self.early, None
+        early = self.early
+        self._forget_early()
         if early is not None:
             for head, payload in early:
                 if head == _CLOSE:
@@ -414,7 +427,7 @@ class Opening(Receiver):
             connector: Any = protocol.owner
             if connector is not None:
                 connector.answered(ws)
-            self.early = None
+            self._forget_early()
             self._hand_over(())
             protocol.fail(*close)
             ws._emit_resume()
@@ -462,7 +475,7 @@ class Opening(Receiver):
     def close(self) -> None:
         """The connection is gone before it was open."""
         self._cancel_timer()
-        self.early = None
+        self._forget_early()
         self.ws = None
 
 

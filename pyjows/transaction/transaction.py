@@ -238,6 +238,8 @@ class TransactionCore(TransactionUpgrade):
         write_frame(protocol.outgoing(), head, payload, protocol._masks)
         if head in (_TEXT, _BINARY):
             protocol._message_sent(len(payload))
+        else:
+            protocol._frame_sent(len(payload))
         self._emit_resume()
 
     def _send_early(self, head: int, payload: Any) -> None:
