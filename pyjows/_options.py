@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
@@ -101,13 +102,21 @@ def check_options(caller: str, options: Mapping[str, Any], rules: Mapping[str, R
     return checked
 
 
-def number(smallest: float, unit: str, *, whole: bool = False, above: bool = False, optional: bool = False) -> Rule:
-    """A number of `smallest` or more, or more than that (`above`); None too, where it is `optional`."""
+def number(
+    smallest: float,
+    unit: str,
+    *,
+    whole: bool = False,
+    above: bool = False,
+    optional: bool = False,
+    largest: float = math.inf,
+) -> Rule:
+    """A number from `smallest`, or above it (`above`), to `largest`; None too, where it is `optional`."""
 
     def rule(caller: str, name: str, value: Any) -> Any:
         if value is None and optional:
             return None
-        return checked_number(caller, name, value, smallest, unit, whole=whole, above=above)
+        return checked_number(caller, name, value, smallest, unit, whole=whole, above=above, largest=largest)
 
     return rule
 

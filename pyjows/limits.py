@@ -35,9 +35,17 @@ LIMITS: dict[str, tuple[float | None, float, str, bool]] = {
 
 
 def checked_number(
-    function: str, name: str, value: Any, smallest: float, unit: str, *, whole: bool = False, above: bool = False
+    function: str,
+    name: str,
+    value: Any,
+    smallest: float,
+    unit: str,
+    *,
+    whole: bool = False,
+    above: bool = False,
+    largest: float = math.inf,
 ) -> Any:
-    """`value`, if it is a number of `smallest` or more; with `above`, more than that.
+    """`value`, if it is a number of `smallest` or more; with `above`, more than that; and of `largest` at most.
 
     Raises:
         TypeError: it is not a number, or not a whole one where it has to be.
@@ -46,8 +54,10 @@ def checked_number(
     kind = 'a whole number' if whole else 'a number'
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f'{function}: {name} takes {kind} ({unit}), not {value!r}')
-    if not math.isfinite(value) or value < smallest or (above and value == smallest):
+    if not math.isfinite(value) or not smallest <= value <= largest or (above and value == smallest):
         limit = f'more than {smallest:g}' if above else f'{smallest:g} or more'
+        if largest < math.inf:
+            limit += f', at most {largest}'
         raise ValueError(f'{function}: {name}={value!r}, but it takes {kind} of {limit} ({unit})')
     return value
 

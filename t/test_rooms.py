@@ -8,6 +8,7 @@ import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from itertools import pairwise, repeat
+from math import inf, nan
 from typing import Any
 from urllib.parse import urlencode
 
@@ -457,8 +458,10 @@ def test_a_room_has_options_of_its_own(one):
     assert one.rooms['other'].history_size == 100
     with pytest.raises(TypeError, match='colour'):
         one.rooms.room('x', colour='red')
-    for wrong in ({'history_size': -1}, {'history_size': 2.5}, {'history_seconds': 0}):
-        with pytest.raises(ValueError, match='history_'):
+    with pytest.raises(TypeError, match='history_size'):
+        one.rooms.room('x', history_sise=5)
+    for wrong in ({'history_size': -1}, {'history_size': 2.5}, {'history_size': True}, {'history_seconds': 0}):
+        with pytest.raises((ValueError, TypeError), match='history_'):
             one.rooms.room('x', **wrong)
 
 
@@ -481,7 +484,21 @@ def test_limits_are_named_where_they_are_hit(gather):
 
 
 @pytest.mark.parametrize(
-    'options', [{'max_payload': 0}, {'max_payload': 1 << 30}, {'max_rooms': 0}, {'max_members': 0}, {'linger': -1}]
+    'options',
+    [
+        {'max_payload': 0},
+        {'max_payload': 1 << 30},
+        {'max_rooms': 0},
+        {'max_members': 0},
+        {'linger': -1},
+        {'linger': inf},
+        {'history_size': -1},
+        {'history_size': 100_001},
+        {'history_seconds': 0},
+        {'history_seconds': inf},
+        {'history_seconds': nan},
+    ],
+    ids=str,
 )
 def test_an_option_that_makes_no_sense_is_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -645,6 +662,8 @@ def test_a_stopped_loop_ends_the_rooms_on_it(reactor_name):
     'options',
     [
         {'history_seconds': '5'},
+        {'history_size': True},
+        {'history_size': 2.5},
         {'presence': 'no'},
         {'max_rooms': '5'},
         {'max_rooms': True},
@@ -660,7 +679,9 @@ def test_an_option_of_a_wrong_type_is_named(options):
 
 
 @pytest.mark.parametrize(
-    'options', [{'timeout': 'x'}, {'presence_ttl': None}, {'max_queue': 1.5}, {'delays': 5}], ids=str
+    'options',
+    [{'timeout': 'x'}, {'presence_ttl': None}, {'presence_ttl': True}, {'max_queue': 1.5}, {'delays': 5}],
+    ids=str,
 )
 def test_an_option_of_a_broker_of_a_wrong_type_is_named(options):
     with pytest.raises(TypeError, match=next(iter(options))):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -507,7 +508,19 @@ def test_messages_that_redis_refuses_are_told_and_later_ones_go_on(gather, redis
 
 @pytest.mark.parametrize(
     'options',
-    [{'timeout': 0}, {'presence_ttl': -1}, {'max_queue': 0}, {'max_queue_size': 0}, {'prefix': 'a{b}'}, {'prefix': ''}],
+    [
+        {'timeout': 0},
+        {'timeout': inf},
+        {'timeout': 1e300},
+        {'presence_ttl': -1},
+        {'presence_ttl': inf},
+        {'presence_ttl': nan},
+        {'max_queue': 0},
+        {'max_queue_size': 0},
+        {'prefix': 'a{b}'},
+        {'prefix': ''},
+    ],
+    ids=str,
 )
 def test_an_option_that_makes_no_sense_is_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

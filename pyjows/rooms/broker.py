@@ -33,8 +33,9 @@ from itertools import count
 from time import monotonic, sleep, time
 from typing import Any, ClassVar, NamedTuple
 
+from .._options import Rule, check_options, function, number
 from ..client import backoff
-from .engine import Keep, check_types
+from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
 from .messages import Message, QueueFull
 
@@ -48,6 +49,14 @@ _BATCH_SIZE = 4 * 1024 * 1024
 # Calls that wait for the rooms' loop, and bytes of their messages; above it `listen` pauses, and with it TCP.
 _BACKLOG = 10_000
 _BACKLOG_SIZE = 16 * 1024 * 1024
+
+_RULES: dict[str, Rule] = {
+    'timeout': number(0, 'seconds: a day at most', above=True, largest=86400),
+    'presence_ttl': number(0, 'seconds: a day at most', above=True, largest=86400),
+    'max_queue': number(1, 'messages', whole=True),
+    'max_queue_size': number(1, 'bytes', whole=True),
+    'delays': function,
+}
 
 
 class BrokerLost(OSError):
@@ -99,16 +108,8 @@ class Broker(Follower):
         delays: Callable[[], Iterator[float]] = lambda: backoff(0.2, 5.0),
     ) -> None:
         super().__init__()
-        check_types((int, float), 'seconds', timeout=timeout, presence_ttl=presence_ttl)
-        check_types(int, 'an integer', max_queue=max_queue, max_queue_size=max_queue_size)
-        if not callable(delays):
-            raise TypeError(f'delays={delays!r}: give a function that makes an iterator of seconds')
-        for name, value in (('timeout', timeout), ('presence_ttl', presence_ttl)):
-            if not value > 0:
-                raise ValueError(f'{name}={value!r}: give seconds, more than 0')
-        for name, value in (('max_queue', max_queue), ('max_queue_size', max_queue_size)):
-            if value < 1:
-                raise ValueError(f'{name}={value!r}: give a number of at least 1')
+        sizes = {'max_queue': max_queue, 'max_queue_size': max_queue_size}
+        check_options('rooms()', {'timeout': timeout, 'presence_ttl': presence_ttl, 'delays': delays, **sizes}, _RULES)
         self.timeout = timeout
         self.max_queue = max_queue
         self.max_queue_size = max_queue_size
@@ -449,9 +450,8 @@ class Broker(Follower):
         self._alive_at = monotonic()
         self._settled = monotonic() + (self.presence_ttl if self._is_lost else 0)
         for feed in self._feeds.values():
-            self._make_stale(feed)
             feed.begin_aside()  # without that of the session before
-            feed.subscribed = False
+            feed.subscribed = False  # when it is, the feed is stale
         self._stale.clear()
         self._loading = set(self._feeds)
         tasks = [asyncio.ensure_future(task) for task in (self.listen(), self._watch(), self._work())]

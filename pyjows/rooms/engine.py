@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .messages import Message
 
-__all__ = ['GROUP', 'Engine', 'Keep', 'Receiver', 'check_types', 'open_engine']
+__all__ = ['GROUP', 'Engine', 'Keep', 'Receiver', 'open_engine']
 
 #: The entry point group in which other packages register engines.
 GROUP = 'pyjows.rooms'
@@ -186,13 +186,6 @@ class Engine(ABC):
     @abstractmethod
     def is_closed(self) -> bool:
         """Whether nothing of it runs any more."""
-
-
-def check_types(kind: type | tuple[type, ...], rule: str, **options: Any) -> None:
-    """Raise TypeError for options that are not of a type, or are a bool."""
-    for name, value in options.items():
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise TypeError(f'{name}={value!r}: give {rule}')
 
 
 def open_engine(url: str | Engine, options: dict[str, Any]) -> Engine:

@@ -19,10 +19,11 @@ from time import monotonic
 from typing import Any, Self
 from weakref import WeakSet, WeakValueDictionary
 
+from .._options import Rule, check_options, flag, number
 from ..ioloop import IOLoop, LoopEmitter
 from ..transaction import TransactionCore
 from .delivery import RoomsCore
-from .engine import Engine, Keep, check_types, open_engine
+from .engine import Engine, Keep, open_engine
 from .messages import Message, RoomLimit, check_name
 from .room import Room
 
@@ -32,6 +33,20 @@ _log = logging.getLogger('pyjows')
 
 # Redis disconnects a subscriber for which more than 32 MiB wait: a few messages of this size have to fit.
 _LARGEST_PAYLOAD = 8 * 1024 * 1024
+
+# What `Rooms.room` takes: what becomes a `Keep`.
+_KEEP: dict[str, Rule] = {
+    'history_size': number(0, 'messages', whole=True, largest=100_000),
+    'history_seconds': number(0, 'seconds: 30 days at most', above=True, largest=30 * 86400),
+    'presence': flag,
+}
+_RULES: dict[str, Rule] = {
+    'max_rooms': number(1, 'rooms a connection', whole=True),
+    'max_members': number(1, 'members a room', whole=True),
+    'max_payload': number(1, 'bytes', whole=True, largest=_LARGEST_PAYLOAD),
+    'linger': number(0, 'seconds'),
+    **_KEEP,
+}
 
 
 # All of this process: after a fork they are those of another one.
@@ -122,19 +137,13 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         linger: float = 30.0,
         **options: Any,
     ) -> None:
-        check_types(int, 'an integer', max_payload=max_payload, max_rooms=max_rooms, max_members=max_members)
-        check_types((int, float), 'seconds', linger=linger)
-        if not 0 < max_payload <= _LARGEST_PAYLOAD:
-            raise ValueError(f'max_payload={max_payload!r}: give bytes, 1 to {_LARGEST_PAYLOAD}')
-        for name, value in (('max_rooms', max_rooms), ('max_members', max_members)):
-            if value < 1:
-                raise ValueError(f'{name}={value!r}: give a number of at least 1')
-        if not linger >= 0:
-            raise ValueError(f'linger={linger!r}: give seconds, 0 or more')
+        kept = {'history_size': history_size, 'history_seconds': history_seconds, 'presence': presence}
+        limits = {'max_rooms': max_rooms, 'max_members': max_members, 'max_payload': max_payload, 'linger': linger}
+        check_options('rooms()', {**kept, **limits}, _RULES)
         RoomsCore.__init__(
             self, open_engine(url, options), IOLoop.singleton() if ioloop is None else ioloop, max_payload
         )
-        self._keep = self._checked(Keep(history_size, history_seconds, presence))
+        self._keep = self._kept(Keep(history_size, history_seconds, presence))
         self.max_rooms = max_rooms
         self.max_members = max_members
         self.linger = linger
@@ -171,7 +180,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         with self._lock:
             room = self._known.get(name)
             if room is None:
-                room = Room(self, check_name(name), self._kept(options, self._keep))
+                room = Room(self, check_name(name), self._changed(self._keep, options))
                 self._known[name] = self._held[name] = room
                 made = True
             else:
@@ -180,31 +189,14 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         if made:
             self.post(room._check_idle)
         elif options:
-            self.post(room._set_keep, self._kept(options, room._keep))
+            self.post(room._set_keep, self._changed(room._keep, options))
         return room
 
-    def _kept(self, options: dict[str, Any], default: Keep) -> Keep:
-        if not options:
-            return default
-        unknown = options.keys() - {'history_size', 'history_seconds', 'presence'}
-        if unknown:
-            raise TypeError(f'a room has no option {", ".join(sorted(unknown))}')
-        return self._checked(
-            Keep(
-                options.get('history_size', default.size),
-                options.get('history_seconds', default.seconds),
-                options.get('presence', default.presence),
-            )
-        )
+    def _changed(self, keep: Keep, options: dict[str, Any]) -> Keep:
+        checked = check_options('room()', options, _KEEP)
+        return self._kept(keep._replace(**{name.removeprefix('history_'): value for name, value in checked.items()}))
 
-    def _checked(self, keep: Keep) -> Keep:
-        if not (isinstance(keep.size, int) and 0 <= keep.size <= 100_000):
-            raise ValueError(f'history_size={keep.size!r}: give a number of messages, 0 to 100000')
-        check_types((int, float), 'seconds', history_seconds=keep.seconds)
-        if not isinstance(keep.presence, bool):
-            raise TypeError(f'presence={keep.presence!r}: give True or False')
-        if not 0 < keep.seconds <= 30 * 86400:
-            raise ValueError(f'history_seconds={keep.seconds!r}: give seconds, more than 0, at most 30 days')
+    def _kept(self, keep: Keep) -> Keep:
         return keep if self.engine.keeps_history else keep._replace(size=0)
 
     def __getitem__(self, name: str) -> Room:

@@ -19,8 +19,8 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._options import Rule, check_options, instance
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
-from .engine import check_types
 from .messages import Message, check_payload, new_epoch
 
 try:
@@ -33,6 +33,11 @@ __all__ = ['NatsEngine']
 
 # Bytes of a room that wait in nats-py; beyond it messages are dropped, and a gap is reported.
 _PENDING = 32 * 1024 * 1024
+
+_RULES: dict[str, Rule] = {
+    'tls': instance(ssl.SSLContext, 'an ssl.SSLContext or None', optional=True),
+    'prefix': instance(str, 'the beginning of a NATS subject, such as app.rooms'),
+}
 
 
 class _Client(nats.aio.client.Client):
@@ -73,9 +78,7 @@ class NatsEngine(Broker):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if tls is not None and not isinstance(tls, ssl.SSLContext):
-            raise TypeError(f'tls={tls!r}: give an ssl.SSLContext')
-        check_types(str, 'the beginning of a NATS subject, such as app.rooms', prefix=prefix)
+        check_options('rooms()', {'tls': tls, 'prefix': prefix}, _RULES)
         if not prefix or set(prefix) & set(' *>') or '' in prefix.split('.'):
             raise ValueError(f'prefix={prefix!r}: give the beginning of a NATS subject, such as app.rooms')
         self._urls = deque(url.split(','))

@@ -32,8 +32,8 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .._options import instance
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
-from .engine import check_types
 from .messages import Message, new_epoch
 from .redis_entries import read_channel, read_members, read_stream, read_word
 from .redis_scripts import SCRIPTS, SHA
@@ -78,7 +78,7 @@ class RedisEngine(Broker):
 
     def __init__(self, url: str = 'redis://127.0.0.1', *, prefix: str = 'pyjows', **options: Any) -> None:
         super().__init__(**options)
-        check_types(str, 'what all keys begin with, such as app', prefix=prefix)
+        instance(str, 'what all keys begin with, such as app')('rooms()', 'prefix', prefix)
         if not prefix or re.search(r'[{}\s]', prefix):
             raise ValueError(f'prefix={prefix!r}: give one without braces and spaces, such as app')
         self._url = url
