@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import ssl
 import sys
 import tempfile
@@ -117,6 +118,16 @@ def socket_folder() -> Iterator[Path]:
     """A folder for Unix sockets: their paths have 107 bytes at most, and those of `tmp_path` may be longer."""
     with tempfile.TemporaryDirectory(prefix='pyjows-', dir=None if os.name == 'nt' else '/tmp') as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope='session')
+def ipv6() -> None:
+    """For a test that needs IPv6: skips it where the loopback interface has none."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(('::1', 0))
+    except OSError as exc:
+        pytest.skip(f'no IPv6 here: {exc}')
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 from websockets.sync.client import connect, unix_connect
-from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, read
+from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, asked, frame, read
 
 from pyjows.asgi import ClientDisconnected, WebSocketProtocol
 
@@ -381,14 +381,15 @@ class Server:
     def connect(self, path, **options):
         return connect(self.url(path), max_size=None, **options)
 
-    def raw(self, path):
-        """A socket, and what came after the 101."""
+    def asking(self, path):
+        """A socket over which an upgrade request was sent."""
         sock = socket.create_connection(('127.0.0.1', self.port), 20)
-        sock.settimeout(20)
-        sock.sendall(
-            f'GET /{path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-            'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'.encode()
-        )
+        sock.sendall(asked(f'GET /{path} HTTP/1.1'))
+        return sock
+
+    def raw(self, path):
+        """A socket over which a WebSocket was opened."""
+        sock = self.asking(path)
         answer = b''
         while b'\r\n\r\n' not in answer:
             answer += sock.recv(1) or b'\r\n\r\n'
@@ -582,13 +583,12 @@ def test_a_message_of_endless_empty_fragments_ends_with_1009(server):
 
 def test_a_client_that_pings_and_reads_nothing_is_not_read_for_ever(server):
     pings = frame(PING, bytes(125)) * 1000
-    sock = server.raw('echo')
-    sock.settimeout(3)
     sent = 0
-    with pytest.raises(TimeoutError):  # the kernel's buffers are full: no more is read
-        while sent < 200_000_000:
-            sent += sock.send(pings)
-    sock.close()
+    with server.raw('echo') as sock:
+        sock.settimeout(1)
+        with pytest.raises(TimeoutError):  # the kernel's buffers are full: no more is read
+            while sent < 200_000_000:
+                sent += sock.send(pings[sent % len(pings) :])
 
 
 def test_a_refusal_is_a_403(server):
@@ -626,11 +626,7 @@ def test_a_refusal_that_was_begun_is_sent_without_a_body_when_the_application_re
 
 @pytest.mark.parametrize(('status', 'body'), [(403, b'because'), (204, b''), (304, b'')])
 def test_a_refusal_has_the_length_that_is_sent_and_no_body_where_its_status_has_none(server, status, body):
-    with socket.create_connection(('127.0.0.1', server.port), 20) as sock:
-        sock.sendall(
-            f'GET /refuses_as_told?{status} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-            'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'.encode()
-        )
+    with server.asking(f'refuses_as_told?{status}') as sock:
         head, _, sent = rest(sock).partition(b'\r\n\r\n')
     assert sent == body
     assert b'transfer-encoding' not in head.lower()
@@ -750,22 +746,14 @@ def test_an_application_that_fails_because_another_client_is_gone_closes_with_10
 
 
 def test_the_body_of_a_refusal_that_nobody_waits_for_is_for_a_client_that_is_gone(server):
-    with socket.create_connection(('127.0.0.1', server.port), 20) as sock:
-        sock.sendall(
-            b'GET /refuses_nobody HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-            b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
-        )
+    with server.asking('refuses_nobody'):
         assert last_seen() == 'begun'
     last_seen(4)
     assert SEEN == ['begun', 1006, 'ClientDisconnected', 'ClientDisconnected']
 
 
 def test_a_client_may_leave_before_the_answer(server):
-    with socket.create_connection(('127.0.0.1', server.port), 20) as sock:
-        sock.sendall(
-            b'GET /hesitates HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-            b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
-        )
+    with server.asking('hesitates'):
         assert last_seen() == 'asked'
     assert last_seen(2) == {'type': 'websocket.disconnect', 'code': 1006, 'reason': ''}
 

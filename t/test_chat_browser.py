@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tempfile
 from contextlib import suppress
 
 import pytest
@@ -45,15 +46,17 @@ def chat():
 
 
 @pytest.fixture(scope='module')
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in [*QUIET, f'--user-data-dir={tmp_path_factory.mktemp("chromium")}']:
-        options.add_argument(argument)
-    os.environ['SE_OFFLINE'] = 'true'  # the driver is here: nothing is to be looked up or downloaded
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    yield driver
-    driver.quit()
+def browser():
+    with tempfile.TemporaryDirectory(prefix='pyjows-', dir='/tmp', ignore_cleanup_errors=True) as folder:
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for argument in [*QUIET, f'--user-data-dir={folder}/profile']:
+            options.add_argument(argument)
+        os.environ['SE_OFFLINE'] = 'true'  # the driver is here: nothing is to be looked up or downloaded
+        environment = {**os.environ, 'TMPDIR': folder}  # Chromium has a Unix socket there: its path must be short
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER, env=environment))
+        yield driver
+        driver.quit()
 
 
 @pytest.fixture

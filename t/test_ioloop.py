@@ -33,13 +33,6 @@ from pyjows.ioloop import dialer as dialing
 from pyjows.ioloop.listener import listen
 from pyjows.reactor import Timer
 
-HAS_IPV6 = socket.has_ipv6
-with contextlib.suppress(OSError):
-    HAS_IPV6 = False
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(('::1', 0))
-        HAS_IPV6 = True
-
 Until = Callable[..., None]
 
 
@@ -131,7 +124,7 @@ def test_one_loop_serves_many_connections(ioloop: IOLoop, echo: Any, run_until: 
     assert_idle(ioloop)
 
 
-@pytest.mark.skipif(not HAS_IPV6, reason='no IPv6 here')
+@pytest.mark.usefixtures('ipv6')
 def test_talks_over_ipv6(ioloop: IOLoop, echo: Any, dial: Any, run_until: Until) -> None:
     server = ioloop.acceptor(echo(ioloop, address='::1'))
     assert server is not None and server.address == '::1'
@@ -141,7 +134,7 @@ def test_talks_over_ipv6(ioloop: IOLoop, echo: Any, dial: Any, run_until: Until)
     run_until(ioloop, lambda: got == b'six')
 
 
-@pytest.mark.skipif(not HAS_IPV6, reason='no IPv6 here')
+@pytest.mark.usefixtures('ipv6')
 def test_an_ipv6_server_leaves_the_port_of_ipv4_free(ioloop: IOLoop, echo: Any) -> None:
     echo(ioloop, address='::', port=0)
     echo(ioloop, address='0.0.0.0', port=ioloop.ports[0])
@@ -320,6 +313,7 @@ def test_a_unix_socket_that_cannot_be_removed_is_logged(
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='a zone given as a number')
+@pytest.mark.usefixtures('ipv6')
 def test_a_zone_is_no_part_of_the_name_in_the_certificate(
     ioloop: IOLoop, dial: Any, authority: trustme.CA, client_tls: ssl.SSLContext, run_until: Until
 ) -> None:

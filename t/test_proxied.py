@@ -436,7 +436,8 @@ def proxy(command: list[str], config: Path, folder: Path, app: int, port: int, t
 
 
 NGINX = (['nginx', '-p', '.', '-c', 'nginx.conf', '-e', 'stderr'], ROOT / 'examples' / 'nginx' / 'nginx.conf')
-HAPROXY = (['haproxy', '-f', 'haproxy.cfg'], ROOT / 'examples' / 'haproxy' / 'haproxy.cfg')
+# -n: with the 1,000 connections of its file, haproxy refuses to start where a process may open 1,024 files.
+HAPROXY = (['haproxy', '-n', '100', '-f', 'haproxy.cfg'], ROOT / 'examples' / 'haproxy' / 'haproxy.cfg')
 
 
 @needs_proxies
@@ -488,7 +489,7 @@ def children(process: subprocess.Popen) -> set[str]:
     ('command', 'config', 'forwarding', 'number'),
     [
         (*NGINX, 'x-forwarded', signal.SIGHUP),
-        (['haproxy', '-W', '-f', 'haproxy.cfg'], HAPROXY[1], 'proxy-protocol', signal.SIGUSR2),
+        ([*HAPROXY[0], '-W'], HAPROXY[1], 'proxy-protocol', signal.SIGUSR2),
     ],
     ids=['nginx', 'haproxy'],
 )

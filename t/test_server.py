@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
-import socket
 import ssl
 import weakref
 from pathlib import Path
@@ -17,12 +15,6 @@ from byhand import log
 
 import pyjows
 from pyjows import ConnectionClosed, Response
-
-HAS_IPV6 = False
-with contextlib.suppress(OSError):
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(('::1', 0))
-        HAS_IPV6 = True
 
 
 def get(path: str = '/', *headers: str, keep: bool = False) -> bytes:
@@ -353,7 +345,7 @@ def test_a_server_listens_on_several_urls(ioloop, run_until, assert_idle, socket
     assert_idle(ioloop)
 
 
-@pytest.mark.skipif(not HAS_IPV6, reason='no IPv6 here')
+@pytest.mark.usefixtures('ipv6')
 def test_a_server_listens_on_ipv6(ioloop, run_until):
     server = pyjows.serve('ws://[::1]:0', ioloop=ioloop)
     assert server.urls[0] == f'ws://[::1]:{server.ports[0]}'
