@@ -231,6 +231,25 @@ def test_a_descriptor_that_was_closed_before_its_time_can_still_be_removed(react
     reactor.start()
 
 
+def test_a_descriptor_that_was_closed_before_its_time_does_no_harm_while_a_copy_is_open(reactor: Reactor) -> None:
+    """As a forked child has one: the kernel goes on to report what comes there."""
+    ends = socket.socketpair()
+    copy = ends[0].dup()
+    fd = ends[0].fileno()
+    calls = Recorder()
+    reactor.io(fd, calls)
+    ends[0].close()
+    assert reactor.remove(fd)
+    ends[1].send(b'x')
+    for _ in range(3):
+        reactor.timer(lambda r: None, 0)
+        reactor.one_tick()
+        memory = [Recorder() for _ in range(1000)]  # it may lie where what was removed has been
+    assert calls.calls == [] and memory
+    for end in (ends[1], copy):
+        end.close()
+
+
 def test_watching_an_unknown_descriptor_is_refused(reactor: Reactor) -> None:
     with pytest.raises(ValueError, match=r'call io\(99, …\) first'):
         reactor.watch(99, True, True)

@@ -141,7 +141,10 @@ class Listener(Handle):
     def resume(self) -> None:
         """Accept again, if there is room."""
         if self._fd >= 0 and self._retry_timer is None and self._room() > 0:
-            self._reactor.watch(self._fd, True, False)
+            try:
+                self._reactor.watch(self._fd, True, False)
+            except OSError as exc:
+                self._pause_and_retry(exc)
 
     def close(self) -> None:
         """Stop listening; a Unix socket's path is removed if it still leads here. Calling it again does nothing."""

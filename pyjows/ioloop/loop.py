@@ -305,8 +305,13 @@ class IOLoop(Scheduling):
             accept = partial(
                 proxy_protocol.accept, self.reactor, self._negotiations, limit, self._connection_ended, accept
             )
+        try:
+            listener = Listener(self.reactor, opened, accept, partial(self._room, limit), paused)
+        except OSError:  # the system cannot watch it
+            opened.close()
+            raise
         id = self._new_id()
-        self._acceptors[id] = Listener(self.reactor, opened, accept, partial(self._room, limit), paused)
+        self._acceptors[id] = listener
         return id
 
     def _room(self, limit: ConnectionLimit | None) -> int:

@@ -66,7 +66,12 @@ class ProxyProtocol:
                 self.failed(exc)
                 ended()
 
-        header = ProxyHeader(reactor, socket, self.timeout, done)
+        try:
+            header = ProxyHeader(reactor, socket, self.timeout, done)
+        except OSError as exc:  # the system cannot watch it
+            socket.close()
+            self.failed(exc)
+            return
         pending[header] = None if limit is None else limit.reserve()
 
 
@@ -94,8 +99,8 @@ class ProxyHeader(Handle):
         self._fd = socket.fileno()
         self._done = done
         self._data = b''
-        self._timer = reactor.timer(self._timed_out, timeout)
         reactor.io(self._fd, self)
+        self._timer = reactor.timer(self._timed_out, timeout)
 
     def cancel(self) -> None:
         """Give up, and close the socket; `done` is not called."""

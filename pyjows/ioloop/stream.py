@@ -14,6 +14,7 @@ without half a message or unsent bytes owns no buffer at all.
 
 from __future__ import annotations
 
+import logging
 import socket as _socket
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,8 @@ from ..reactor.base import Handle
 from . import syscalls
 
 __all__ = ['LoopData', 'Stream', 'StreamCore']
+
+_log = logging.getLogger('pyjows')
 
 # As much as one recv(2) may bring: what Linux keeps for a TCP socket by default is about this.
 _READ_SIZE = 262144
@@ -458,11 +461,21 @@ class StreamCore(Handle):
         """Tell the reactor which readiness is wanted now."""
         if self._closed:
             return
-        if not self._is_registered:
-            self._is_registered = True
-            self.loop_data.reactor.io(self.fd, self)
-        self._write_watched = self._write_blocked
-        self._watch(self._reading and not self._read_paused, self._write_blocked)
+        try:
+            if not self._is_registered:
+                self.loop_data.reactor.io(self.fd, self)
+                self._is_registered = True
+            self._write_watched = self._write_blocked
+            self._watch(self._reading and not self._read_paused, self._write_blocked)
+        except OSError as exc:
+            self.cannot_be_watched(exc)
+
+    def cannot_be_watched(self, exc: OSError) -> None:
+        """The system refuses to watch the socket: the connection breaks, when the current callbacks are done."""
+        _log.warning(
+            'a connection is closed: the system cannot watch it: %s (Linux has a limit, fs.epoll.max_user_watches)', exc
+        )
+        self.loop_data.reactor.next_tick(lambda reactor: self._connection_broke(exc))
 
     def _watch(self, reads: bool, writes: bool) -> None:
         """Watch for the readiness that reading and writing need."""

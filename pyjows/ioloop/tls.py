@@ -79,7 +79,6 @@ class TLSNegotiation(Handle):
         self._context = context
         self._server_side = server_side
         self._server_hostname = server_hostname
-        reactor.io(self._fd, self)
         reactor.next_tick(self._start)
 
     def cancel(self) -> None:
@@ -105,7 +104,8 @@ class TLSNegotiation(Handle):
         if self._done is None:
             return
         try:
-            self._socket = self._wrapped()
+            self._socket = self._wrapped()  # if this fails, it closes the socket
+            reactor.io(self._fd, self)
         except (OSError, TypeError, ValueError) as exc:
             self._complete(exc)
         else:

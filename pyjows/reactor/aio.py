@@ -148,8 +148,12 @@ class AsyncioReactor(PollingReactor):
     def _add(self, watcher: Watcher) -> None:
         if not self._is_attached:
             super()._open()
+            try:
+                self.loop.add_reader(self._fileno(), HostTurn(self))
+            except BaseException:
+                super()._shut()
+                raise
             self._is_attached = True
-            self.loop.add_reader(self._fileno(), HostTurn(self))
         super()._add(watcher)
 
     def _drop(self, watcher: Watcher, was_read: bool, was_write: bool) -> None:

@@ -240,6 +240,7 @@ class Reactor(EventEmitter):
 
         Raises:
             ValueError: `io` was not called for it.
+            OSError: the system cannot watch this descriptor; it is watched as before.
         """
         watcher = self._watchers.get(fd)
         if watcher is None:
@@ -247,7 +248,11 @@ class Reactor(EventEmitter):
         if watcher.read != read or watcher.write != write:
             was_read, was_write = watcher.read, watcher.write
             watcher.read, watcher.write = bool(read), bool(write)
-            self._modify(watcher, was_read, was_write)
+            try:
+                self._modify(watcher, was_read, was_write)
+            except OSError:
+                watcher.read, watcher.write = was_read, was_write
+                raise
         return self
 
     def remove(self, what: int | Timer) -> bool:

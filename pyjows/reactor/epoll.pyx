@@ -9,7 +9,7 @@ after a pause needs no extra recv(2) for what arrived meanwhile. And the cost th
 arise: what is wanted of a connection hardly ever changes, since most writes are taken by the kernel at once.
 
 An event carries a pointer to its `Watcher`. A watcher that is removed during a turn is kept until no event of that turn can
-refer to it any more.
+refer to it any more; one whose descriptor was closed too early is kept for good.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -51,12 +51,14 @@ cdef class Epoll:
     cdef int fd
     cdef int depth
     cdef list removed
+    cdef list orphans
 
     def __cinit__(self):
         self.fd = epoll_create1(EPOLL_CLOEXEC)
         if self.fd < 0:
             raise OSError(errno, f'epoll_create1: {os.strerror(errno)}')
         self.removed = []
+        self.orphans = []
 
     def __dealloc__(self):
         if self.fd >= 0:
@@ -77,9 +79,12 @@ cdef class Epoll:
             raise OSError(errno, f'epoll cannot watch file descriptor {watcher.fd}: {os.strerror(errno)}')
 
     cdef object unregister(self, Watcher watcher):
-        # The descriptor may be closed already, and its number reused: then the kernel has dropped the registration.
-        if epoll_ctl(self.fd, EPOLL_CTL_DEL, watcher.fd, NULL) < 0 and errno not in (EBADF, ENOENT, EPERM):
-            raise OSError(errno, f'epoll cannot unregister file descriptor {watcher.fd}: {os.strerror(errno)}')
+        if epoll_ctl(self.fd, EPOLL_CTL_DEL, watcher.fd, NULL) < 0:
+            if errno not in (EBADF, ENOENT, EPERM):
+                raise OSError(errno, f'epoll cannot unregister file descriptor {watcher.fd}: {os.strerror(errno)}')
+            # The descriptor was closed before, and its number may be reused. The kernel has dropped the registration,
+            # unless there is a copy of the descriptor, as in a forked child: its events still refer to the watcher.
+            self.orphans.append(watcher)
 
     cdef int wait(self, object reactor, double timeout, object waker) except -1:
         cdef epoll_event events[MAX_EVENTS]
@@ -160,3 +165,4 @@ class EpollReactor(Reactor):
         epoll.removed.append(watcher)
         if was_read or was_write:
             epoll.unregister(watcher)
+        watcher.handle = None
