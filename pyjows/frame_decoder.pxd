@@ -6,7 +6,7 @@ from pyjows.frames cimport FrameHeader
 
 cdef int _TEXT, _BINARY, _CLOSE, _PONG
 cdef Py_ssize_t _STEP
-cdef int _TURN
+cdef int _TURN, _AT_REST
 
 
 cdef class FrameDecoder(Receiver):

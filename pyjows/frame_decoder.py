@@ -27,7 +27,7 @@ from .buffers import Receiver
 from .errors import CloseCode, PayloadTooBig, ProtocolError
 from .frames import FrameHeader, Opcode
 
-__all__ = ['FrameDecoder', 'decode_text']
+__all__ = ['AT_REST', 'FrameDecoder', 'decode_text']
 
 # Compiled, these are C integers.
 _TEXT, _BINARY, _CLOSE, _PONG = Opcode.TEXT.value, Opcode.BINARY.value, Opcode.CLOSE.value, Opcode.PONG.value
@@ -37,6 +37,10 @@ _STEP = 1 << 20
 
 # Frames that are delivered before other connections have their turn; one that was inflated counts as several.
 _TURN = 2048
+
+#: Instead of what is left of a turn: nothing is being processed. Only where `_input_processed` sets it.
+AT_REST = _TURN + 1
+_AT_REST = AT_REST
 
 _UTF8 = codecs.getincrementaldecoder('utf-8')
 
@@ -68,7 +72,7 @@ class FrameDecoder(Receiver):
         self._discarding = False
         self._paused = 0
         self._unread: bytes | None = None
-        self._turn = _TURN  # what is left of it
+        self._turn = _AT_REST  # what is left of it
         # The frame that is cut by the end of the bytes received so far: an incomplete header; or the last header parsed
         # and its payload: full steps of memory, and the one that is being filled.
         self._header = FrameHeader()

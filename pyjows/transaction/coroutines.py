@@ -157,7 +157,10 @@ class Coroutines:
         if inbox.is_claimed and not any(map(ws.has_subscribers, ('message', 'text', 'binary', 'json'))):
             ws.finish(code)
         inbox.is_claimed = False
+        was_finished = ws.is_finished
         for message in inbox.discard():
+            if ws.is_finished and not was_finished:
+                break  # a handler has terminated it
             ws._deliver(message)
         inbox.resume_reading()
 

@@ -10,7 +10,7 @@ from pyjows.protocol cimport Protocol
 from pyjows.statistics cimport Traffic
 
 cdef int _CONNECTING, _OPEN, _PING, _PONG, _CLOSE
-cdef int _PAUSED_FOR_OTHERS
+cdef int _PAUSED_FOR_OTHERS, _AT_REST
 cdef Traffic _TRAFFIC
 cdef object _BEGINNING
 
@@ -22,6 +22,8 @@ cdef class TransactionProtocol(Protocol):
     cdef unsigned char resume_pending
     cdef public unsigned char is_encrypted
     cdef public unsigned char slot
+    cdef public unsigned char is_emitting
+    cdef public unsigned char finish_pending
     cdef public MessageHandlers ws
     cdef public object opening
     cdef public object owner
@@ -56,6 +58,7 @@ cdef class TransactionProtocol(Protocol):
     cdef object _message_sent(self, Py_ssize_t size)
     @cython.locals(out=WriteBuffer)
     cdef object _frame_sent(self, Py_ssize_t size)
+    cpdef bint calls_handlers(self) except -1
     cpdef object drop(self, object cause, object code, object reason)
     @cython.locals(out=WriteBuffer)
     cdef object _check_backlog(self, Py_ssize_t size)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..buffers import Receiver, WriteBuffer
 from ..errors import Close, CloseCode, InvalidState, ProtocolError
+from ..frame_decoder import AT_REST
 from ..frames import Frame, Opcode, as_bytes, head_byte, make_frame
 from ..limits import Limits
 from ..loop_thread import LoopThread
@@ -34,6 +35,7 @@ PAUSED_BY_PROGRAM = 1
 _PAUSED_FOR_OTHERS = 8
 
 # Compiled, these are C integers.
+_AT_REST = AT_REST
 _CONNECTING, _OPEN = State.CONNECTING.value, State.OPEN.value
 _PING, _PONG, _CLOSE = Opcode.PING.value, Opcode.PONG.value, Opcode.CLOSE.value
 
@@ -96,6 +98,9 @@ class TransactionProtocol(Protocol):
         self.finish_code = 0
         self._close_timer: Any = None
         self.is_finished = False
+        # Handlers of one event are being called; and ``finish`` waits for the last of them.
+        self.is_emitting = False
+        self.finish_pending = False
         # Read once, because the socket does not know them after the end.
         self._addresses: Addresses | None = None
         # Signs of life, as times of the heartbeat (single floats when compiled): of the last one (0: not checked yet),
@@ -266,9 +271,14 @@ class TransactionProtocol(Protocol):
 
     def _input_processed(self) -> None:
         """All that is at hand was delivered: run the coroutines that wait for a message."""
-        ws = self.ws
-        if ws is not None and ws._inbox is not None:
-            ws._inbox.hand_out()
+        self._turn = _AT_REST
+        if self.is_finished:
+            ws = self.ws
+            if ws is not None:
+                ws._finish_late()
+        elif self.ws._inbox is not None:  # type: ignore[union-attr]  # it is there until `is_finished`
+            ws = self.ws
+            ws._inbox.hand_out()  # type: ignore[union-attr]
 
     def _message_sent(self, size: int) -> None:
         """A message was queued, whose payload has `size` bytes."""
@@ -292,6 +302,10 @@ class TransactionProtocol(Protocol):
             ws._control_received('ping' if opcode == _PING else 'pong', payload, answered)
 
     # The end
+
+    def calls_handlers(self) -> bool:
+        """Whether handlers of one event or message are being called."""
+        return self._turn != _AT_REST or bool(self.is_emitting)
 
     @property
     def close_timeout(self) -> float:

@@ -39,4 +39,5 @@ cdef class MessageHandlers(EmitterCore):
     cdef object _call_callbacks(self)
     cdef object _add_callback(self, object cb)
     cdef object _raise_interrupt(self)
+    cpdef object _finish_late(self)
     cdef object _fail_json(self, object exc)

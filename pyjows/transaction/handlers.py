@@ -179,7 +179,7 @@ class MessageHandlers(EmitterCore):
     def _emit_drain(self) -> None:
         """All data has been written: call the callbacks, then emit ``drain``."""
         self._call_callbacks()
-        if 'drain' in self._events:
+        if 'drain' in self._events and self._finished_with is None:
             self._emit_safely('drain')
         if self._inbox is not None:
             self._inbox.wake()
@@ -233,6 +233,9 @@ class MessageHandlers(EmitterCore):
             raise exc
 
     # What a transaction overrides
+
+    def _finish_late(self) -> None:
+        """Emit ``finish`` if it waited until all handlers of one event or message were called."""
 
     def _fail_json(self, exc: Exception) -> None:
         """A message is not valid JSON, and ``error`` has no handler."""

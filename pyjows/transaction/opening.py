@@ -223,11 +223,16 @@ class Opening(Receiver):
             self.refuse(refusal)
             return
         coroutines: list[Any] = []
+        protocol = self.protocol
         try:
-            if announce is not None:
-                announce(ws, coroutines)
-            if not self.is_answered:
-                ws._call_for_coroutines('request', coroutines)
+            protocol.is_emitting = True
+            try:
+                if announce is not None:
+                    announce(ws, coroutines)
+                if not self.is_answered and not protocol.is_finished:
+                    ws._call_for_coroutines('request', coroutines)
+            finally:
+                ws._end_emitting(False)
             if coroutines:
                 self._run(coroutines, timeout)
             elif self.awaits_answer():

@@ -21,6 +21,7 @@ cdef class TransactionCore(TransactionUpgrade):
     cdef object _send_raw(self, int head, bytes payload)
     cdef object _send_early(self, int head, object payload)
     cdef object _callback_alone(self)
+    cpdef object _end_emitting(self, bint was_emitting)
 
 
 @cython.locals(ws=TransactionCore)

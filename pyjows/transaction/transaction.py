@@ -21,7 +21,7 @@ Before the connection is open, an `Opening` (`opening.py`) is fed in place of th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .. import _json
@@ -336,12 +336,15 @@ class TransactionCore(TransactionUpgrade):
     def terminate(self) -> Self:
         """Drop the connection at once, without a closing handshake; what waits is lost. Returns the transaction.
 
-        ``finish`` has code 1006. `finish()` is the graceful way.
+        No further message is delivered. Within a handler, the other handlers of the same event are still called, then
+        ``finish`` with code 1006. `finish()` is the graceful way.
         """
         self._check_thread('WebSocket.terminate()')
         protocol = self._protocol
         if not protocol.is_finished:
             protocol.drop('terminated', CloseCode.ABNORMAL_CLOSURE, 'terminated')
+            if self._inbox is not None:
+                self._inbox.discard()
             if protocol.stream is None:
                 self.closed()
         return self
@@ -505,8 +508,8 @@ class TransactionCore(TransactionUpgrade):
             self._inbox.end()
         if protocol._logs_frames:
             protocol.logger.debug('%s closed with %d %r', protocol._log_id(), code, reason)
-        self._emit_finish(code, reason)
-        protocol.ws = None
+        protocol.finish_pending = True
+        self._finish_late()
         owner, protocol.owner = protocol.owner, None
         if owner is not None:
             owner.gone(self)
@@ -514,7 +517,47 @@ class TransactionCore(TransactionUpgrade):
             self._raise_interrupt()
         return self
 
+    def _finish_late(self) -> None:
+        """Emit ``finish``, unless handlers of an event or a message are being called: then after the last of them."""
+        protocol = self._protocol
+        if protocol.finish_pending and not protocol.calls_handlers():
+            protocol.finish_pending = False
+            assert protocol.end is not None
+            code, reason = protocol.end
+            self._emit_finish(code, reason)
+            protocol.ws = None
+
     # As an emitter
+
+    def _call_each(self, handlers: Iterable[Callable[..., Any]], args: tuple[Any, ...]) -> None:
+        protocol = self._protocol
+        was_emitting, protocol.is_emitting = protocol.is_emitting, True
+        try:
+            TransactionUpgrade._call_each(self, handlers, args)
+        finally:
+            self._end_emitting(was_emitting)
+
+    def _emit_error(self, exc: BaseException) -> bool:
+        protocol = self._protocol
+        was_emitting, protocol.is_emitting = protocol.is_emitting, True
+        try:
+            return TransactionUpgrade._emit_error(self, exc)
+        finally:
+            self._end_emitting(was_emitting)
+
+    def _deliver(self, message: str | bytes) -> None:
+        protocol = self._protocol
+        was_emitting, protocol.is_emitting = protocol.is_emitting, True
+        try:
+            TransactionUpgrade._deliver(self, message)
+        finally:
+            self._end_emitting(was_emitting)
+
+    def _end_emitting(self, was_emitting: bool) -> None:
+        """The handlers of an event were called."""
+        self._protocol.is_emitting = was_emitting
+        if self._protocol.finish_pending:
+            self._finish_late()
 
     def _set(self, event: str, handlers: tuple[Callable[..., Any], ...]) -> None:
         """Replace the subscribers of an event."""
