@@ -131,6 +131,17 @@ def ipv6() -> None:
 
 
 @pytest.fixture
+def file_limit() -> Iterator[int]:
+    """How many files this process may open, and the programs that it starts: as many as the system lets it."""
+    resource = pytest.importorskip('resource')
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    yield max(soft, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
 def open_files() -> Callable[[], dict[int, str]]:
     """What this process has open: descriptors and what they are (nothing where the system does not tell)."""
     return _open_files

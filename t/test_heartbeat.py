@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
 import pytest
-from wire import asked, frame, read
+from wire import accepted, asked, frame, read
 
 import pyjows
 from pyjows import State
@@ -215,31 +216,25 @@ def test_a_connection_without_messages_is_closed_where_that_is_wanted(ioloop, ru
 
 def test_a_client_gives_up_a_server_that_shows_no_life(ioloop, run_until):
     with socket.create_server(('127.0.0.1', 0)) as listener:
-        client = pyjows.connect(
-            f'ws://127.0.0.1:{listener.getsockname()[1]}', ioloop=ioloop, ping_interval=0.05, ping_timeout=0.2
-        )
+        url = f'ws://127.0.0.1:{listener.getsockname()[1]}'
+        client = pyjows.connect(url, ioloop=ioloop, ping_interval=0.05, ping_timeout=0.2)
         seen: list[Any] = []
         client.on('finish', lambda ws, code, reason: seen.append((code, reason)))
-        accepted: list[socket.socket] = []
-        listener.setblocking(False)
 
-        def accept(loop: Any) -> None:
-            if not accepted:
-                try:
-                    accepted.append(listener.accept()[0])
-                except BlockingIOError:
-                    return
-                accepted[0].setblocking(True)
-                request = accepted[0].recv(65536).decode()
-                key = next(line[19:] for line in request.split('\r\n') if line.lower().startswith('sec-websocket-key:'))
-                accepted[0].sendall(
-                    'HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-                    f'Sec-WebSocket-Accept: {pyjows.handshake.accept_key(key.strip())}\r\n\r\n'.encode()
-                )
+        def accept() -> None:
+            """Answer the handshake, and nothing from then on."""
+            with listener.accept()[0] as sock:
+                sock.sendall(accepted(sock.recv(65536)))
+                given_up.wait(20)
 
-        ioloop.recurring(accept, 0.01)
-        run_until(ioloop, lambda: seen)
-        accepted[0].close()
+        given_up = threading.Event()
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            run_until(ioloop, lambda: seen)
+        finally:
+            given_up.set()
+            thread.join(20)
     assert seen[0][0] == 1006
     assert seen[0][1].startswith('ping timeout')
 

@@ -29,7 +29,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
     redis.ask('FLUSHALL')
-    with gatherings(ioloop, run_until, assert_idle, redis.url, timeout=1.0, presence_ttl=1.5) as gather:
+    with gatherings(ioloop, run_until, assert_idle, redis.url, timeout=3.0, presence_ttl=1.5) as gather:
         yield gather
 
 

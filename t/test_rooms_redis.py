@@ -20,7 +20,7 @@ pytest.importorskip('redis')
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
 #: Soon enough for a test.
-QUICK = {'timeout': 1.0, 'presence_ttl': 1.5}
+QUICK = {'timeout': 3.0, 'presence_ttl': 1.5}
 
 
 @pytest.fixture(scope='module')
@@ -164,14 +164,14 @@ def test_who_was_elsewhere_before_is_told_when_the_copy_here_is_complete(gather)
 
 
 def test_presence_outlives_its_time_to_live_while_the_process_does(gather):
-    a, b = gather(presence_ttl=0.9), gather(presence_ttl=0.9)
+    a, b = gather(presence_ttl=2), gather(presence_ttl=2)
     a.join(name='Ann')
     b.join(name='Bob')
     a.until(lambda: b.names() == ['Ann', 'Bob'])
     gone: list[Any] = []
     b.rooms['lobby'].on('leave', lambda room, member: gone.append(member))
     rested: list[Any] = []
-    a.ioloop.timer(lambda loop: rested.append(1), 2.0)
+    a.ioloop.timer(lambda loop: rested.append(1), 3.0)
     a.until(lambda: rested)
     assert a.names() == b.names() == ['Ann', 'Bob']
     assert not gone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from urllib.parse import urlsplit
 
@@ -11,9 +10,7 @@ from background import TIMEOUT
 from program import ROOT, Program
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-from wire import BINARY, CLOSE, TEXT, asked, close, frame, read
-
-from pyjows.handshake import accept_key
+from wire import BINARY, CLOSE, TEXT, accepted, asked, close, frame, read
 
 pytestmark = pytest.mark.slow
 
@@ -121,11 +118,8 @@ def test_a_client_answers_what_comes_with_the_close(name):
                 request = b''
                 while not request.endswith(b'\r\n\r\n'):
                     request += sock.recv(65536)
-                key = re.search(rb'Sec-WebSocket-Key: (\S+)', request, re.IGNORECASE)[1].decode()
                 sock.sendall(
-                    b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-                    b'Sec-WebSocket-Accept: %s\r\n\r\n'
-                    % accept_key(key).encode()
+                    accepted(request)
                     + b''.join(frame(TEXT, word, masked=False) for word in (b'one', b'two'))
                     + close(1001, masked=False)
                 )

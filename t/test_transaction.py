@@ -14,6 +14,7 @@ import pytest
 from byhand import BINARY, CLOSE, CONT, PING, REQUEST, TEXT, close, frame, frames, log, opened, pair, pump
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire import accepted
 
 import pyjows
 from pyjows import (
@@ -318,13 +319,7 @@ def test_with_compression_does_nothing_for_a_client_that_offers_none():
 
 def answered(client: WebSocket, extensions: str) -> None:
     """A server accepts with these extensions."""
-    from pyjows.handshake import accept_key
-
-    key = re.search(rb'Sec-WebSocket-Key: (\S+)', client.client_write(), re.I)[1].decode()
-    client.client_read(
-        f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-        f'Sec-WebSocket-Accept: {accept_key(key)}\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n'.encode()
-    )
+    client.client_read(accepted(client.client_write(), Sec_WebSocket_Extensions=extensions))
 
 
 def test_an_extension_that_was_not_offered_fails_the_client():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from byhand import opened
 from program import ROOT
-from wire import CLOSE, PING, PONG, asked, close, frame, read
+from wire import CLOSE, PING, PONG, accepted, asked, close, frame, read
 
 import pyjows
 from pyjows import State
@@ -128,17 +128,10 @@ def test_a_client_holds_little_for_a_server_that_pings_and_reads_nothing(ioloop,
                     sock = listener.accept()[0]
                     sock.setblocking(False)
                 elif not ws.established:
-                    request = sock.recv(65536).decode()
-                    key = re.search(r'(?i)sec-websocket-key: (\S+)', request)
-                    assert key is not None
-                    sock.send(
-                        b'HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: '
-                        + pyjows.handshake.accept_key(key[1]).encode()
-                        + b'\r\n\r\n'
-                    )
+                    sock.send(accepted(sock.recv(65536)))
                 else:
                     for _ in range(20):
-                        sent += sock.send(pings)
+                        sent += sock.send(pings[sent % len(pings) :])
             except BlockingIOError:
                 pass
 

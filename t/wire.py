@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
+from hashlib import sha1
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ __all__ = [
     'PONG',
     'TEXT',
     'UPGRADE',
+    'accepted',
     'asked',
     'close',
     'cut',
@@ -44,6 +48,17 @@ def asked(line: str = 'GET /chat HTTP/1.1', **changes: str | None) -> bytes:
     fields = {**UPGRADE, **{name.replace('_', '-'): value for name, value in changes.items()}}
     head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items() if value is not None)
     return f'{line}\r\n{head}\r\n'.encode('latin-1')
+
+
+def accepted(request: bytes, **headers: str) -> bytes:
+    """The 101 that accepts an upgrade request, with these headers too."""
+    key = re.search(rb'(?i)\r\nSec-WebSocket-Key: *(\S+)', request)
+    assert key is not None, request
+    accept = b64encode(sha1(key[1] + b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest()).decode()
+    fields = {'Upgrade': 'websocket', 'Connection': 'Upgrade', 'Sec-WebSocket-Accept': accept}
+    fields |= {name.replace('_', '-'): value for name, value in headers.items()}
+    head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items())
+    return f'HTTP/1.1 101 Switching Protocols\r\n{head}\r\n'.encode('latin-1')
 
 
 def frame(
