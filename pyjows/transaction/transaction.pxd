@@ -21,6 +21,9 @@ cdef class TransactionCore(TransactionUpgrade):
     cdef object _send_raw(self, int head, bytes payload)
     cdef object _send_early(self, int head, object payload)
     cdef object _callback_alone(self)
+    cpdef object _deliver(self, object message)
+    cpdef bint _emit_error(self, object exc) except -1
+    cpdef object _finish_late(self)
     cpdef object _end_emitting(self, bint was_emitting)
 
 
