@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -292,6 +293,34 @@ def test_a_subject_that_is_forbidden_is_told_and_leaves_the_other_rooms_alone(tm
         a.until(lambda: guests['lobby'].heard and len(a.errors) == 2)
         assert all('violation' in str(exc).lower() for exc in a.errors)
         assert not a.events
+        assert [(exc.room, exc.message and exc.message.data) for exc in a.errors] == [('deaf', None), ('mute', 'mute')]
+        assert all(repr(exc.room) in str(exc) for exc in a.errors)
+    finally:
+        server.kill()
+
+
+def test_a_subject_that_is_allowed_again_is_heard_again_after_a_gap_that_is_told(tmp_path, gather):
+    conf = tmp_path / 'nats.conf'
+
+    def allow(rules):
+        conf.write_text(f'authorization: {{users: [{{user: ann, password: right, permissions: {{{rules}}}}}]}}')
+
+    allow('subscribe: {deny: "pyjows.deaf"}')
+    server = NatsServer(tmp_path, words=['-c', conf])
+    try:
+        a = gather(server.url.replace('//', '//ann:right@'), presence_ttl=0.6)
+        lobby, deaf = (a.join(room=room, numbered=1) for room in ('lobby', 'deaf'))
+        a.until(lambda: len(a.errors) > 1)
+        assert {exc.room for exc in a.errors} == {'deaf'}
+        for rules, heard in (('publish: ["pyjows.>"]', 'a'), ('subscribe: {deny: "pyjows.lobby"}', 'b')):
+            allow(rules)
+            server.process.send_signal(signal.SIGHUP)
+            sending = a.ioloop.recurring(lambda loop, heard=heard: a.rooms['deaf'].publish(json=heard), 0.05)
+            a.until(lambda heard=heard: deaf.data[-1:] == [heard])
+            a.ioloop.remove(sending)
+        assert deaf.has_no_gap()
+        assert False in deaf.recovered
+        a.until(lambda: 'lobby' in {exc.room for exc in a.errors})
     finally:
         server.kill()
 

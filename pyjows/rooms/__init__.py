@@ -7,7 +7,7 @@ two share `broker.py`, and are imported only when they are used.
 
 from .engine import Engine, Keep
 from .hub import Rooms, rooms
-from .messages import MalformedEntry, Message, PayloadTooLarge, Position, QueueFull, RoomLimit
+from .messages import MalformedEntry, Message, PayloadTooLarge, Position, QueueFull, RoomLimit, RoomRefused
 from .room import Member, Room
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     'QueueFull',
     'Room',
     'RoomLimit',
+    'RoomRefused',
     'Rooms',
     'rooms',
 ]

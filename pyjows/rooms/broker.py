@@ -37,7 +37,7 @@ from .._options import Rule, check_options, function, number
 from ..client import backoff
 from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
-from .messages import Message, QueueFull
+from .messages import Message, QueueFull, RoomRefused
 
 __all__ = ['Broker', 'BrokerLost', 'Entry', 'Feed', 'Publication', 'Snapshot']
 
@@ -84,8 +84,8 @@ class Broker(Follower):
 
     A subclass overrides `connect`, `disconnect`, `listen`, `ping`, `subscribe`, `unsubscribe` and `perform`, with
     history `load`, with presence `declare`, `rosters` and `refresh`. All are coroutines in tasks of one loop; what they
-    raise ends the session. `listen` calls `mark_alive`, `wait_for_rooms`, `confirmed`, `arrived`, `entered`, `left` and
-    `renewed`.
+    raise ends the session. `listen` calls `mark_alive`, `wait_for_rooms`, `confirmed`, `denied`, `arrived`, `entered`,
+    `left` and `renewed`.
 
     Args:
         timeout: seconds that the server has for each answer, and of silence after which it is pinged (5).
@@ -160,7 +160,7 @@ class Broker(Follower):
 
     @abstractmethod
     async def subscribe(self, rooms: Sequence[str]) -> None:
-        """Have the messages of rooms sent; `confirmed` is called for each when they are."""
+        """Have the messages of rooms sent; `confirmed` or `denied` is called for each."""
 
     @abstractmethod
     async def unsubscribe(self, rooms: Sequence[str]) -> None:
@@ -453,6 +453,7 @@ class Broker(Follower):
             feed.begin_aside()  # without that of the session before
             feed.subscribed = False  # when it is, the feed is stale
         self._stale.clear()
+        self._denied.clear()
         self._loading = set(self._feeds)
         tasks = [asyncio.ensure_future(task) for task in (self.listen(), self._watch(), self._work())]
         try:
@@ -542,6 +543,9 @@ class Broker(Follower):
                 del self._feeds[room]
                 self._stale.discard(room)
                 self._loading.discard(room)
+            elif what == 'ask again' and feed is not None:
+                feed.subscribed = False  # when the server has answered, the feed is stale
+                wanted[room] = True
             elif what == 'catch_up' and feed is not None:
                 feed.recheck = True
                 self._make_stale(feed)
@@ -573,7 +577,7 @@ class Broker(Follower):
             refusals = await self.perform(batch)
         except BaseException as exc:
             if not self.can_repeat:
-                reason = exc if isinstance(exc, Exception) else BrokerLost('the connection ended')
+                reason = exc if isinstance(exc, OSError) else BrokerLost(str(exc) or 'the connection ended')
                 self._done(batch, [reason] * len(batch))
             raise
         self._done(batch, refusals)
@@ -587,9 +591,15 @@ class Broker(Follower):
                     if isinstance(command, Publication):
                         self._waiting -= 1
                         self._waiting_size -= len(command.message.payload)
-        for refusal in refusals:
-            if isinstance(refusal, Exception):
+        for command, refusal in zip(batch, refusals, strict=True):
+            if isinstance(refusal, OSError):
                 self._report(self.receiver.failed, refusal)
+            elif isinstance(refusal, Exception):
+                if isinstance(command, Publication):
+                    exc = RoomRefused(command.message.room, 'publish', refusal, command.message)
+                    self._report(self.receiver.failed, exc)
+                else:
+                    self.refused(command.room, 'tell who joins and leaves', refusal)
 
     # What `listen` calls
 
@@ -629,9 +639,15 @@ class Broker(Follower):
                 pinged = now
                 async with asyncio.timeout(self.timeout):
                     await self.ping()
-            if now - refreshed > self.presence_ttl / 3 - 0.01 and self.shares_presence:
+            if now - refreshed > self.presence_ttl / 3 - 0.01:
                 refreshed = now
-                await self._refresh()
+                for room in self._denied:
+                    self._changes.append(('ask again', room, None))
+                if self._denied:
+                    self._denied.clear()
+                    self._wake_up()
+                if self.shares_presence:
+                    await self._refresh()
 
     async def _refresh(self) -> None:
         """Refresh the entries of this process, and read which other processes have one."""

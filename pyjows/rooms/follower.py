@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .. import _json
 from .engine import Engine, Keep
-from .messages import MalformedEntry, Message
+from .messages import MalformedEntry, Message, RoomRefused
 
 __all__ = ['BATCH', 'Feed', 'Follower', 'Snapshot']
 
@@ -103,6 +103,7 @@ class Follower(Engine):
         self._feeds: dict[str, Feed] = {}
         self._stale: set[str] = set()
         self._loading: set[str] = set()
+        self._denied: set[str] = set()
         self._settled = 0.0
 
     @abstractmethod
@@ -223,6 +224,15 @@ class Follower(Engine):
             feed.subscribed = True
             self._make_stale(feed)
 
+    def denied(self, room: str, exc: Exception) -> None:
+        """The server refused the subscription to a room; it is asked again whenever the presence is refreshed.
+
+        Members join nevertheless. What is published they get when it is read from the history: each time it is asked.
+        """
+        self._denied.add(room)
+        self.refused(room, 'subscribe', exc)
+        self.confirmed(room)
+
     def arrived(self, message: Message) -> None:
         """A message of a room was received."""
         feed = self._feeds.get(message.room)
@@ -290,10 +300,10 @@ class Follower(Engine):
         """Whether a room is followed."""
         return room in self._feeds
 
-    def refused(self, room: str, exc: Exception) -> None:
-        """The server refused a command about a room; reported as rarely as `malformed`."""
+    def refused(self, room: str, what: str, exc: Exception) -> None:
+        """The server refused to do something about a room; reported as rarely as `malformed`."""
         if _is_told(self._count(room, 'refused')):
-            self._report(self.receiver.failed, exc)
+            self._report(self.receiver.failed, RoomRefused(room, what, exc))
 
     def _count(self, room: str, what: str) -> int:
         """Add one to a counter of a feed, and return it; 1 for a room that is not followed."""

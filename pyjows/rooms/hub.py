@@ -96,8 +96,8 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         ``lost`` ``(rooms, exc)``: the broker cannot be reached. Published messages wait, and so does `join` in rooms
             that are not followed here yet.
         ``back`` ``(rooms)``: it is connected again; missed messages were read, those that waited are being sent.
-        ``error`` ``(rooms, exc)``: a message was refused (`QueueFull`), or the broker refused one. Logged if there is
-            no subscriber.
+        ``error`` ``(rooms, exc)``: a message was refused (`QueueFull`), or the broker refused something of a room
+            (`RoomRefused`), or has what cannot be read (`MalformedEntry`). Logged if there is no subscriber.
 
     Args:
         url: of the engine: ``memory://``, ``redis://host:port/db``, ``rediss://`` …; or an `Engine`.

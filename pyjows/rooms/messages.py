@@ -30,6 +30,7 @@ __all__ = [
     'Position',
     'QueueFull',
     'RoomLimit',
+    'RoomRefused',
     'check_name',
     'check_payload',
     'encode',
@@ -82,6 +83,21 @@ class MalformedEntry(ValueError):
         super().__init__(f'room {room!r}: skipped what cannot be read ({count} so far): {reason}')
         self.room = room
         self.count = count
+
+
+class RoomRefused(OSError):
+    """The broker refused something about one room; the other rooms go on. The cause is the broker's own error.
+
+    Attributes:
+        room: the room's name.
+        message: the `Message` that was refused; None where it was something else.
+    """
+
+    def __init__(self, room: str, what: str, reason: BaseException, message: Message | None = None) -> None:
+        super().__init__(f'room {room!r}: the broker refused to {what}: {reason}')
+        self.room = room
+        self.message = message
+        self.__cause__ = reason
 
 
 class Position(NamedTuple):

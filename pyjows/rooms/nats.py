@@ -12,6 +12,7 @@ again; it is reported as failed.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ __all__ = ['NatsEngine']
 
 # Bytes of a room that wait in nats-py; beyond it messages are dropped, and a gap is reported.
 _PENDING = 32 * 1024 * 1024
+
+# What the permissions of a user forbid, as nats-py tells it: in small letters.
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 _RULES: dict[str, Rule] = {
     'tls': instance(ssl.SSLContext, 'an ssl.SSLContext or None', optional=True),
@@ -91,6 +95,11 @@ class NatsEngine(Broker):
         self._client: Any = None
         self._subscriptions: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
+        # Subjects that `_asks_to` publish or subscribe to, and why the server refused that; and rooms without a
+        # subscription for that reason.
+        self._asks_to = ''
+        self._violations: dict[str, Exception] = {}
+        self._forbidden: set[str] = set()
         self._epoch = ''
         self._over: asyncio.Future[BaseException] | None = None
 
@@ -101,6 +110,7 @@ class NatsEngine(Broker):
         self._epoch = new_epoch()
         self._counts.clear()
         self._subscriptions.clear()
+        self._forbidden.clear()
         for left in range(len(self._urls) - 1, -1, -1):
             url = self._urls[0]
             self._urls.rotate(-1)  # the next attempt begins with the next server, also when this one never answers
@@ -123,10 +133,11 @@ class NatsEngine(Broker):
                 over.set_result(exc)
 
         async def failed(exc: Exception) -> None:
-            if self._client is client and client.is_connected and 'permissions violation' in str(exc).lower():
-                self._report(self.receiver.failed, exc)  # of one room; the connection goes on
+            found = _VIOLATION.match(str(exc).removeprefix('nats: '))
+            if found and self._client is client and client.is_connected and found[1] == self._asks_to:
+                self._violations[found[2]] = exc  # of one room; the connection goes on
             else:
-                end(exc)  # a slow consumer has lost messages: that is a gap like any other
+                end(exc)  # a slow consumer, a permission withdrawn: messages are lost, a gap like any other
 
         async def closed() -> None:
             end(BrokerLost('NATS ended the connection'))
@@ -176,7 +187,11 @@ class NatsEngine(Broker):
     def _subject(self, room: str) -> str:
         return f'{self._prefix}.{room.replace(".", "%2E")}'
 
+    def _violation(self, room: str) -> Exception | None:
+        return self._violations.get(self._subject(room).lower())
+
     async def subscribe(self, rooms: Sequence[str]) -> None:
+        self._asks_to, self._violations = 'subscription', {}
         for room in rooms:
             if room not in self._subscriptions:
                 self._subscriptions[room] = await self._client.subscribe(
@@ -184,7 +199,15 @@ class NatsEngine(Broker):
                 )
         await self._flush()
         for room in rooms:
-            self.confirmed(room)
+            if (exc := self._violation(room)) is not None:
+                await self._subscriptions.pop(room).unsubscribe()
+                self._forbidden.add(room)
+                self.denied(room, exc)
+            else:
+                if room in self._forbidden:
+                    self._forbidden.discard(room)
+                    self._counts[room] = self._counts.get(room, 0) + 1  # what came meanwhile is a gap
+                self.confirmed(room)
 
     def _callback(self, room: str) -> Any:
         async def received(message: Any) -> None:
@@ -206,20 +229,19 @@ class NatsEngine(Broker):
             if (subscription := self._subscriptions.pop(room, None)) is not None:
                 await subscription.unsubscribe()
             self._counts.pop(room, None)
+            self._forbidden.discard(room)
 
     async def perform(self, batch: Sequence[Publication | Entry]) -> Sequence[Exception | None]:
-        refusals: list[Exception | None] = []
-        for command in batch:
-            refusal = None
-            if isinstance(command, Publication):
-                message = command.message
-                try:
-                    await self._client.publish(self._subject(message.room), message.kind + message.payload)
-                except nats.errors.MaxPayloadError as exc:
-                    refusal = exc
-            refusals.append(refusal)
+        self._asks_to, self._violations = 'publish', {}
+        refusals: dict[int, Exception] = {}
+        messages = [command.message for command in batch if isinstance(command, Publication)]  # nothing else is queued
+        for i, message in enumerate(messages):
+            try:
+                await self._client.publish(self._subject(message.room), message.kind + message.payload)
+            except nats.errors.MaxPayloadError as exc:
+                refusals[i] = exc
         await self._flush()
-        return refusals
+        return [refusals.get(i) or self._violation(message.room) for i, message in enumerate(messages)]
 
     async def _flush(self) -> None:
         """Return when the server has read all that was written.

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
@@ -34,7 +35,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._options import instance
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
-from .messages import Message, new_epoch
+from .messages import Message, RoomRefused, new_epoch
 from .redis_entries import read_channel, read_members, read_stream, read_word
 from .redis_scripts import SCRIPTS, SHA
 
@@ -62,7 +63,7 @@ _AWAY = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
 )
-_AWAY_WORDS = ('UNBLOCKED', 'NOREPLICAS')  # for these redis-py has no class
+_AWAY_WORDS = ('BUSY ', 'UNBLOCKED', 'NOREPLICAS')  # for these redis-py has no class
 
 
 class RedisEngine(Broker):
@@ -91,6 +92,7 @@ class RedisEngine(Broker):
         self._subscriber: Any = None
         # Connections of the subscriber, without a timeout: `listen` and `perform` have their own.
         self._connection: Any = None
+        self._asked: deque[str] = deque()  # rooms of SUBSCRIBE commands that were not answered yet
         self._publisher: Any = None  # None in a cluster
         self._make(None)  # raises for a malformed URL
         self._channel_start = f'{prefix}:{{'.encode()
@@ -134,6 +136,7 @@ class RedisEngine(Broker):
 
     async def connect(self) -> None:
         self._client = self._make(self.timeout)
+        self._asked.clear()
         try:
             if self._scheme == 'redis+cluster':
                 await self._client.initialize()
@@ -156,7 +159,11 @@ class RedisEngine(Broker):
             raise BrokerLost(f'{self!r}: {exc}') from exc
 
     async def _find_server(self) -> None:
-        """Set the identity of the server that counts; one with an append-only file always has the same."""
+        """Set the identity of the server that counts; one with an append-only file always has the same.
+
+        Raises:
+            BrokerLost: the server is a node of a cluster, and the URL is not.
+        """
         self._server = ''
         if self._scheme in ('redis', 'rediss', 'unix'):
             try:
@@ -164,6 +171,8 @@ class RedisEngine(Broker):
             except redis.exceptions.ResponseError:
                 self._server = 'unknown'  # INFO is forbidden here
                 return
+            if found.get('redis_mode') == 'cluster':
+                raise BrokerLost(f'{self!r} is a node of a cluster: its URL is redis+cluster://host:port')
             self._server = 'aof' if found.get('aof_enabled') else str(found.get('run_id', 'unknown'))
 
     async def disconnect(self) -> None:
@@ -184,7 +193,9 @@ class RedisEngine(Broker):
     # Listening
 
     async def subscribe(self, rooms: Sequence[str]) -> None:
-        await self._connection.send_command('SUBSCRIBE', *map(self._channel, rooms), check_health=False)
+        self._asked += rooms
+        commands = [_packed(b'SUBSCRIBE', self._channel(room).encode()) for room in rooms]  # it is refused as a whole
+        await self._connection.send_packed_command(b''.join(commands), check_health=False)
 
     async def unsubscribe(self, rooms: Sequence[str]) -> None:
         await self._connection.send_command('UNSUBSCRIBE', *map(self._channel, rooms), check_health=False)
@@ -195,14 +206,20 @@ class RedisEngine(Broker):
         turns = 0
         while True:
             # Its socket_timeout is None: `_watch` detects silence.
-            reply = await connection.read_response(disable_decoding=True)
+            try:
+                reply = await connection.read_response(disable_decoding=True)
+            except redis.exceptions.ResponseError as exc:
+                if not self._asked:
+                    raise
+                self.denied(self._asked.popleft(), exc)
+                continue
             self.mark_alive()
             if type(reply) is not list:
                 continue  # the answer to a PING, before anything is subscribed to
             if reply[0] == b'message':
                 self._channel_message(reply[1][start:-1].decode(), reply[2])
             elif reply[0] == b'subscribe':
-                self.confirmed(reply[1][start:-1].decode())
+                self.confirmed(self._asked.popleft())
             turns += 1
             if turns % 256 == 0 or self.is_wait_due:
                 await asyncio.sleep(0)
@@ -247,8 +264,8 @@ class RedisEngine(Broker):
         self._refusals(results)
         return results
 
-    async def _evaluate(self, rooms: Iterable[str], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """`_call` for one room each.
+    async def _evaluate(self, what: str, rooms: Iterable[str], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """`_call` for one room each, to do `what`.
 
         What Redis refuses of a room that is followed is reported, and None here: the other rooms go on. It is raised
         for any other room, which a program has asked for.
@@ -257,8 +274,8 @@ class RedisEngine(Broker):
         for i, (room, result) in enumerate(zip(rooms, results, strict=True)):
             if isinstance(result, Exception):
                 if not self.follows(room):
-                    raise result
-                self.refused(room, result)
+                    raise RoomRefused(room, what, result)
+                self.refused(room, what, result)
                 results[i] = None
         return results
 
@@ -336,7 +353,9 @@ class RedisEngine(Broker):
             known = feed.epoch, feed.offset, feed.keep.size, max(1, int(feed.keep.seconds))
             calls.append(('load', 2, f'{channel}:log', f'{channel}:meta', new_epoch(), self._server, *known))
         found = []
-        for feed, result in zip(feeds, await self._evaluate([feed.room for feed in feeds], calls), strict=True):
+        for feed, result in zip(
+            feeds, await self._evaluate('read the history', [feed.room for feed in feeds], calls), strict=True
+        ):
             if result is None:  # a room of which nothing is known; its next message has it loaded again
                 found.append(Snapshot(new_epoch(), 0, ()))
                 continue
@@ -363,12 +382,12 @@ class RedisEngine(Broker):
             results = await self._call(calls[i : i + 100])
             for room, result in zip(names[i : i + 100], results, strict=True):
                 if isinstance(result, Exception):
-                    self.refused(room, result)
+                    self.refused(room, 'tell who is here', result)
 
     async def rosters(self, rooms: Sequence[str]) -> Sequence[dict[str, dict[str, Any]]]:
         calls = [('roster', 1, f'{self._channel(room)}:live', f'{self._channel(room)}:here:') for room in rooms]
         rosters: list[dict[str, dict[str, Any]]] = []
-        for room, found in zip(rooms, await self._evaluate(rooms, calls), strict=True):
+        for room, found in zip(rooms, await self._evaluate('tell who is there', rooms, calls), strict=True):
             roster = {}
             malformed = partial(self.malformed, room)
             for process, flat in found or ():
@@ -388,7 +407,7 @@ class RedisEngine(Broker):
             for room, here in rooms.items()
         ]
         found: list[tuple[bool, set[str]] | None] = []
-        for result in await self._evaluate(rooms, calls):
+        for result in await self._evaluate('tell who is there', rooms, calls):
             if result is None:
                 found.append(None)
             else:  # what is not the id of a process has no entry either, and is reported with it
