@@ -1,15 +1,17 @@
 """`python -m bench.rooms`: messages to the members of rooms, beside other libraries, in memory and over Redis.
 
     pip install '.[bench,redis]' channels channels_redis python-socketio litestar      # and redis-server
-    python -m bench.rooms [--only pyjows,socketio] [--seconds 2] [--runs 1] [--quick]
+    python -m bench.rooms [--only pyjows,socketio] [--scenarios 1000] [--modes memory] [--seconds 2] [--runs 1]
 
-Five minutes on a quiet machine. Servers run on one core; two processes of them share it, so that the figures show what
-an additional process costs and not what an additional core gives. Redis and the load tool (`load/wsrooms.c`) run on the
-other core. Each connection joins a room. A member says 64 bytes, all members of its room get them; then it is the next
-room's turn. A figure is the median of the runs. CPU µs is the servers' time for a delivery, which other programs on the
-machine change less than the rate. `p50` and `p99` are the time from saying to hearing. Where messages did not arrive,
-the figures are of those that did, with the percentage that was lost. `floor` is a bare C server (`load/wsecho.c`) that
-only receives and sends: what the kernel takes. Prints the tables of docs/performance.md at the end.
+It says first how long it takes at most: a run that is not done by its limit (`--limit`) is cut off. Servers run on
+one core; two processes of them share it, so that the figures show what an additional process costs and not what an
+additional core gives. Redis and the load tool (`load/wsrooms.c`) run on the other core. Each connection joins a room.
+A member says 64 bytes, all members of its room get them; then it is the next room's turn. Contestants alternate, and
+a figure is the median of the runs. CPU µs is the servers' time for a delivery, which other programs on the machine
+change less than the rate. `p50` and `p99` are the time from saying to hearing. Where messages did not arrive, the
+figures are of those that did, with the percentage that was lost. `floor` is a bare C server (`load/wsecho.c`) that
+only receives and sends: what the kernel takes. At the end it prints the ratios beside the goal, then the tables of
+docs/performance.md.
 """
 
 import argparse
@@ -26,7 +28,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from bench.measure import PYTHON, TOOLS, BenchError, Cores, Figures, Process, build_tools
 from t.installed import ROOT
@@ -79,6 +80,10 @@ CONTESTANTS = (
 #: Rooms, members of each, messages on their way at a time.
 SCENARIOS = {'1 room of 5000': (1, 5000, 4), '1000 rooms of 5': (1000, 5, 32), '1 room of 5': (1, 5, 1)}
 
+#: How many times the deliveries of each other library: for fan-out, not for one message at a time.
+GOAL = 5.0
+GOAL_SCENARIOS = ('1 room of 5000', '1000 rooms of 5')
+
 #: Over Redis or not, and how many processes.
 MODES = {'memory': (False, 1), 'Redis': (True, 1), 'Redis, 2 processes': (True, 2)}
 
@@ -108,8 +113,14 @@ def redis_server(cores: Cores) -> Iterator[str]:
             server.wait()
 
 
-def measure(contestant: Contestant, scenario: str, mode: str, seconds: float, cores: Cores) -> Figures:
-    """One run."""
+SHORT = dict(zip(('memory', 'redis', 'redis2'), MODES, strict=True))
+
+#: Beside the limit of the load tool, what a run takes at most: the servers start and end, and so does Redis.
+MARGIN = 10
+
+
+def measure(contestant: Contestant, scenario: str, mode: str, seconds: float, limit: int, cores: Cores) -> Figures:
+    """One run, of `limit` + MARGIN seconds at most."""
     rooms, members, flying = SCENARIOS[scenario]
     redis, processes = MODES[mode]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
@@ -123,11 +134,11 @@ def measure(contestant: Contestant, scenario: str, mode: str, seconds: float, co
             ports.append(str(server.port()))
             pids.append(str(server.program.pid))
         size = ['--rooms', str(rooms), '--members', str(members), '--flying', str(flying)]
-        time_ = ['--seconds', str(seconds), '--limit', '60', '--ports', ','.join(ports), '--pids', ','.join(pids)]
+        time_ = ['--seconds', str(seconds), '--limit', str(limit), '--ports', ','.join(ports), '--pids', ','.join(pids)]
         with cores.pinned(cores.load):
             tool = Process([str(TOOLS / 'wsrooms'), *size, *time_, *contestant.words()], env)
         stack.callback(tool.end)
-        return tool.figures(70)
+        return tool.figures(limit + MARGIN / 2)
 
 
 def rest() -> dict[str, float]:
@@ -160,11 +171,28 @@ print((resident() - before) / n)
     return found
 
 
-def tables(kept: list[dict[str, Any]], bytes_: dict[str, float]) -> Iterator[str]:
+def ratios(found: dict[tuple[str, str, str], Figures], names: list[str]) -> Iterator[str]:
+    """How many times better ours is than each other library, and whether that is the goal."""
+    yield from (f'\nDeliveries a second, goal {GOAL:g} ×', '')
+    for scenario, mode in dict.fromkeys((scenario, mode) for scenario, mode, _ in found):
+        ours, floor = found.get((scenario, mode, 'pyjows')), found.get((scenario, mode, 'floor'))
+        for name in names:
+            theirs = found.get((scenario, mode, name))
+            if name in ('pyjows', 'floor') or not ours or not theirs:
+                continue
+            ratio, cpu = ours['rate'] / theirs['rate'], theirs['cpu_us'] / ours['cpu_us']
+            line = f'{scenario + ", " + mode:35} {name:10} {ratio:6.1f} × by rate {cpu:6.1f} × by CPU time'
+            if scenario in GOAL_SCENARIOS:
+                line += '   ' + ('met' if ratio >= GOAL else 'by CPU time' if cpu >= GOAL else 'NOT MET')
+            if floor:
+                by_rate, by_cpu = floor['rate'] / theirs['rate'], theirs['cpu_us'] / floor['cpu_us']
+                line += f'   (the C server: {by_rate:.1f} ×, {by_cpu:.1f} ×)'
+            yield line + (f'   {theirs["lost"]:.2g} % lost there' if theirs['lost'] else '')
+
+
+def tables(found: dict[tuple[str, str, str], Figures], names: list[str], bytes_: dict[str, float]) -> Iterator[str]:
     """The lines of docs/performance.md; in parentheses how many times better ours is."""
-    names = list(dict.fromkeys(each['name'] for each in kept))
-    found = {(each['scenario'], each['mode'], each['name']): each for each in kept}
-    places = list(dict.fromkeys((each['scenario'], each['mode']) for each in kept))
+    places = list(dict.fromkeys((scenario, mode) for scenario, mode, _ in found))
     for title, key, form, is_speed in (
         ('deliveries a second', 'rate', ',.0f', True),
         ('CPU µs of the servers for a delivery', 'cpu_us', ',.1f', False),
@@ -197,8 +225,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog='python -m bench.rooms', description=__doc__.splitlines()[0])
     parser.add_argument('--only', default='', help='contestants, separated by commas')
     parser.add_argument('--scenarios', default='', help='how the names of scenarios begin, separated by commas')
+    parser.add_argument('--modes', default=','.join(SHORT), help='those wanted of ' + ', '.join(SHORT))
     parser.add_argument('--seconds', type=float, default=2)
     parser.add_argument('--runs', type=int, default=1)
+    parser.add_argument('--limit', type=int, default=60, help='seconds after which a run is cut off (60)')
     parser.add_argument('--quick', action='store_true', help='half a second each')
     parser.add_argument('--json', help='a file for the figures')
     options = parser.parse_args()
@@ -209,36 +239,54 @@ def main() -> None:
     build_tools()
     cores = Cores.available()
     wanted = [each for each in CONTESTANTS if not options.only or each.name in options.only.split(',')]
-    chosen = [name for name in SCENARIOS if name.startswith(tuple(options.scenarios.split(',')))]
-    kept: list[dict[str, Any]] = []
-    for scenario in chosen:
-        for mode in MODES:
-            print(f'\n{scenario}, {mode}')
-            for contestant in wanted:
-                if mode not in contestant.modes:
-                    continue
-                runs, failure = [], ''
-                for _ in range(options.runs):
-                    try:
-                        runs.append(measure(contestant, scenario, mode, options.seconds, cores))
-                    except BenchError as exc:
-                        failure = str(exc)
-                        break
-                if not runs:
-                    print(f'  {contestant.name:10} {failure}', flush=True)
-                    continue
-                median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-                kept.append({'scenario': scenario, 'mode': mode, 'name': contestant.name, **median})
-                print(
-                    f'  {contestant.name:10} {median["rate"]:10,.0f} deliveries/s   {median["cpu_us"]:8.1f} CPU µs   '
-                    f'p50 {median["p50"]:9.2f} ms   p99 {median["p99"]:9.2f} ms'
-                    + (f'   {median["lost"]:.2g} % lost' if median['lost'] else ''),
-                    flush=True,
-                )
-    print('', *tables(kept, rest()), sep='\n')
+    scenarios = [name for name in SCENARIOS if name.startswith(tuple(options.scenarios.split(',')))]
+    modes = [mode for short, mode in SHORT.items() if short in options.modes.split(',')]
+    places = [(scenario, mode) for scenario in scenarios for mode in modes]
+    total = sum(mode in each.modes for _, mode in places for each in wanted) * options.runs
+    print(f'{total} runs, together {total * (options.limit + MARGIN) / 60:.0f} minutes at most', flush=True)
+    began = time.monotonic()
+    found: dict[tuple[str, str, str], Figures] = {}
+    for scenario, mode in places:
+        print(f'\n{scenario}, {mode}', flush=True)
+        for name, median in medians(wanted, scenario, mode, options, cores):
+            found[scenario, mode, name] = median
+    names = [each.name for each in wanted if any(each.name == name for _, _, name in found)]
+    print(*ratios(found, names), *tables(found, names, rest()), sep='\n')
+    print(f'\n{(time.monotonic() - began) / 60:.1f} minutes')
     if options.json:
+        kept = [
+            {'scenario': place[0], 'mode': place[1], 'name': place[2], **figures} for place, figures in found.items()
+        ]
         with open(options.json, 'w', encoding='utf-8') as file:
             json.dump(kept, file, indent=1)
+
+
+def medians(
+    wanted: list[Contestant], scenario: str, mode: str, options: argparse.Namespace, cores: Cores
+) -> Iterator[tuple[str, Figures]]:
+    """The contestants' medians in one place, printed; contestants alternate, A B C A B C."""
+    runs: dict[str, list[Figures]] = {each.name: [] for each in wanted if mode in each.modes}
+    failures: dict[str, str] = {}
+    for _ in range(options.runs):
+        for contestant in wanted:
+            if contestant.name in runs and contestant.name not in failures:
+                try:
+                    done = measure(contestant, scenario, mode, options.seconds, options.limit, cores)
+                    runs[contestant.name].append(done)
+                except BenchError as exc:
+                    failures[contestant.name] = str(exc)
+    for name, figures in runs.items():
+        if not figures:
+            print(f'  {name:10} {failures[name]}', flush=True)
+            continue
+        median = {key: statistics.median(run[key] for run in figures) for key in figures[0]}
+        print(
+            f'  {name:10} {median["rate"]:10,.0f} deliveries/s   {median["cpu_us"]:8.1f} CPU µs   '
+            f'p50 {median["p50"]:9.2f} ms   p99 {median["p99"]:9.2f} ms'
+            + (f'   {median["lost"]:.2g} % lost' if median['lost'] else ''),
+            flush=True,
+        )
+        yield name, median
 
 
 if __name__ == '__main__':

@@ -141,3 +141,21 @@ def test_a_length_in_a_header_takes_no_memory_until_the_bytes_are_there(length):
         assert tracemalloc.get_traced_memory()[1] - before < 3_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_what_a_room_keeps_takes_little_more_memory_than_its_bytes():
+    loop = pyjows.IOLoop()
+    with pyjows.rooms(ioloop=loop) as rooms:
+        room = rooms.room('lobby', history_size=10_000)
+        room.follow()
+        sizes = iter(range(10_000))
+        assert grown(lambda: room.publish(json={'number': next(sizes), 'text': 'x' * 20}), 1000) / 1000 < 500
+        people = iter([WebSocket(established=True) for _ in range(2100)])
+        assert grown(lambda: room.join(next(people), info={'name': 'Ann'}), 1000) / 1000 < 2500
+    loop.close()
+
+
+def test_a_large_json_message_that_waits_takes_little_more_memory_than_its_bytes():
+    ws = WebSocket(established=True)
+    value = ['x' * 20] * 5000
+    assert grown(lambda: ws.send(json=value), 20) / 20 < 150_000

@@ -16,7 +16,9 @@ backend = (
     if sys.argv[1]
     else MemoryChannelsBackend()
 )
-channels = ChannelsPlugin(backend=backend, arbitrary_channels_allowed=True)
+# Subscribed to at the start. Several first subscriptions at once each make a connection to Redis, and Litestar reads
+# only the last one: rooms that were subscribed to on the others would get nothing.
+channels = ChannelsPlugin(backend=backend, channels=['first'], arbitrary_channels_allowed=True)
 
 
 @websocket('/')

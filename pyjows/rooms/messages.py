@@ -180,7 +180,7 @@ def encode(method: str, text: Any, binary: Any, json: Any) -> tuple[bytes, bytes
     if (text is not None) + (binary is not None) + (json is not _MISSING) != 1:
         raise TypeError(f'{method}() takes exactly one of text=, binary= and json=')
     if json is not _MISSING:
-        return _JSON, _json.dumps(json)
+        return _JSON, _json.dumps_to_keep(json)
     if text is not None:
         if not isinstance(text, str):
             raise TypeError(f'text is a str, not {type(text).__name__}; use binary= for bytes and json= for values')

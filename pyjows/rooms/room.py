@@ -205,7 +205,7 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
             return member
         if ws.is_finished:
             raise ConnectionClosed()
-        encoded = _json.dumps(info)
+        encoded = _json.dumps_to_keep(info)
         if len(encoded) > _MAX_INFO:
             raise ValueError(f'info is {len(encoded)} bytes as JSON; every process keeps it: at most {_MAX_INFO}')
         if len(self._members) + len(self._waiting) >= self.rooms.max_members:
