@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ['HOST', 'TOKEN', 'cause_of', 'checked_token', 'cut', 'is_token', 'printable', 'shown']
+__all__ = ['HOST', 'TOKEN', 'as_text', 'cause_of', 'checked_token', 'cut', 'escaped', 'is_token', 'printable', 'shown']
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """The pattern of a token, as part of larger ones. It is possessive: the matching never backtracks."""
@@ -33,9 +33,22 @@ def shown(value: object, limit: int = 80) -> str:
     return cut(repr(value), limit)
 
 
+def as_text(value: object) -> str:
+    """The `str` of an object of the program for a log line, also where its `__str__` raises."""
+    try:
+        return str(value)
+    except Exception:
+        return f'<unprintable {type(value).__name__} object>'
+
+
+def escaped(text: str) -> str:
+    """`text` of a peer without quotes, its control characters escaped: it must not begin a line of a log."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def printable(text: str, limit: int = 200) -> str:
-    """`text` of a peer as part of a message, without quotes: control characters are escaped, and it is cut."""
-    return cut(text if text.isprintable() else repr(text)[1:-1], limit)
+    """`text` of a peer as part of a message: `escaped`, and cut."""
+    return cut(escaped(text), limit)
 
 
 def cut(text: str, limit: int) -> str:

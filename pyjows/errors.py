@@ -1,4 +1,4 @@
-"""Why a connection ends: the close codes, what a close frame says, and the exceptions. The lowest floor of the package.
+"""Why a connection ends: the close codes, what a close frame says, and the exceptions.
 
 Owns the names of what can go wrong. Must not know how a connection works, nor how a frame looks: each class says what
 went wrong and carries the evidence.
@@ -13,6 +13,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from typing import Any
+
+from ._text import escaped
 
 __all__ = [
     'OK_CLOSE_CODES',
@@ -189,11 +191,23 @@ class InvalidParameterValue(NegotiationError):
 class UnexpectedMessage(ProtocolError):
     """The peer's message is not what `WebSocket.receive` was asked for: close code 1003, or 1007 for bad JSON.
 
+    A handler may raise it, too: the connection closes with its code and its text.
+
     Attributes:
         message: the message, `str` or bytes.
+
+    Raises:
+        ValueError: the code may not be sent in a close frame.
+        TypeError: the code is not a whole number, or the text not a `str`.
     """
 
     def __init__(self, message: str = '', code: int = CloseCode.UNSUPPORTED_DATA, received: Any = None) -> None:
+        if not isinstance(message, str) or not isinstance(code, int):
+            raise TypeError(f'UnexpectedMessage({message!r}, {code!r}): it takes a str and a close code')
+        try:
+            Close(code, '').check()
+        except ProtocolError as exc:
+            raise ValueError(f'UnexpectedMessage({message!r}): {exc}') from None
         super().__init__(message, code)
         self.message = received
 
@@ -225,8 +239,11 @@ class Close:
 
     @classmethod
     def truncated(cls, code: int, reason: str) -> Close:
-        """A close whose reason is cut, at a character, to the 123 bytes of UTF-8 that fit into a close frame."""
-        return cls(code, reason.encode()[:_MAX_REASON].decode('utf-8', 'ignore'))
+        """A close whose reason is cut, at a character, to the 123 bytes of UTF-8 that fit into a close frame.
+
+        A lone surrogate in it, which UTF-8 cannot say, becomes a question mark.
+        """
+        return cls(code, reason.encode('utf-8', 'replace')[:_MAX_REASON].decode('utf-8', 'ignore'))
 
     def serialize(self) -> bytes:
         """The payload of the close frame.
@@ -272,8 +289,7 @@ class Close:
             explanation = CloseCode(self.code).name.lower().replace('_', ' ')
         else:
             explanation = 'unknown'
-        # A peer chooses it: it goes into logs, where it must not begin a line or send commands to a terminal.
-        reason = self.reason if self.reason.isprintable() else repr(self.reason)[1:-1]
+        reason = escaped(self.reason)  # a peer chooses it, and it goes into logs
         return f'{int(self.code)} ({explanation})' + (f' {reason}' if reason else '')
 
 

@@ -6,7 +6,7 @@ import logging
 import re
 
 import pytest
-from wire import asked, close
+from wire import TEXT, asked, close, frame
 
 import pyjows
 
@@ -58,3 +58,28 @@ def test_without_the_option_or_the_level_nobody_is_watched(ioloop, server, ask, 
     assert lines() == []
     quiet.stop()
     run_until(ioloop, lambda: not ioloop.connections)
+
+
+class Unprintable:
+    """An identity of a program, whose `__str__` has a fault."""
+
+    def __str__(self) -> str:
+        raise RuntimeError('the database is away')
+
+    __repr__ = __str__
+
+
+def test_an_identity_that_cannot_be_printed_ends_no_connection(ioloop, servers, ask, lines, run_until):
+    received = []
+    servers.append(server := pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop, access_log=True))
+
+    @server.on
+    def websocket(server, ws):
+        ws.user = Unprintable()
+        ws.on('text', lambda ws, text: received.append(text))
+
+    ask(server, asked() + frame(TEXT, b'hello') + close(1000))
+    run_until(ioloop, lambda: len(lines()) == 2)
+    assert received == ['hello']
+    assert lines()[0] == """127.0.0.1 '<unprintable Unprintable object>' "GET /chat" 101 - -"""
+    assert 'closed 1000' in lines()[1]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from byhand import opened
 from program import ROOT
-from wire import CLOSE, PING, PONG, accepted, asked, close, frame, read
+from wire import CLOSE, PING, PONG, TEXT, accepted, asked, close, frame, read
 
 import pyjows
 from pyjows import State
@@ -252,3 +252,56 @@ def test_the_limits_of_a_server_have_a_row_with_their_default_too():
         shown = float(re.match(r'[\d,.]+', table[name][0])[0].replace(',', ''))
         assert shown == parameters[name].default, name
     assert float(re.match(r'[\d,]+', table['max_connections'][0])[0].replace(',', '')) == 65536
+
+
+def test_a_program_is_told_at_once_that_an_unexpected_message_cannot_close_with_its_code():
+    for code in (9999, 1005, 0):
+        with pytest.raises(ValueError, match='may not be sent as a close code'):
+            pyjows.errors.UnexpectedMessage('not what I expect', code)
+
+
+def test_a_reason_that_is_not_valid_unicode_closes_with_its_code_all_the_same():
+    ws = pyjows.WebSocket(established=True)
+
+    @ws.on
+    def text(ws, message):
+        raise pyjows.errors.UnexpectedMessage('no file \ud800 here', 4000)
+
+    ws.server_read(frame(TEXT, b'?'))
+    assert read(ws.server_write()) == [(CLOSE, True, 0, (4000).to_bytes(2, 'big') + b'no file ? here')]
+
+
+def test_an_exception_that_cannot_be_printed_ends_no_more_than_its_connection(ioloop, servers, run_until):
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError('this one neither')
+
+        __repr__ = __str__
+
+    servers.append(server := pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop))
+    closed: list[int] = []
+    echoed: list[str] = []
+
+    @server.on
+    def websocket(server, ws):
+        @ws.on
+        def text(ws, message):
+            if message == 'fail':
+                raise Unprintable
+            ws.send(message)
+
+    def fail(ioloop):
+        raise Unprintable
+
+    ioloop.timer(fail, 0)
+    ioloop.next_tick(fail)
+    failing, other = (pyjows.connect(server.urls[0], ioloop=ioloop) for _ in range(2))
+    failing.on('finish', lambda ws, code, reason: closed.append(code))
+    failing.send('fail')
+    run_until(ioloop, lambda: closed)
+    other.on('text', lambda ws, message: echoed.append(message))
+    other.send('hello')
+    run_until(ioloop, lambda: echoed)
+    assert closed == [1011]
+    other.finish()
+    run_until(ioloop, lambda: not ioloop.connections)

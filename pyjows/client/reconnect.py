@@ -19,7 +19,7 @@ from math import inf, isfinite
 from typing import Any, Unpack
 
 from .._options import Rule, check_options, function, instance, number
-from .._text import printable
+from .._text import as_text, printable
 from ..errors import HandshakeError
 from ..frames import CloseCode
 from ..http11 import HeadersLike
@@ -462,7 +462,7 @@ class Reconnector(LoopEmitter):
             self._emit_finish()
             return
         seconds = max(seconds, retry_after(exc))
-        reason = getattr(exc, 'strerror', None) or exc or self._closed_with()
+        reason = self._closed_with() if exc is None else getattr(exc, 'strerror', None) or as_text(exc)
         _log.warning('%s: %s; connecting again in %.1f s', self._name, reason, seconds)
         self._timer = self.ioloop.reactor.timer(self._redial, seconds)
         self._emit_safely('waiting', seconds)

@@ -9,7 +9,7 @@ import logging
 from time import monotonic
 from typing import Any
 
-from .._text import cut, shown
+from .._text import as_text, cut, shown
 
 __all__ = ['watch']
 
@@ -53,7 +53,7 @@ class _Line:
 
 def _address_of(ws: Any) -> str:
     """Address, user and request: all that a client chooses is quoted, so that a line stays a line."""
-    user = '-' if ws.user is None else shown(str(ws.user))
+    user = '-' if ws.user is None else shown(as_text(ws.user))
     method, target = cut(ws.req.method, _METHOD), cut(ws.req.target, _TARGET).replace('"', '%22')
     return f'{ws.remote_address or "unix"} {user} "{method} {target}"'
 
