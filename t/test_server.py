@@ -222,6 +222,22 @@ def test_a_request_handler_that_raises_is_logged_where_nobody_listens(server, as
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
 
+def test_a_plain_request_handler_that_returns_a_coroutine_needs_a_loop_that_runs_coroutines(server, ask):
+    errors = []
+    server.on('error', lambda server, exc: errors.append(exc))
+
+    async def answer():
+        return pyjows.Response.text('hello')
+
+    server.on('request', lambda server, req: answer())
+    got = ask(server, b'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    if server.ioloop.reactor.can_spawn:
+        assert got.startswith(b'HTTP/1.1 200 ')
+    else:
+        assert got.startswith(b'HTTP/1.1 500 ')
+        assert 'runs no coroutines' in str(errors[0])
+
+
 def test_a_request_handler_that_returns_something_else_is_an_error_and_500(server, ask):
     seen = log(server, 'error')
     server.on('request', lambda server, req: 'page')

@@ -132,7 +132,12 @@ class HTTPConnection(Receiver):
         self._cancel_timer()
         if self.server._request_timeout:
             self._set_timer(self.server._request_timeout)
-        task = self.server._spawn(self._answer_later(response))
+        try:
+            task = self.server._spawn(self._answer_later(response))
+        except RuntimeError as exc:  # the loop runs no coroutines
+            if inspect.iscoroutine(response):
+                response.close()
+            return self._failed(exc)
         if not task.done():  # it may have run already (`asyncio.eager_task_factory`)
             self._task = task
         return False
