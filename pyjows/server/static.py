@@ -9,6 +9,8 @@ before it is opened.
 
 from __future__ import annotations
 
+import errno
+import logging
 import mimetypes
 import os
 import re
@@ -20,6 +22,11 @@ from urllib.parse import quote
 from ..http11 import Headers, Request, Response
 
 __all__ = ['FileResponse', 'StaticFiles']
+
+_log = logging.getLogger('pyjows')
+
+# Errors of open(2) that say nothing about the file: caches may keep a 404.
+_TEMPORARY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 
 _RANGE = re.compile(r'bytes=(\d{0,18})-(\d{0,18})').fullmatch
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
@@ -118,8 +125,11 @@ class StaticFiles:
             return Response.text('method not allowed\n', 405, {'Allow': 'GET, HEAD'})
         try:
             fd = os.open(found, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_NOFOLLOW', 0))
-        except OSError:
-            return None
+        except OSError as exc:
+            if exc.errno not in _TEMPORARY:
+                return None
+            _log.warning('a file cannot be opened, its client gets 503: %s', exc)
+            return Response.text('service unavailable\n', 503)
         try:
             response = self._answer(request, found, fd, os.fstat(fd))
         except BaseException:
