@@ -1,7 +1,7 @@
 """`pyjows.simple` beside simple-websocket, in the same program under the same host.
 
     python -m bench.simple [--host werkzeug|gunicorn|gevent|aiohttp|uvloop|client|asyncio-client] [--bare]
-                           [--seconds 0.12] [--pairs 15] [--no-memory]
+                           [--seconds 0.12] [--pairs 15] [--no-memory] [--two-cores]
 
 The server is one echo program that imports simple_websocket; ``pyjows.simple.install()`` before the import is the only
 difference. ``uvloop`` is aiohttp on uvloop. With ``--bare`` the same host also runs a program without a library, which
@@ -21,9 +21,13 @@ tenth of a second, and each pair of turns gives a ratio: what else the machine d
 places the processes change more slowly than that. The order alternates. The table has the median of the turns, and
 below them the median of the pairs' ratios and its quartiles.
 
-Beside each rate stands the server's CPU time for a message, and for the round trip the peer's. A round trip is the
-server's time, the peer's, and two wake-ups of the kernel's, which cost 5 to 50 microseconds by whether a core has to
-leave its idle state. Only the first is the library's, so the ratio of the rates is lower than that of the CPU times.
+For round trips and bursts the program and the peer share one core: one mostly waits for the other anyway. On two cores
+each message wakes a core that idles, which costs 20 to 60 microseconds in a virtual machine, by chance and with any
+library, some of it as CPU time of the process that sends. In a burst the peer does not preempt the program
+(SCHED_BATCH), or each answer would switch to the peer and back. ``--two-cores`` leaves both to the kernel.
+
+Beside each rate stands the server's CPU time for a message, and the peer's. Only the first is the library's and the
+host's, so the ratio of the rates of round trips is lower than that of the CPU times.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -277,6 +281,12 @@ class Server:
         children = Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()
         return [self.process.pid, *map(int, children)]
 
+    def pin(self, cores: set[int]) -> None:
+        """Run all its threads on these cores, also those that they start."""
+        for task in [task for pid in self.pids for task in Path(f'/proc/{pid}/task').iterdir()]:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(task.name), cores)
+
     def status(self) -> tuple[int, int]:
         """Resident bytes and threads of the server and its children."""
         every = [_status(Path(f'/proc/{pid}/status')) for pid in self.pids]
@@ -383,12 +393,14 @@ class Scenario(NamedTuple):
     connections: int
     messages: int  # under way on each
     run: Callable[[Sequence[socket.socket], bytes, int, float], tuple[float, float]]
+    one_core: bool
+    policy: int = os.SCHED_OTHER  # of the peer
 
 
 SCENARIOS = (
-    Scenario('round trip', 1, 1, one_at_a_time),
-    Scenario('throughput', 16, UNDER_WAY, all_at_once),
-    Scenario('burst', 1, 1000, one_at_a_time),
+    Scenario('round trip', 1, 1, one_at_a_time, True),
+    Scenario('throughput', 16, UNDER_WAY, all_at_once, False),
+    Scenario('burst', 1, 1000, one_at_a_time, True, os.SCHED_BATCH),
 )
 
 
@@ -398,6 +410,24 @@ class Figures(NamedTuple):
     wall: float
     server: float
     peer: float
+
+
+@contextlib.contextmanager
+def on_one_core(servers: Sequence[Server], policy: int) -> Iterator[None]:
+    """Run the servers and this process on one core, this process with that scheduling policy."""
+    cores = os.sched_getaffinity(0)
+    try:
+        _place(servers, {max(cores)}, policy)
+        yield
+    finally:
+        _place(servers, cores, os.SCHED_OTHER)
+
+
+def _place(servers: Sequence[Server], cores: set[int], policy: int) -> None:
+    os.sched_setscheduler(0, policy, os.sched_param(0))
+    os.sched_setaffinity(0, cores)
+    for server in servers:
+        server.pin(cores)
 
 
 def measured(servers: Sequence[Server], scenario: Scenario, seconds: float, pairs: int) -> list[list[Figures] | None]:
@@ -455,6 +485,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=0.12, help='of a turn')
     parser.add_argument('--pairs', type=int, default=15, help='turns of each library')
     parser.add_argument('--no-memory', action='store_true', help='leave out the 1,000 connections')
+    parser.add_argument('--two-cores', action='store_true', help='round trips and bursts where the kernel places them')
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
@@ -465,16 +496,18 @@ def main() -> None:
         libraries = [*LIBRARIES, BARE] if options.bare and host in HOSTS else LIBRARIES
         with contextlib.ExitStack() as stack:
             servers = [stack.enter_context(Server(host, library)) for library in libraries]
-            compare(host, libraries, servers, options.seconds, options.pairs)
+            compare(host, libraries, servers, options)
         if not options.no_memory:
             compare_memory(host, libraries)
 
 
-def compare(host: str, libraries: Sequence[str], servers: Sequence[Server], seconds: float, pairs: int) -> None:
+def compare(host: str, libraries: Sequence[str], servers: Sequence[Server], options: argparse.Namespace) -> None:
     """The libraries under one host, as a table."""
     print(f'\n{host:17}{"":11}{"by the clock":>16}{"server CPU":>16}{"peer CPU":>12}')
     for scenario in SCENARIOS:
-        turns = measured(servers, scenario, seconds, pairs)
+        alone = scenario.one_core and not options.two_cores
+        with on_one_core(servers, scenario.policy) if alone else contextlib.nullcontext():
+            turns = measured(servers, scenario, options.seconds, options.pairs)
         for library, own in zip(libraries, turns, strict=True):
             if own is None:
                 print(f'{library:17}{scenario.name:11}{"stalls":>16}')
