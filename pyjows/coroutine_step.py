@@ -7,11 +7,11 @@ a function to run in it. Must not know tasks.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-__all__ = ['enter', 'leave', 'send']
+__all__ = ['enter', 'is_unshared', 'leave', 'send', 'send_by']
 
 
 def enter(context: Context) -> bool:
@@ -30,3 +30,16 @@ def leave(context: Context) -> None:
 def send(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to what it awaits next, and return that."""
     return coroutine.send(None)
+
+
+def send_by(kind: type, awaited: Callable[[Any], Any], result: Callable[[Any], Any]) -> None:
+    """Have the coroutines of a type run by two functions, in place of their methods ``send`` and ``__next__``.
+
+    They do what ``send(None)`` does: ``awaited(coroutine)`` returns what is awaited, or None at the end; then
+    ``result(coroutine)`` is what the coroutine returns, an object that is neither a tuple nor an exception.
+    """
+
+
+def is_unshared(thing: object) -> bool:
+    """Whether the caller has the only reference to an object; False where that is not known."""
+    return False

@@ -45,7 +45,6 @@ cdef class DirectCoroutine:
 
 
 @cython.final
-@cython.freelist(16)
 cdef class Waiter:
     cdef TaskGate _gate
     cdef object _callback
@@ -63,5 +62,6 @@ cdef class Waiter:
     cdef bint _run_on(self, DirectCoroutine coroutine, object context) except -1
     cdef object _call_soon(self)
     cdef object renew(self)
+    cdef object awaited(self)
     cdef bint is_renewed(self) except -1
     cdef object attach(self, DirectCoroutine coroutine)

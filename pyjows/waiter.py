@@ -294,13 +294,24 @@ class Waiter:
     def __iter__(self) -> Waiter:
         return self
 
-    def __next__(self) -> Waiter:
+    def __next__(self) -> Any:
+        awaited = self.awaited()
+        if awaited is None:
+            raise StopIteration
+        return awaited
+
+    def awaited(self) -> Any:
+        """What a coroutine that waits gives its task; None when the wait is over.
+
+        Raises:
+            CancelledError: it was cancelled.
+        """
         if self._state == _PENDING:
             self._asyncio_future_blocking = True
             return self
         if self._state == _CANCELLED:
             self.result()
-        raise StopIteration
+        return None
 
     # What a task calls
 

@@ -270,7 +270,7 @@ PYTHON_METHODS = {
         '_spawner',
     },
     'HTTPConnection': {'_answer_later', '_resume', '_send_file'},
-    'Inbox': {'_resume_unless_claimed'},
+    'Inbox': {'_first_message', '_resume_unless_claimed'},
     'Listener': {'_accept_again', '_pause_and_retry'},
     'LoopThread': {'_run'},
     'MessageHandlers': {'_call_late'},

@@ -440,6 +440,66 @@ def test_several_coroutines_may_receive_from_one_connection(ioloop, run, serve):
     run(main())
 
 
+def test_the_next_message_may_be_awaited_in_every_way_that_a_coroutine_may(ioloop, run, serve):
+    async def main() -> None:
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            messages = aiter(ws)
+
+            def sent(text: str) -> Any:
+                ws.send(text=text)
+                return anext(messages)
+
+            assert await sent('open') == 'open'
+            assert await asyncio.create_task(sent('task')) == 'task'
+            assert await asyncio.wait_for(sent('timeout'), 5) == 'timeout'
+            assert await asyncio.gather(sent('one'), sent('two')) == ['one', 'two']
+            ws.send(text='default')
+            assert await anext(messages, 'none') == 'default'
+            spent = sent('once')
+            assert await spent == 'once'
+            with pytest.raises(RuntimeError, match='cannot reuse already awaited coroutine'):
+                await spent
+            del spent
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(messages), 0.01)
+            assert await sent('last') == 'last'
+            ws.finish(1000)
+            assert await anext(messages, 'end') == 'end'
+
+    run(main())
+
+
+def test_who_awaits_the_next_message_by_hand_may_end_that(ioloop, run, serve):
+    async def main() -> None:
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            messages = aiter(ws)
+            ws.send(text='a')
+            assert await anext(messages) == 'a'
+            for begins in (False, True):
+                for end in ('throw', 'throw a type', 'throw three', 'close'):
+                    by_hand = messages.__anext__()
+                    if begins:
+                        assert by_hand.send(None) is not None
+                        assert by_hand.send(None) is not None
+                    if end == 'throw':
+                        with pytest.raises(KeyError, match='now'):
+                            by_hand.throw(KeyError('now'))
+                    elif end == 'throw a type':
+                        with pytest.raises(KeyError):
+                            by_hand.throw(KeyError)
+                    elif end == 'throw three':
+                        with pytest.raises(KeyError, match='now'):
+                            by_hand.throw(KeyError, 'now', None)
+                    else:
+                        by_hand.close()
+                    with pytest.raises(RuntimeError, match='cannot reuse already awaited coroutine'):
+                        by_hand.send(None)
+            ws.send(text='b')
+            assert await anext(messages) == 'b'
+
+    run(main())
+
+
 # Run in the read
 
 

@@ -1,8 +1,12 @@
 cimport cython
 
+from pyjows cimport coroutine_step
 from pyjows.waiter cimport TaskGate, Waiter
 
 cdef object _append, _popleft
+
+
+cdef class NextMessage
 
 
 @cython.final
@@ -24,6 +28,7 @@ cdef class Inbox:
     cdef Waiter _spare
     cdef list _waiting
     cdef list _watching
+    cdef NextMessage _next
     cdef TaskGate _gate
 
     cdef object put(self, object message, bint is_handled)
@@ -41,6 +46,24 @@ cdef class Inbox:
     @cython.locals(waiter=Waiter)
     cdef Waiter _wait(self)
     cdef Waiter _new_waiter(self)
+    cdef object _waited(self, Waiter waiter)
     cdef object _forget(self, Waiter waiter)
     cdef object _take(self)
     cdef object _closed_error(self)
+
+
+@cython.final
+cdef class NextMessage:
+    cdef Inbox _inbox
+    cdef Waiter _waiter
+    cdef bint _is_done
+
+    cdef bint begin_again(self) except -1
+    @cython.locals(waiter=Waiter)
+    cpdef object close(self)
+
+
+@cython.locals(this=NextMessage, inbox=Inbox, waiter=Waiter)
+cdef object _awaited(object next_message)
+@cython.locals(this=NextMessage)
+cdef object _message(object next_message)

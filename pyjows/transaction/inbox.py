@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from .. import coroutine_step
 from ..errors import ConnectionClosedOK
 from ..waiter import TaskGate, Waiter
 
-__all__ = ['PAUSED_BY_INBOX', 'Inbox']
+__all__ = ['PAUSED_BY_INBOX', 'Inbox', 'NextMessage']
 
 # A reason to pause reading, as a bit beside those in `driver.py`.
 PAUSED_BY_INBOX = 4
@@ -60,6 +61,7 @@ class Inbox:
         self._waiting: list[Waiter] = []
         self._spare: Waiter | None = None
         self._watching: list[Waiter] = []  # for another change
+        self._next: NextMessage | None = None  # what was awaited last
         self._gate: TaskGate | None = None
 
     # What the connection does
@@ -117,6 +119,7 @@ class Inbox:
             self._watching.append(self._waiter)
         self._watching += self._waiting
         self._waiter, self._waiting = None, []
+        self._next = None
         self.wake()
 
     def handlers_added(self) -> None:
@@ -172,35 +175,35 @@ class Inbox:
     def __aiter__(self) -> Inbox:
         return self
 
-    async def __anext__(self) -> Any:
-        """The next message; a normal close ends the iteration.
+    def __anext__(self) -> Any:
+        """The next message, to be awaited; a normal close ends the iteration.
 
         Raises:
-            ConnectionClosed: it was closed otherwise.
+            ConnectionClosed: when awaited: it was closed otherwise.
         """
+        if not self._is_open:
+            return self._first_message()
+        again = self._next
+        if again is not None and coroutine_step.is_unshared(again) and again.begin_again():
+            return again
+        self._next = again = NextMessage(self)
+        return again
+
+    async def _first_message(self) -> Any:
+        """The next message, where the connection may have to be opened before."""
         self.claim()
-        while not self._messages:
-            if self.is_ended:
-                raise self._closed_error()
+        while not self._messages and not self.is_ended and self._protocol.opening is not None:
             self._receivers += 1
             try:
-                if not self._is_open and self._protocol.opening is not None:
-                    await self._before_waiting(self._protocol.ws)
-                else:
-                    self._is_open = True
-                    waiter = self._wait()
-                    try:
-                        await waiter
-                    except BaseException:
-                        self._forget(waiter)
-                        raise
-                    self._spare = waiter
+                await self._before_waiting(self._protocol.ws)
             finally:
                 self._receivers -= 1
-        return self._take()
+        self._is_open = self._protocol.opening is None
+        return await NextMessage(self)
 
     def _wait(self) -> Waiter:
         """A waiter for a coroutine that waits for a message."""
+        self._receivers += 1
         waiter = self._spare
         if waiter is None:
             waiter = self._new_waiter()
@@ -219,8 +222,14 @@ class Inbox:
             self._gate = self._protocol.ws._spawner().task_gate
         return Waiter(self._gate)
 
+    def _waited(self, waiter: Waiter) -> None:
+        """The wait for a message is over."""
+        self._receivers -= 1
+        self._spare = waiter
+
     def _forget(self, waiter: Waiter) -> None:
         """A coroutine that waited for a message was cancelled."""
+        self._receivers -= 1
         if self._waiter is waiter:
             self._waiter = self._waiting.pop(0) if self._waiting else None
         elif waiter in self._waiting:
@@ -251,3 +260,92 @@ class Inbox:
         if protocol.close_rcvd is None and protocol.end[1]:
             closed.add_note(protocol.end[1])  # such as a ping timeout
         return closed
+
+
+class NextMessage:
+    """What awaits the next message of an inbox: a coroutine without a frame, since one is awaited for each message.
+
+    Args:
+        inbox: the inbox; its connection is open.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._waiter: Waiter | None = None  # what it awaits
+        self._is_done = False
+
+    def begin_again(self) -> bool:
+        """Await one more message, if the one before is there; nothing else has a reference to this coroutine."""
+        is_done, self._is_done = self._is_done, False
+        return is_done
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> NextMessage:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Go on; returns what it awaits, or ends with the message.
+
+        Raises:
+            StopIteration: the message.
+            StopAsyncIteration: the connection was closed normally.
+            ConnectionClosed: it was closed otherwise.
+        """
+        awaited = _awaited(self)
+        if awaited is None:
+            raise StopIteration(_message(self))
+        return awaited
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        """End with an exception; no message is lost."""
+        self.close()
+        if value is None:
+            value = kind
+        elif not isinstance(value, BaseException):
+            value = kind(value)
+        raise value if traceback is None else value.with_traceback(traceback)
+
+    def close(self) -> None:
+        """End."""
+        self._is_done = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            self._inbox._forget(waiter)
+
+
+def _awaited(next_message: Any) -> Any:
+    """Go on with a `NextMessage`; returns what it awaits, None if there is a message."""
+    this: NextMessage = next_message
+    inbox, waiter = this._inbox, this._waiter
+    if waiter is not None:
+        awaited = waiter.awaited()
+        if awaited is not None:
+            return awaited
+        this._waiter = None
+        inbox._waited(waiter)
+    elif this._is_done:
+        raise RuntimeError('cannot reuse already awaited coroutine')
+    else:
+        inbox.claim()
+    if inbox._messages:
+        this._is_done = True
+        return None
+    if inbox.is_ended:
+        this._is_done = True
+        raise inbox._closed_error()
+    waiter = this._waiter = inbox._wait()
+    return waiter.awaited()
+
+
+def _message(next_message: Any) -> Any:
+    """The message of a `NextMessage` whose wait is over."""
+    this: NextMessage = next_message
+    return this._inbox._take()
+
+
+coroutine_step.send_by(NextMessage, _awaited, _message)
