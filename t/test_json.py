@@ -58,7 +58,7 @@ READ = [
 ]
 
 SCRIPT = """
-import dataclasses, datetime, enum, json, sys, uuid
+import asyncio, dataclasses, datetime, enum, json, sys, uuid
 if sys.argv[1] == 'without':
     sys.modules['orjson'] = None
 import pyjows
@@ -92,8 +92,19 @@ def read(data):
     peer.client_read(ws.server_write())
     return got
 
+async def received(text):
+    ws, peer = pyjows.WebSocket(established=True), pyjows.WebSocket(established=True, masked=True)
+    values = []
+    for message in ({'text': text}, {'binary': text.encode()}):
+        receiving = asyncio.ensure_future(ws.receive(json=True))
+        await asyncio.sleep(0)
+        ws.server_read(peer.send(**message).client_write())
+        values.append(await receiving)
+    return values
+
 questions = eval(sys.stdin.read())
-json.dump([[written(each) for each in questions[0]], [read(each) for each in questions[1]]], sys.stdout)
+answers = [written(each) for each in questions[0]], [read(each) for each in questions[1]]
+json.dump([*answers, asyncio.run(received('{"a": [1, "\u00e9"]}'))], sys.stdout)
 """
 
 
@@ -121,6 +132,10 @@ def test_a_value_is_written_alike_or_refused_at_the_call(answers):
 def test_a_text_is_read_alike_or_is_an_error(answers):
     for (data, wanted), answer in zip(READ, answers[1], strict=True):
         assert answer == [['error', 'ValueError'] if wanted is ValueError else ['value', repr(wanted)]], data[:40]
+
+
+def test_a_coroutine_receives_json_of_either_kind_of_message(answers):
+    assert answers[2] == [{'a': [1, 'é']}] * 2
 
 
 def test_what_cannot_be_written_leaves_the_connection_as_it_was():

@@ -105,7 +105,7 @@ class Coroutines:
             raise self.protocol.close_exc from None  # type: ignore[attr-defined]
         if json:
             try:
-                return _json.loads(message)
+                return _json.loads(message.encode() if isinstance(message, str) else message)
             except (ValueError, RecursionError) as exc:
                 raise UnexpectedMessage(
                     f'a message that is not valid JSON: {exc}', CloseCode.INVALID_DATA, message
