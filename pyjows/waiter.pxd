@@ -5,11 +5,15 @@ from pyjows cimport coroutine_step
 cdef int _PENDING, _WOKEN, _CANCELLED
 
 
+cdef class CurrentTask
+
+
 @cython.final
 cdef class TaskGate:
     cdef readonly object loop
     cdef readonly object cancelled_error
     cdef readonly object woken
+    cdef readonly CurrentTask current
     cdef public bint is_open
 
 
@@ -23,6 +27,8 @@ cdef class CurrentTask:
     cdef object _leave_task
     cdef dict _running
 
+    @cython.locals(running=dict)
+    cdef object task(self)
     @cython.locals(running=dict)
     cdef object enter(self, object task)
     @cython.locals(running=dict)
@@ -51,17 +57,27 @@ cdef class Waiter:
     cdef object _context
     cdef object _cancel_message
     cdef DirectCoroutine _coroutine
+    cdef object _future
+    cdef object _task
+    cdef object _wakeup
     cdef int _state
+    cdef bint _waits_for_future
     cdef bint _is_cancel_refused
     cdef public bint _asyncio_future_blocking
 
     cpdef object wake(self)
     @cython.locals(gate=TaskGate, coroutine=DirectCoroutine)
     cpdef object wake_now(self)
+    @cython.locals(woken=object)
+    cdef object _run(self, object callback, object context)
+    cdef bint _take_back(self) except -1
+    cdef object _resolve(self)
+    cdef object _awaited_future(self)
     @cython.locals(gate=TaskGate)
     cdef bint _run_on(self, DirectCoroutine coroutine, object context) except -1
     cdef object _call_soon(self)
     cdef object renew(self)
+    @cython.locals(current=CurrentTask)
     cdef object awaited(self)
     cdef bint is_renewed(self) except -1
     cdef object attach(self, DirectCoroutine coroutine)

@@ -12,6 +12,10 @@ A task that is woken takes the result of what it awaited, sends to its coroutine
 next. Where a coroutine awaits the same `Waiter` again and again, only the sending is needed. A reactor therefore gives
 its tasks a `DirectCoroutine` to run: `wake_now` sends to it without the task, which stays registered, and wakes the
 task only where the coroutine awaits something else or ends.
+
+Other tasks register with an asyncio future in C, with anything else by Python calls. A `Waiter` that has seen a task
+register therefore has it wait for a future next time. This future never has a result: `wake_now` takes the task's
+callback away from it, and calls that.
 """
 
 from __future__ import annotations
@@ -35,19 +39,21 @@ class TaskGate:
         cancelled_error: asyncio's CancelledError.
         woken: a future that is done. A task whose wait is over is given this one: it reads the result of a future in C,
             and would call a method of a `Waiter` for it.
+        current: tells the current task; None where that is not known.
         is_open: no task of the loop is running, and the loop is.
     """
 
-    def __init__(self, loop: Any, cancelled_error: type[BaseException]) -> None:
+    def __init__(self, loop: Any, cancelled_error: type[BaseException], current: CurrentTask | None = None) -> None:
         self.loop = loop
         self.cancelled_error = cancelled_error
+        self.current = current
         self.woken = loop.create_future()
         self.woken.set_result(None)
         self.is_open = False
 
 
 class CurrentTask:
-    """Tells asyncio which task of a loop is the current one.
+    """Tells asyncio which task of a loop is the current one, and asks it.
 
     Args:
         loop: the asyncio loop.
@@ -67,6 +73,11 @@ class CurrentTask:
         self._enter_task = enter_task
         self._leave_task = leave_task
         self._running = running
+
+    def task(self) -> Any:
+        """The task that runs; None where none does, or that is not known."""
+        running = self._running
+        return None if running is None else running.get(self._loop)
 
     def enter(self, task: Any) -> None:
         """This task runs; it waited until now.
@@ -215,6 +226,11 @@ class Waiter:
         self._cancel_message: Any = None
         self._is_cancel_refused = False  # a task was to be cancelled after its wait
         self._coroutine: DirectCoroutine | None = None  # which awaits it in the task that has registered
+        # What a task waits for in place of this; the task, and what it registers with, as it did here once.
+        self._future: Any = None
+        self._waits_for_future = False
+        self._task: Any = None
+        self._wakeup: Callable[[Any], object] | None = None
         # By this a task knows a future that is awaited.
         self._asyncio_future_blocking = False
 
@@ -224,7 +240,10 @@ class Waiter:
         """The task runs on, on the next turn of the loop."""
         if self._state == _PENDING:
             self._state = _WOKEN
-            self._call_soon()
+            if self._waits_for_future:
+                self._resolve()
+            else:
+                self._call_soon()
 
     def wake_now(self) -> None:
         """The task runs on inside this call if the gate is open, else as `wake` does.
@@ -232,20 +251,24 @@ class Waiter:
         Raises:
             BaseException: KeyboardInterrupt or SystemExit, which the task raised.
         """
-        if self._state != _PENDING:
+        gate = self._gate
+        if self._state != _PENDING or not gate.is_open:
+            self.wake()
             return
         self._state = _WOKEN
-        gate = self._gate
-        context = self._context
-        if not gate.is_open or self._callback is None or context is None:
-            self._call_soon()
+        if self._waits_for_future and not self._take_back():
             return
         callback, self._callback = self._callback, None
         coroutine, self._coroutine = self._coroutine, None
+        context = self._context
+        if callback is None or context is None:
+            return
         self._is_cancel_refused = False
         gate.is_open = False
         try:
-            if coroutine is not None and coroutine.task is not None and self._run_on(coroutine, context):
+            if coroutine is None:
+                self._run(callback, context)
+            elif coroutine.task is not None and self._run_on(coroutine, context):
                 self._callback, self._coroutine = callback, coroutine
             else:
                 context.run(callback, gate.woken)
@@ -254,6 +277,17 @@ class Waiter:
             self._call_soon()
         finally:
             gate.is_open = True
+
+    def _run(self, callback: Callable[[Any], object], context: Context) -> None:
+        """Run a task on in its context."""
+        woken = self._gate.woken
+        if not coroutine_step.enter(context):
+            context.run(callback, woken)
+            return
+        try:
+            callback(woken)
+        finally:
+            coroutine_step.leave(context)
 
     def _run_on(self, coroutine: DirectCoroutine, context: Context) -> bool:
         """Run a coroutine on in its context; see `DirectCoroutine.run_on`."""
@@ -271,6 +305,26 @@ class Waiter:
         if callback is not None and not gate.loop.is_closed():
             outcome = gate.woken if self._state == _WOKEN else self
             gate.loop.call_soon(callback, outcome, context=self._context)
+
+    def _take_back(self) -> bool:
+        """Take the callback of the task away from the future that it waits for; returns whether it was there."""
+        self._waits_for_future = False
+        if self._future.remove_done_callback(self._wakeup) == 1:
+            self._callback = self._wakeup
+            return True
+        # It was cancelled, or the task registers otherwise than before.
+        if not self._future.done():
+            self._task = self._wakeup = None
+            self._future.set_result(None)
+        self._future = None
+        return False
+
+    def _resolve(self) -> None:
+        """Wake the task that waits for the future, as asyncio does."""
+        self._waits_for_future = False
+        future, self._future = self._future, None
+        if not future.done():
+            future.set_result(None)
 
     # What uses it again
 
@@ -307,17 +361,32 @@ class Waiter:
             CancelledError: it was cancelled.
         """
         if self._state == _PENDING:
+            current = self._gate.current
+            if self._task is not None and current is not None and current.task() is self._task:
+                return self._awaited_future()
             self._asyncio_future_blocking = True
             return self
         if self._state == _CANCELLED:
             self.result()
         return None
 
+    def _awaited_future(self) -> Any:
+        """What the task that is known waits for."""
+        future = self._future
+        if future is None:
+            future = self._future = self._gate.loop.create_future()
+        self._waits_for_future = True
+        future._asyncio_future_blocking = True
+        return future
+
     # What a task calls
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Call ``callback(waiter)`` when the wait is over."""
         self._callback, self._context = callback, context
+        current = self._gate.current
+        if self._coroutine is None and current is not None:
+            self._task, self._wakeup = current.task(), callback
         if self._state != _PENDING:
             self._call_soon()
 

@@ -521,6 +521,48 @@ def test_who_waits_for_a_message_runs_in_the_read_after_the_handlers(ioloop, run
     run(main())
 
 
+@pytest.mark.parametrize('receivers', ['one', 'a new one each time', 'two in turn', 'cancelled before each'])
+def test_every_message_that_is_waited_for_is_received_in_the_read_that_brings_it(ioloop, run, serve, receivers):
+    async def main() -> None:
+        order: list[str] = []
+
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+
+            async def receives(messages: int) -> None:
+                for _ in range(messages):
+                    order.append(await ws.receive())
+
+            async def talk() -> None:
+                ws.send(text='a')
+                before = len(order)
+                while len(order) < before + 2:
+                    await asyncio.sleep(0)
+
+            def text(ws: Any, message: str) -> None:
+                asyncio.get_running_loop().call_soon(order.append, 'next turn')
+
+            ws.on('text', text)
+            if receivers == 'one':
+                tasks = [asyncio.create_task(receives(8))]
+            elif receivers == 'two in turn':
+                tasks = [asyncio.create_task(receives(4)), asyncio.create_task(receives(4))]
+            else:
+                tasks = []
+            for _ in range(8):
+                if receivers == 'cancelled before each':
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.0001):
+                            await ws.receive()
+                if not tasks or tasks[-1].done():
+                    tasks.append(asyncio.create_task(receives(1)))
+                await asyncio.sleep(0)
+                await talk()
+            await asyncio.gather(*tasks)
+        assert order == ['a', 'next turn'] * 8
+
+    run(main())
+
+
 def test_a_coroutine_that_keeps_up_never_has_the_reading_paused(ioloop, run, serve):
     async def main() -> None:
         paused: list[bool] = []

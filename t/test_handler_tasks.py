@@ -17,11 +17,12 @@ Handler = Callable[[Any], Coroutine[Any, Any, Any]]
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar('who', default='nobody')
 
 
-@pytest.fixture
-def talk(ioloop: Any, run: Any, servers: list[Any]) -> Callable[..., list[Any]]:
+@pytest.fixture(params=['of the server', 'of the program'])
+def talk(ioloop: Any, run: Any, servers: list[Any], request: Any) -> Callable[..., list[Any]]:
     """``talk(handler, *messages)`` sends each message when the last one was answered; returns answers and close code.
 
-    Two more messages, which the handler has to echo, come before: from then on it is run by the reads.
+    Two more messages, which are echoed, come before: from then on the handler is run by the reads. It runs in the
+    server's task, or in one that the program has made.
     """
 
     def talk(handler: Handler, *messages: str, factory: Any = None) -> list[Any]:
@@ -30,11 +31,20 @@ def talk(ioloop: Any, run: Any, servers: list[Any]) -> Callable[..., list[Any]]:
             server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
             servers.append(server)
 
-            @server.on
-            async def websocket(server: Any, ws: Any) -> None:
+            async def begin(ws: Any) -> None:
                 for _ in range(2):
                     ws.send(await ws.receive())
                 await handler(ws)
+
+            @server.on
+            async def websocket(server: Any, ws: Any) -> None:
+                if request.param == 'of the server':
+                    await begin(ws)
+                    return
+                task = asyncio.create_task(begin(ws))
+                await asyncio.wait([task])
+                if not task.cancelled():
+                    task.result()
 
             answers: list[Any] = []
             async with pyjows.connect(server.urls[0], ioloop=ioloop) as ws:

@@ -99,8 +99,8 @@ class AsyncioReactor(PollingReactor):
                 loop = self._new_loop()
                 self._own_loop = True
         self.loop = loop
-        self.task_gate = TaskGate(loop, asyncio.CancelledError)
         self._current_task = CurrentTask(loop, _ENTER_TASK, _LEAVE_TASK, _RUNNING_TASKS)
+        self.task_gate = TaskGate(loop, asyncio.CancelledError, self._current_task)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf

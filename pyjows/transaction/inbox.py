@@ -119,7 +119,7 @@ class Inbox:
             self._watching.append(self._waiter)
         self._watching += self._waiting
         self._waiter, self._waiting = None, []
-        self._next = None
+        self._next = self._spare = None  # they know the task
         self.wake()
 
     def handlers_added(self) -> None:
@@ -225,7 +225,8 @@ class Inbox:
     def _waited(self, waiter: Waiter) -> None:
         """The wait for a message is over."""
         self._receivers -= 1
-        self._spare = waiter
+        if not self.is_ended:
+            self._spare = waiter
 
     def _forget(self, waiter: Waiter) -> None:
         """A coroutine that waited for a message was cancelled."""
