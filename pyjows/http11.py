@@ -17,7 +17,7 @@ from typing import Any, TypeVar, overload
 from urllib.parse import parse_qs, unquote
 
 from . import _json
-from ._text import TOKEN, is_token, shown
+from ._text import HOST, TOKEN, is_token, shown
 from .extensions import ExtensionList, parse_extensions
 
 __all__ = [
@@ -29,6 +29,9 @@ __all__ = [
     'has_token',
     'header_block',
     'http_date',
+    'in_origin_form',
+    'in_origin_form_with_host',
+    'is_authority',
     'parse_subprotocols',
     'parsed_headers',
     'parsed_request',
@@ -45,6 +48,9 @@ _T = TypeVar('_T')
 
 _field_name = re.compile(TOKEN.encode()).fullmatch
 _field_value = re.compile(rb'[^\x00\n\r\x0b\x0c]*').fullmatch  # no line end, and nothing that some parsers take for one
+is_authority = re.compile(rf'{HOST}(?::[0-9]*)?').fullmatch
+
+_absolute_form = re.compile(r'(?:http|ws)s?://([^/?#]*)(.*)', re.IGNORECASE | re.DOTALL).fullmatch
 _target = re.compile(r'[\x21-\x7e]+').fullmatch
 _reason = re.compile(r'[^\x00\n\r\x0b\x0c\u0100-\U0010ffff]*').fullmatch
 
@@ -196,7 +202,9 @@ class Request:
 
     Attributes:
         method: ``'GET'`` and the like, in the case it was sent in.
-        target: as it stands in the request line: ``'/chat?room=1'``.
+        target: as it stands in the request line: ``'/chat?room=1'``. A server gives a request with a target in absolute
+            form, ``'http://example.com/chat'``, as RFC 9112 section 3.2.2 has it: the rest of the target here, and its
+            authority in the place of the ``Host`` header.
         headers: the header fields.
         body: the whole body.
         http_version: ``'1.1'`` or ``'1.0'``.
@@ -285,16 +293,48 @@ class Request:
         return has_token(self.headers.get('upgrade'), 'websocket')
 
     def _split(self) -> tuple[str, str, str]:
-        """Authority, path and query. A server has to take the absolute form as well (RFC 9112 section 3.2.2)."""
+        """Authority, path and query. Only a request that a program has made may be in absolute form here."""
         target = self.target
         authority = ''
-        if target[0] != '/' and '://' in target:
-            rest = target.partition('://')[2]
-            end = min(at for at in (rest.find('/'), rest.find('?'), len(rest)) if at >= 0)
-            authority = rest[:end].rpartition('@')[2]
-            target = rest[end:]
+        if target[0] != '/' and (match := _absolute_form(target)) is not None:
+            authority, target = match.groups()
         path, _, query = target.partition('?')
-        return authority, path or '/', query
+        return authority.rpartition('@')[2], path or '/', query
+
+
+def in_origin_form(target: str) -> tuple[str | None, str]:
+    """The authority of a target in absolute form, else None, and the target in origin form (RFC 9112 section 3.2).
+
+    Raises:
+        ValueError: it neither begins with ``/`` nor is a URL with a valid authority.
+    """
+    if target[:1] == '/' or target == '*':
+        return None, target
+    match = _absolute_form(target)
+    if match is None:
+        raise ValueError(f'{shown(target)} is not a valid request target: it begins with / or http:// (RFC 9112 3.2)')
+    authority, rest = match.groups()
+    if not is_authority(authority):
+        raise ValueError(f'the authority of the request target {shown(target)} is not a valid host and port')
+    return authority, rest if rest[:1] == '/' else f'/{rest}'
+
+
+def in_origin_form_with_host(method: str, target: str, headers: Headers) -> tuple[str, Headers]:
+    """The target of a request in origin form, and its headers with the authority that counts as ``Host``.
+
+    Raises:
+        ValueError: the target or the ``Host`` header is not valid.
+    """
+    if target == '*' and method != 'OPTIONS':
+        raise ValueError('the request target * is for OPTIONS alone (RFC 9112 3.2.4)')
+    authority, target = in_origin_form(target)
+    if authority is None:
+        return target, headers
+    host = headers.get('host')
+    if host and not is_authority(host):
+        raise ValueError(f'the Host header is not a valid host and port: {shown(host)}')
+    others = [pair for pair in headers.raw if pair[0].lower() != b'host']
+    return target, Headers([(b'Host', authority.encode('ascii')), *others])
 
 
 def parsed_request(target: str, headers: Headers) -> Request:

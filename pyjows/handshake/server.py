@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import h11
 
-from .._text import HOST, TOKEN, cut, shown
+from .._text import TOKEN, cut, shown
 from ..errors import (
     HandshakeError,
     InvalidHeader,
@@ -51,6 +51,8 @@ from ..http11 import (
     has_token,
     header_block,
     http_date,
+    in_origin_form_with_host,
+    is_authority,
     parse_subprotocols,
     parsed_headers,
     parsed_request,
@@ -60,9 +62,8 @@ from .fields import accept_value, extra_headers, is_key, read_headers
 
 __all__ = ['ServerHandshake', 'accepted_handshake', 'refusal_for', 'switching_protocols']
 
-_is_authority = re.compile(rf'{HOST}(?::[0-9]*)?').fullmatch
 _upgrade_request = re.compile(
-    rb'GET ([\x21-\x7e]++) HTTP/1\.1\r\n((?:%b:[^\x00\n\r\x0b\x0c]*+\r\n)++)\r\n' % TOKEN.encode()
+    rb'GET (/[\x21-\x7e]*+) HTTP/1\.1\r\n((?:%b:[^\x00\n\r\x0b\x0c]*+\r\n)++)\r\n' % TOKEN.encode()
 ).match
 
 _SWITCHING = b'HTTP/1.1 101 Switching Protocols\r\n%b%b%b\r\n'
@@ -482,9 +483,13 @@ class ServerHandshake:
                 self._fail(413, f'the body has {length} bytes; {self._max_body_size} are allowed')
             self._body = bytearray()
         method = sys.intern(event.method.decode('ascii'))
-        self._head = Request(
-            method, event.target.decode('ascii'), headers, b'', '1.1' if version == b'1.1' else version.decode()
-        )
+        target = event.target.decode('ascii')
+        if target[0] != '/':
+            try:
+                target, headers = in_origin_form_with_host(method, target, headers)
+            except ValueError as exc:
+                self._fail(400, str(exc))
+        self._head = Request(method, target, headers, b'', '1.1' if version == b'1.1' else version.decode())
 
     def _fail_parsing(self, exc: h11.RemoteProtocolError) -> NoReturn:
         http = self._http
@@ -626,7 +631,7 @@ def _verified(request: Request, values: _Values) -> _Offer:
     if len(hosts) != 1:
         wrong = 'the Host header is missing' if not hosts else 'there is more than one Host header'
         raise _invalid(400, wrong, InvalidHeader, (), 'Host', ', '.join(hosts) or None)
-    if not _is_authority(hosts[0]):
+    if not is_authority(hosts[0]):
         wrong = f'the Host header is not a valid host and port: {shown(hosts[0])}'
         raise _invalid(400, wrong, InvalidHeaderValue, (), 'Host', hosts[0])
     upgrade = _joined(values, 'upgrade')

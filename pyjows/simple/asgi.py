@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import events
 from ..frames import CloseCode
+from ..http11 import in_origin_form
 from .arguments import checked_timeout, close_frame
 from .errors import ConnectionClosed, ConnectionError
 from .session import typed_request
@@ -180,4 +181,10 @@ def _request_of(scope: Mapping[str, Any]) -> events.Request:
     headers = [(name.decode('latin-1'), value.decode('latin-1')) for name, value in scope['headers']]
     query = scope.get('query_string', b'').decode('latin-1')
     target = str(scope.get('path', '/')) + (f'?{query}' if query else '')
+    try:
+        authority, target = in_origin_form(target)  # a server may give the absolute form as it was sent
+    except ValueError:
+        authority = None
+    if authority is not None:
+        headers = [('host', authority), *(pair for pair in headers if pair[0] != 'host')]
     return replace(typed_request(target, headers), subprotocols=list(scope.get('subprotocols', ())))

@@ -15,6 +15,7 @@ from .. import events
 from ..deflate import PerMessageDeflate
 from ..errors import HandshakeError
 from ..frames import CloseCode
+from ..http11 import in_origin_form
 from ..protocol import State
 from ..sansio import ClientProtocol, Headers, Request, Response, ServerProtocol
 from ..url import URL
@@ -226,6 +227,9 @@ def server_session(
         join_fragments=True,
     )
     try:
+        authority, target = in_origin_form(target)
+        if authority is not None:  # it counts, and Host does not (RFC 9112 3.2.2)
+            headers = [('Host', authority), *(pair for pair in headers if pair[0].lower() != 'host')]
         request = Request(target, Headers(headers), method, version)
     except ValueError as exc:
         raise ConnectionError(400) from exc
