@@ -27,7 +27,8 @@ import os
 import threading
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from itertools import count
 from time import monotonic, sleep, time
@@ -37,7 +38,8 @@ from .._options import Rule, check_options, function, number
 from ..client import backoff
 from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
-from .messages import Message, QueueFull, RoomRefused
+from .messages import BrokerLost, Message, QueueFull, RoomRefused, closed
+from .tasks import cancel, within
 
 __all__ = ['Broker', 'BrokerLost', 'Entry', 'Feed', 'Publication', 'Snapshot']
 
@@ -57,10 +59,6 @@ _RULES: dict[str, Rule] = {
     'max_queue_size': number(1, 'bytes', whole=True),
     'delays': function,
 }
-
-
-class BrokerLost(OSError):
-    """The connection to the broker is lost or cannot be made."""
 
 
 class Publication(NamedTuple):
@@ -125,6 +123,7 @@ class Broker(Follower):
         self._here: dict[str, dict[str, bytes]] = {}
         self._undeclared: set[str] = set()
         self._awake = False
+        self._questions: set[Future[Any]] = set()
         # Where it runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._native = False
@@ -269,6 +268,7 @@ class Broker(Follower):
         async def in_session() -> Any:
             async with asyncio.timeout(timeout):
                 while not self._is_up:
+                    self._check_open()
                     await asyncio.sleep(0.01)
                 try:
                     return await fetch()
@@ -277,16 +277,26 @@ class Broker(Follower):
                 except Exception as exc:
                     raise BrokerLost(str(exc)) from exc
 
+        self._check_open()
         self._wake_up()
         assert self._loop is not None
-        if self._native and not self._loop.is_running():
+        if self._native and self.receiver.may_run():
             return self._loop.run_until_complete(in_session())
-        return asyncio.run_coroutine_threadsafe(in_session(), self._loop).result(timeout + self.timeout)
+        with self._lock:
+            self._check_open()  # from now on `_main` ends it
+            future = asyncio.run_coroutine_threadsafe(in_session(), self._loop)
+            self._questions.add(future)
+        try:
+            return future.result(timeout + self.timeout)
+        except CancelledError:
+            raise closed(self) from None
+        finally:
+            self._questions.discard(future)
 
     def flush(self, timeout: float) -> bool:
         if self._loop is None or self._closed:
             return not self._commands
-        if self._native and not self._loop.is_running():
+        if self._native and self.receiver.may_run():
             with suppress(asyncio.TimeoutError):
                 self._loop.run_until_complete(asyncio.wait_for(self.drained(), timeout))
             return not self._commands
@@ -335,7 +345,7 @@ class Broker(Follower):
 
     def _check_open(self) -> None:
         if self._closing:
-            raise RuntimeError('these rooms are closed')
+            raise closed(self)
 
     def _wake_up(self) -> None:
         """There is something to do."""
@@ -395,7 +405,7 @@ class Broker(Follower):
         if self._thread is not None:
             if timeout > 0:
                 self._thread.join(timeout)
-        elif self._loop is not None and not self._loop.is_running() and not self._loop.is_closed():
+        elif self._loop is not None and not self._loop.is_closed() and self.receiver.may_run():
             self._start_task()
             assert self._task is not None
             if timeout > 0:
@@ -409,14 +419,21 @@ class Broker(Follower):
     # Sessions
 
     async def _main(self) -> None:
-        """The coroutine of the engine: connect, serve a session, and again after a delay, until it is closed."""
+        """The coroutine of the engine: connect, serve a session, and again after a delay, until it is closed.
+
+        If messages wait then, there is one more session for them.
+        """
         delays = self._delays()
+        is_last = False
         try:
-            while not self._closing:
+            while not is_last:
+                is_last = self._closing
+                if is_last and not self._waiting:
+                    break
                 began = monotonic()
                 exc: BaseException | None
                 try:
-                    await _within(self.timeout, self.connect())
+                    await within(self.timeout, self.connect())
                     exc = await self._session()
                 except Exception as failure:
                     exc = failure
@@ -431,6 +448,8 @@ class Broker(Follower):
                     delays = self._delays()
                 await self._pause(next(delays, 5.0))
         finally:
+            for future in list(self._questions):
+                future.cancel()
             if self._waiting:
                 _log.error('%r was closed before %d messages could be sent', self, self._waiting)
             self._closed = self._native  # in a thread, when its loop is closed too
@@ -468,7 +487,7 @@ class Broker(Follower):
                 await asyncio.wait_for(self._send_and_withdraw(), 1.0)
             raise
         finally:
-            await _cancel(tasks)
+            await cancel(tasks)
 
     async def _end_session(self) -> None:
         with self._lock:
@@ -479,7 +498,7 @@ class Broker(Follower):
                 self._undeclared.update(entry.room for entry in entries)
                 self._commands = deque(command for command in self._commands if isinstance(command, Publication))
         with suppress(Exception):
-            await _within(1.0, self.disconnect())
+            await within(1.0, self.disconnect())
 
     async def _work(self) -> None:
         """Write what the rooms have queued, in a session."""
@@ -670,27 +689,3 @@ class Broker(Follower):
                     if living - feed.processes - {self.process}:
                         self._make_stale(feed)
                     self._check_gone(feed, living)
-
-
-async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine for so long at most, also one that does not end at its first cancellation."""
-    task = asyncio.ensure_future(coroutine)
-    try:
-        done, _ = await asyncio.wait([task], timeout=seconds)
-        if not done:
-            raise BrokerLost(f'no answer within {seconds:g} s')
-        task.result()
-    finally:
-        await _cancel([task])
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended: `asyncio.wait_for` may swallow a cancellation (Python 3.11)."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        done, pending = await asyncio.wait(pending, timeout=0.05)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # so that asyncio does not log it as never retrieved

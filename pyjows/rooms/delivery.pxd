@@ -50,6 +50,7 @@ cdef class RoomCore(EmitterCore):
 cdef class Counter:
     cdef public object receiver
     cdef public dict _counts
+    cdef public bint _is_closed
 
     cpdef publish(self, Message message, object keep)
     cpdef object _count(self, Message message)

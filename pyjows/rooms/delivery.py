@@ -18,7 +18,7 @@ from ..loop_thread import LoopThread
 from ..messages import MISSING
 from ..transaction import TransactionCore
 from .engine import Engine, Keep
-from .messages import BINARY, TEXT, Message, PayloadTooLarge, encode, new_epoch, unsent
+from .messages import BINARY, TEXT, Message, PayloadTooLarge, closed, encode, new_epoch, unsent
 
 __all__ = ['Counter', 'RoomCore', 'RoomsCore']
 
@@ -189,9 +189,12 @@ class Counter:
 
     def __init__(self) -> None:
         self._counts: dict[str, list[Any]] = {}
+        self._is_closed = False
 
     def publish(self, message: Message, keep: Any) -> bool:
         """Count a message and hand it on."""
+        if self._is_closed:
+            raise closed(self)
         receiver = self.receiver
         if receiver.is_loop_thread():
             self._count(message)

@@ -67,6 +67,9 @@ class Receiver(Protocol):
     def is_loop_thread(self) -> bool:
         """Whether this is the loop's thread."""
 
+    def may_run(self) -> bool:
+        """Whether this thread may run the loop for a while: nothing runs it, and it is no other thread's."""
+
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Call something on the loop's thread: at once if this is that thread, else soon, in order."""
 

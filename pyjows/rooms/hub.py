@@ -8,6 +8,7 @@ Everything of a room happens on one thread, that of the loop. Calls from other t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
@@ -15,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Self
 from weakref import WeakSet, WeakValueDictionary
 
@@ -24,7 +25,7 @@ from ..ioloop import IOLoop, LoopEmitter
 from ..transaction import TransactionCore
 from .delivery import RoomsCore
 from .engine import Engine, Keep, open_engine
-from .messages import Message, RoomLimit, check_name
+from .messages import Message, RoomLimit, check_name, closed
 from .room import Room
 
 __all__ = ['Rooms', 'rooms']
@@ -60,6 +61,15 @@ def _forked() -> None:
 
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_forked)
+
+
+def runs_asyncio() -> bool:
+    """Whether asyncio runs a loop in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def rooms(url: str | Engine = 'memory://', **options: Any) -> Rooms:
@@ -228,10 +238,18 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         with self._lock:
             self._known[room.name] = self._held[room.name] = room
 
+    def check_open(self, method: str) -> None:
+        """Raise RuntimeError if the rooms are closed, or wait for a loop that asyncio keeps from running."""
+        if self._is_closing:
+            raise closed(self.engine)
+        if self.engine.outlives_process and not self.ioloop.is_running and runs_asyncio():
+            raise RuntimeError(
+                f'{method} inside of asyncio, and these rooms wait for {self.ioloop!r}, which does not run: '
+                'make them inside of asyncio.run() too, or give them its loop: rooms(ioloop=…)'
+            )
+
     def add_membership(self, ws: TransactionCore, room: Room) -> None:
         """A connection joins a room."""
-        if self._is_closing:
-            raise RuntimeError('these rooms are closed')
         joined = self._of.get(ws)
         if joined is None:
             ws.on('finish', self._finished)  # raises for a connection of another thread's loop
@@ -276,6 +294,10 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         if not self._posted:
             self._posted = True
             self._thread.hand_over(self._run_posted)
+
+    def may_run(self) -> bool:
+        """Whether this thread may run the loop for a while: nothing runs it, and it is no other thread's."""
+        return not self.ioloop.is_running and (self.is_loop_thread() or not self._thread.has_run)
 
     @property
     def backlog(self) -> int:
@@ -338,7 +360,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
 
     def sweep_soon(self) -> None:
         """Look for unused rooms after `linger` seconds."""
-        if self._sweeper is None and not self.engine.is_closed:
+        if self._sweeper is None and not self._is_closing:
             self._sweeper = self.ioloop.timer(self._sweep, max(self.linger, 0.05))
 
     def _sweep(self, ioloop: IOLoop) -> None:
@@ -378,13 +400,21 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         """Leave all rooms, send what waits, and end; the connections stay.
 
         Args:
-            timeout: seconds for the broker. On the thread of a running loop this returns at once, and it ends later.
+            timeout: seconds for the broker. On the thread of a running loop this returns at once, and it ends later;
+                other threads wait for it.
         """
+        if not self.ioloop.is_running:
+            self._close(timeout)
+            return
+        self.post(self._close, 0.0)
+        until = monotonic() + timeout
+        while not self.is_loop_thread() and not self.is_closed and monotonic() < until:
+            sleep(0.005)
+
+    def _close(self, timeout: float) -> None:
         self.ioloop.unsubscribe('finish', self._loop_finishes)
         self._is_closing = True
         self.post(self._leave_all)
-        if self.ioloop.is_running and self.is_loop_thread():
-            timeout = 0.0
         self.engine.close(timeout)
 
     def _leave_all(self) -> None:

@@ -25,7 +25,9 @@ class MemoryEngine(Counter, Engine):
         if url != 'memory://':
             raise ValueError(f"{url!r}: the memory engine connects to nothing; its URL is 'memory://'")
         Counter.__init__(self)
-        self._closed = False
+
+    def __repr__(self) -> str:
+        return '<MemoryEngine>'
 
     def follow(self, room: str, keep: Keep) -> None:
         epoch, offset = self._count_of(room)
@@ -56,8 +58,8 @@ class MemoryEngine(Counter, Engine):
         pass
 
     def close(self, timeout: float) -> None:
-        self._closed = True
+        self._is_closed = True
 
     @property
     def is_closed(self) -> bool:
-        return self._closed
+        return bool(self._is_closed)

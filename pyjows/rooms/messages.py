@@ -24,6 +24,7 @@ __all__ = [
     'BINARY',
     'JSON',
     'TEXT',
+    'BrokerLost',
     'MalformedEntry',
     'Message',
     'PayloadTooLarge',
@@ -33,6 +34,7 @@ __all__ = [
     'RoomRefused',
     'check_name',
     'check_payload',
+    'closed',
     'encode',
     'find_position',
     'new_epoch',
@@ -55,6 +57,10 @@ class RoomLimit(RuntimeError):
 
 class PayloadTooLarge(ValueError):
     """A message is larger than ``max_payload``."""
+
+
+class BrokerLost(OSError):
+    """The connection to the broker is lost or cannot be made."""
 
 
 class QueueFull(RuntimeError):
@@ -236,6 +242,11 @@ def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, P
             if found := _POSITION.fullmatch(position):
                 return True, Position(found[1], int(found[2]))
     return asked, None
+
+
+def closed(engine: object) -> RuntimeError:
+    """What is raised where rooms that were closed are used."""
+    return RuntimeError(f'these rooms are closed: {engine!r}')
 
 
 def new_epoch() -> str:

@@ -92,7 +92,7 @@ class RedisEngine(Broker):
         self._subscriber: Any = None
         # Connections of the subscriber, without a timeout: `listen` and `perform` have their own.
         self._connection: Any = None
-        self._asked: deque[str] = deque()  # rooms of SUBSCRIBE commands that were not answered yet
+        self._subscribing: deque[str] = deque()  # rooms of SUBSCRIBE commands that were not answered yet
         self._publisher: Any = None  # None in a cluster
         self._make(None)  # raises for a malformed URL
         self._channel_start = f'{prefix}:{{'.encode()
@@ -136,7 +136,7 @@ class RedisEngine(Broker):
 
     async def connect(self) -> None:
         self._client = self._make(self.timeout)
-        self._asked.clear()
+        self._subscribing.clear()
         try:
             if self._scheme == 'redis+cluster':
                 await self._client.initialize()
@@ -193,7 +193,7 @@ class RedisEngine(Broker):
     # Listening
 
     async def subscribe(self, rooms: Sequence[str]) -> None:
-        self._asked += rooms
+        self._subscribing += rooms
         commands = [_packed(b'SUBSCRIBE', self._channel(room).encode()) for room in rooms]  # it is refused as a whole
         await self._connection.send_packed_command(b''.join(commands), check_health=False)
 
@@ -209,9 +209,9 @@ class RedisEngine(Broker):
             try:
                 reply = await connection.read_response(disable_decoding=True)
             except redis.exceptions.ResponseError as exc:
-                if not self._asked:
+                if not self._subscribing:
                     raise
-                self.denied(self._asked.popleft(), exc)
+                self.denied(self._subscribing.popleft(), exc)
                 continue
             self.mark_alive()
             if type(reply) is not list:
@@ -219,7 +219,7 @@ class RedisEngine(Broker):
             if reply[0] == b'message':
                 self._channel_message(reply[1][start:-1].decode(), reply[2])
             elif reply[0] == b'subscribe':
-                self.confirmed(self._asked.popleft())
+                self.confirmed(self._subscribing.popleft())
             turns += 1
             if turns % 256 == 0 or self.is_wait_due:
                 await asyncio.sleep(0)

@@ -41,6 +41,7 @@ class Host(Protocol):
 
     def is_loop_thread(self) -> bool: ...
     def check_thread(self, method: str) -> None: ...
+    def check_open(self, method: str) -> None: ...
     def post(self, call: Callable[..., object], *args: Any) -> None: ...
     def new_id(self) -> str: ...
     def add_membership(self, ws: TransactionCore, room: Room) -> None: ...
@@ -197,9 +198,10 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
             RoomLimit: the room or the connection has as many as it may.
             ConnectionClosed: the connection ended already.
             TypeError, ValueError: `info` is not a JSON value, or too large.
-            RuntimeError: this is not the loop's thread.
+            RuntimeError: this is not the loop's thread; the rooms are closed; or they are on a loop that does not run.
         """
         self.rooms.check_thread('join()')
+        self.rooms.check_open('join()')
         member: Member | None = self._members.get(ws) or self._waiting.get(ws)
         if member is not None:
             return member
@@ -419,6 +421,7 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         Args:
             cb: called ``cb(room)`` on the loop when the copy here is complete: `history` and `members` return then.
         """
+        self.rooms.check_open('follow()')
         self.rooms.post(self._follow, cb)
         return self
 
