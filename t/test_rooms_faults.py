@@ -277,6 +277,7 @@ def test_a_subscriber_beyond_its_output_buffer_is_cut_off_and_catches_up(gather,
     for i in range(600):
         b.rooms['lobby'].publish(json=[i, text])
     a.until(lambda: redis.ask('CLIENT', 'LIST', 'TYPE', 'pubsub').count(b'\n') < 2)
+    redis.ask('CONFIG', 'SET', 'client-output-buffer-limit', 'pubsub 0 0 0')  # once is enough
     link.delay = 0
     a.until(lambda: all(len(guest.heard) == 601 for guest in guests), 60)
     assert ('lost',) in a.events
