@@ -147,17 +147,17 @@ def gatherings(
     assert not set(threading.enumerate()) - threads
 
 
-def join_and_leave(gathering: Gathering, subscriptions: Callable[[], int]) -> list[int]:
-    """Join 10,000 rooms and leave them, three times; returns how many objects there were after each."""
+def join_and_leave(gathering: Gathering, count: int, subscriptions: Callable[[], int]) -> list[int]:
+    """Join so many rooms and leave them, three times; returns how many objects there were after each."""
     gathering.join(room='stays')
     objects = []
     for _ in range(3):
         guest = gathering.join(room='first')
         ws = gathering.members.pop().ws
-        for i in range(10_000):
+        for i in range(count):
             gathering.rooms[f'room-{i}'].join(ws)
         gathering.until(lambda: all(room.is_ready for room in gathering.rooms), 60)
-        assert subscriptions() == len(gathering.rooms) == 10_002
+        assert subscriptions() == len(gathering.rooms) == count + 2
         guest.ws.finish()
         gathering.until(lambda: len(gathering.rooms) == 1, 60)
         gathering.until(lambda: subscriptions() == 1, 60)

@@ -599,6 +599,7 @@ def test_a_function_of_the_program_itself_is_called(
         server.signal(signal.SIGHUP)
         run_until(loop, lambda: client.code == 1001)
         server.log('HUP loads no new code')
+        server.log('is ready', 2)
         assert connect(server).worker == server.workers[1]
         assert stop(server) == 0
 

@@ -212,6 +212,7 @@ class Proxy(Program):
         super().__init__(
             '-m', 'proxy', '--hostname', '127.0.0.1', '--port', '0', '--port-file', self.port_file,
             '--num-workers', '1', '--num-acceptors', '1', *options,
+            '--data-dir', folder / 'data', '--cache-dir', folder / 'cache',  # by default in the home directory
         )  # fmt: skip
 
     def __exit__(self, *why: Any) -> None:

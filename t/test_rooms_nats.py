@@ -327,17 +327,18 @@ def test_a_subject_that_is_allowed_again_is_heard_again_after_a_gap_that_is_told
 
 @pytest.mark.slow
 @pytest.mark.wide(later=True)
-def test_of_10000_rooms_that_were_left_nothing_remains(tmp_path, gather):
+@pytest.mark.parametrize('count', [3000, pytest.param(10_000, marks=pytest.mark.wide)])
+def test_of_many_rooms_that_were_left_nothing_remains(tmp_path, gather, count):
     port = free_port()
     server = NatsServer(tmp_path, words=['-m', port])
     try:
-        a = gather(server.url, linger=0.05, max_rooms=10_002, timeout=20.0)
+        a = gather(server.url, linger=0.05, max_rooms=count + 2, timeout=20.0)
 
         def subscriptions():
             with urlopen(f'http://127.0.0.1:{port}/connz', timeout=10) as answer:
                 return sum(link['subscriptions'] for link in json.load(answer)['connections'])
 
-        left = join_and_leave(a, subscriptions)
+        left = join_and_leave(a, count, subscriptions)
         assert left[2] - left[1] < 2000
     finally:
         server.kill()
