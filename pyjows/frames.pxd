@@ -34,4 +34,5 @@ cpdef object write_frame(WriteBuffer out, int head, bytes payload, bint masked)
 cpdef object make_frame(int head, bytes payload)
 cpdef int head_byte(object fin, object rsv1, object rsv2, object rsv3, object opcode) except -1
 cpdef bytes as_bytes(object payload)
+@cython.locals(n=Py_ssize_t, at=Py_ssize_t, q=memory.octets)
 cpdef bytes frame_bytes(int head, bytes payload, bint masked)

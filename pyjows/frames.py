@@ -277,9 +277,23 @@ def build_frame(
 
 def frame_bytes(head: int, payload: bytes, masked: bool) -> bytes:
     """One frame as wire bytes: its first byte, its payload, masked with a fresh key or not."""
-    out = buffers.WriteBuffer()
-    write_frame(out, head, payload, masked)
-    return out.take()
+    n = len(payload)
+    if masked or n >= 65536:
+        out = buffers.WriteBuffer()
+        write_frame(out, head, payload, masked)
+        return out.take()
+    at = 2 if n < 126 else 4
+    frame = memory.blank(at + n)
+    q = memory.pointer(frame)
+    q[0] = head
+    if n < 126:
+        q[1] = n
+    else:
+        q[1] = 126
+        q[2] = n >> 8
+        q[3] = n & 0xFF
+    memory.fill(frame, at, memory.pointer(payload), 0, n, 0)
+    return memory.frozen(frame)
 
 
 def head_byte(fin: Any, rsv1: Any, rsv2: Any, rsv3: Any, opcode: SupportsIndex) -> int:

@@ -12,7 +12,7 @@ cdef int _TEXT_FRAME, _BINARY_FRAME
 cdef class RoomsCore(EmitterCore):
     cdef public object engine
     cdef public object ioloop
-    cdef public object max_payload
+    cdef public Py_ssize_t max_payload
     cdef public LoopThread _thread
     cdef public dict _held
     cdef object _messages
@@ -48,11 +48,13 @@ cdef class RoomCore(EmitterCore):
 
 
 cdef class Counter:
-    cdef public object receiver
+    cdef public RoomsCore receiver
     cdef public dict _counts
     cdef public bint _is_closed
 
+    @cython.locals(receiver=RoomsCore)
     cpdef publish(self, Message message, object keep)
+    @cython.locals(count=list)
     cpdef object _count(self, Message message)
     cpdef list _count_of(self, object room)
 

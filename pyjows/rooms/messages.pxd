@@ -1,3 +1,5 @@
+cimport cython
+
 cdef object _TEXT, _BINARY, _JSON, _MISSING
 
 
@@ -14,6 +16,8 @@ cdef class Message:
     cpdef str envelope(self)
 
 
+@cython.locals(string=str)
 cpdef tuple encode(str method, object text, object binary, object json)
 cpdef check_payload(bytes kind, bytes payload)
+@cython.locals(message=Message)
 cpdef Message unsent(str room, bytes kind, bytes payload)

@@ -183,6 +183,9 @@ def check_name(name: Any) -> str:
 
 def encode(method: str, text: Any, binary: Any, json: Any) -> tuple[bytes, bytes]:
     """The kind and the payload of what is published; raises TypeError or ValueError as `WebSocket.send` does."""
+    if type(text) is str and binary is None and json is _MISSING:
+        string: str = text  # compiled, its methods are called directly
+        return _TEXT, string.encode('utf-8')
     if (text is not None) + (binary is not None) + (json is not _MISSING) != 1:
         raise TypeError(f'{method}() takes exactly one of text=, binary= and json=')
     if json is not _MISSING:
