@@ -288,7 +288,7 @@ def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
         raise OSError(getattr(exc, 'errno', None), f'cannot listen to {address!r}: no such address: {exc}') from exc
     # One socket, one address: a name with addresses of both families stands for its IPv4 address.
     family, kind, proto, _, place = min(found, key=lambda info: info[0] != _socket.AF_INET)
-    socket = _socket.socket(family, kind, proto)
+    socket = _new_socket(f'{address} port {port}', family, kind, proto)
     try:
         if os.name == 'posix':
             socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
@@ -306,6 +306,13 @@ def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
         socket.close()
         raise
     return socket
+
+
+def _new_socket(where: str, *kind: int) -> _socket.socket:
+    try:
+        return _socket.socket(*kind)
+    except OSError as exc:  # no descriptor is left, or the address family is not supported
+        raise OSError(exc.errno, f'cannot listen to {where}: {exc.strerror}') from exc
 
 
 @contextmanager
@@ -342,7 +349,7 @@ def _bind_unix(path: str, mode: int | None = None) -> _socket.socket:
     """A socket bound to a path; a socket file without a listener is replaced."""
     if not hasattr(_socket, 'AF_UNIX'):
         raise ValueError(f'cannot listen to {path!r}: this system has no Unix sockets')
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    socket = _new_socket(repr(path), _socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         try:
             socket.bind(path)
