@@ -7,6 +7,7 @@ cdef class LoopThread:
     cdef object _wake
     cdef object _lock
     cdef object _calls
+    cdef object __weakref__
 
     cpdef object enter(self)
     cpdef bint is_foreign(self)

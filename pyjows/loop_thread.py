@@ -11,7 +11,9 @@ wait.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +40,13 @@ class LoopThread:
         self._wake = wake
         self._lock = threading.Lock()
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        _threads.add(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: its only thread is this one, and another may have held the lock."""
+        self.id = memory.thread_id()
+        self._lock = threading.Lock()
+        self._calls.clear()
 
     def enter(self) -> None:
         """The loop runs in this thread from now on."""
@@ -80,3 +89,15 @@ class LoopThread:
                         self._calls = calls
                     self._wake(self._run)
                 raise
+
+
+_threads: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for thread in list(_threads):
+        thread.begin_anew()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_begin_anew)

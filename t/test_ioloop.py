@@ -850,8 +850,6 @@ def test_a_reset_loop_works_again(ioloop: IOLoop, echo: Any, dial: Any, run_unti
 def test_a_child_that_resets_does_not_disturb_its_parent(
     ioloop: IOLoop, echo: Any, dial: Any, run_until: Until, socket_folder: Path
 ) -> None:
-    if ioloop.reactor.can_spawn:
-        pytest.skip('asyncio loops are not for children')
     path = socket_folder / 'socket'
     echo(ioloop, path=path)
     stream = dial(ioloop, path=path)
@@ -864,6 +862,33 @@ def test_a_child_that_resets_does_not_disturb_its_parent(
     stream.write(b'undisturbed')
     run_until(ioloop, lambda: got == b'undisturbed')
     assert path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
+@pytest.mark.filterwarnings('ignore:.*multi-threaded:DeprecationWarning')
+@pytest.mark.parametrize('end', ['reset', 'close'])
+def test_a_child_of_another_thread_resets_the_loop_that_its_parent_runs(ioloop: IOLoop, echo: Any, end: str) -> None:
+    echo(ioloop, address='127.0.0.1')
+    running = threading.Event()
+    ioloop.next_tick(lambda loop: running.set())
+    thread = threading.Thread(target=ioloop.start)
+    thread.start()
+    assert running.wait(10)
+    child = os.fork()
+    if not child:
+        try:
+            getattr(ioloop, end)()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    try:
+        assert os.waitpid(child, 0)[1] == 0
+        with socket.create_connection(('127.0.0.1', ioloop.ports[0]), timeout=10) as client:
+            client.sendall(b'undisturbed')
+            assert client.recv(100) == b'undisturbed'
+    finally:
+        ioloop.call_threadsafe(lambda loop: loop.stop())
+        thread.join()
 
 
 def test_a_closed_loop_is_held_by_nothing(reactor_name: str, echo: Any, dial: Any, no_leaks: None) -> None:

@@ -645,8 +645,6 @@ def test_a_reset_reactor_works_again(reactor: Reactor, pair: Pair) -> None:
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
 def test_a_child_that_resets_does_not_disturb_its_parent(reactor: Reactor, pair: Pair) -> None:
-    if reactor.can_spawn:
-        pytest.skip('asyncio loops are not for children')
     handle = Recorder(pair[0])
     reactor.io(pair[0].fileno(), handle)
     reactor.timer(lambda r: None, 0)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
@@ -92,6 +93,7 @@ class AsyncioReactor(PollingReactor):
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._own_loop = False
+        self._owner = os.getpid()
         if loop is None:
             try:
                 loop = asyncio.get_running_loop()
@@ -164,7 +166,7 @@ class AsyncioReactor(PollingReactor):
     def _shut(self) -> None:
         if self._is_attached:
             self._is_attached = False
-            if not self.loop.is_closed():
+            if not self.loop.is_closed() and self._owner == os.getpid():
                 self.loop.remove_reader(self._fileno())
             super()._shut()
 
@@ -289,8 +291,11 @@ class AsyncioReactor(PollingReactor):
             self.loop.call_soon_threadsafe(self.loop.stop)
 
     def reset(self) -> None:
-        for watcher in list(self._watchers.values()):
-            self.remove(watcher.fd)
+        # Not by `remove`: a forked child shares the kernel's objects with its parent, and must leave them as they are.
+        for watcher in self._watchers.values():
+            watcher.read = watcher.write = False
+        self._shut()
+        self._watchers.clear()
         self._timers.clear()
         self._ticks.clear()
         if self._alarm is not None:
@@ -300,6 +305,7 @@ class AsyncioReactor(PollingReactor):
         if not self.loop.is_closed():
             for task in self._tasks:
                 task.cancel()
+        self._stop_if_done(0)
 
     def close(self) -> None:
         """`reset`, and close the asyncio loop if the reactor made it."""
@@ -309,7 +315,8 @@ class AsyncioReactor(PollingReactor):
                 _run_to_yield(host_watch.aclose())
         self.stop()
         self.reset()
-        if self._own_loop and not self.loop.is_running() and not self.loop.is_closed():
+        is_own = self._own_loop and self._owner == os.getpid()
+        if is_own and not self.loop.is_running() and not self.loop.is_closed():
             if left := asyncio.all_tasks(self.loop):
                 for task in left - self._tasks:  # a library has left them; `reset` has cancelled ours
                     task.cancel()
