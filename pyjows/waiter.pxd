@@ -15,6 +15,7 @@ cdef class TaskGate:
     cdef readonly object woken
     cdef readonly CurrentTask current
     cdef public bint is_open
+    cdef object task
 
 
 cdef class Waiter
@@ -68,7 +69,7 @@ cdef class Waiter:
     cpdef object wake(self)
     @cython.locals(gate=TaskGate, coroutine=DirectCoroutine)
     cpdef object wake_now(self)
-    @cython.locals(woken=object)
+    @cython.locals(gate=TaskGate)
     cdef object _run(self, object callback, object context)
     cdef bint _take_back(self) except -1
     cdef object _resolve(self)
@@ -77,7 +78,8 @@ cdef class Waiter:
     cdef bint _run_on(self, DirectCoroutine coroutine, object context) except -1
     cdef object _call_soon(self)
     cdef object renew(self)
-    @cython.locals(current=CurrentTask)
     cdef object awaited(self)
+    @cython.locals(current=CurrentTask)
+    cdef bint _is_current(self, object task) except -1
     cdef bint is_renewed(self) except -1
     cdef object attach(self, DirectCoroutine coroutine)

@@ -41,6 +41,7 @@ class TaskGate:
             and would call a method of a `Waiter` for it.
         current: tells the current task; None where that is not known.
         is_open: no task of the loop is running, and the loop is.
+        task: the one that a `Waiter` runs now.
     """
 
     def __init__(self, loop: Any, cancelled_error: type[BaseException], current: CurrentTask | None = None) -> None:
@@ -50,6 +51,7 @@ class TaskGate:
         self.woken = loop.create_future()
         self.woken.set_result(None)
         self.is_open = False
+        self.task: Any = None
 
 
 class CurrentTask:
@@ -277,15 +279,17 @@ class Waiter:
             self._call_soon()
         finally:
             gate.is_open = True
+            gate.task = None
 
     def _run(self, callback: Callable[[Any], object], context: Context) -> None:
         """Run a task on in its context."""
-        woken = self._gate.woken
+        gate = self._gate
+        gate.task = self._task
         if not coroutine_step.enter(context):
-            context.run(callback, woken)
+            context.run(callback, gate.woken)
             return
         try:
-            callback(woken)
+            callback(gate.woken)
         finally:
             coroutine_step.leave(context)
 
@@ -361,14 +365,19 @@ class Waiter:
             CancelledError: it was cancelled.
         """
         if self._state == _PENDING:
-            current = self._gate.current
-            if self._task is not None and current is not None and current.task() is self._task:
+            task = self._task
+            if task is not None and (self._gate.task is task or self._is_current(task)):
                 return self._awaited_future()
             self._asyncio_future_blocking = True
             return self
         if self._state == _CANCELLED:
             self.result()
         return None
+
+    def _is_current(self, task: Any) -> bool:
+        """Whether this task is running."""
+        current = self._gate.current
+        return current is not None and current.task() is task
 
     def _awaited_future(self) -> Any:
         """What the task that is known waits for."""

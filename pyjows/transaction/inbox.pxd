@@ -15,7 +15,9 @@ cdef class Inbox:
     cdef object _before_waiting
     cdef public bint is_claimed
     cdef readonly bint is_ended
-    cdef object _messages
+    cdef object _first
+    cdef object _others
+    cdef Py_ssize_t _count
     cdef Py_ssize_t _size
     cdef Py_ssize_t _max_messages
     cdef Py_ssize_t _max_size

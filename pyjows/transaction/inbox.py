@@ -48,7 +48,10 @@ class Inbox:
         self.is_claimed = False
         self.is_ended = False
         self._is_open = False  # whether there is nothing to wait for before the first message
-        self._messages: deque[Any] = deque()
+        # The messages: the first one, and the others. Mostly there are none, and one comes.
+        self._first: Any = None
+        self._others: deque[Any] = deque()
+        self._count = 0
         self._size = 0
         self._max_messages: int = protocol.limits.max_queue
         self._max_size: int = protocol.limits.high_water_mark
@@ -70,9 +73,13 @@ class Inbox:
         """Keep a message; `is_handled` says whether it has handlers too."""
         if self._is_discarding:
             return
-        if not is_handled and self._unhandled == len(self._messages):
+        if not is_handled and self._unhandled == self._count:
             self._unhandled += 1
-        _append(self._messages, message)
+        if self._count:
+            _append(self._others, message)
+        else:
+            self._first = message
+        self._count += 1
         self._size += len(message)
 
     def pause_if_full(self) -> None:
@@ -84,12 +91,12 @@ class Inbox:
                 self._protocol.pause(PAUSED_BY_INBOX)
 
     def _is_full(self) -> bool:
-        return len(self._messages) >= self._max_messages or self._size > self._max_size
+        return self._count >= self._max_messages or self._size > self._max_size
 
     def hand_out(self) -> None:
         """Run the coroutines that wait for a message, if there is one."""
         first = self._waiter
-        if first is not None and self._messages:
+        if first is not None and self._count:
             self._waiter = None
             if not self._waiting:
                 self._run(first)
@@ -144,9 +151,10 @@ class Inbox:
     def discard(self) -> list[Any]:
         """Keep no more messages, and drop those that wait; returns those of them that no handler was called with."""
         self._is_discarding = True
-        unhandled = list(self._messages)[: self._unhandled]
-        self._messages.clear()
-        self._size = self._unhandled = 0
+        unhandled = [self._first, *self._others][: self._unhandled]
+        self._first = None
+        self._others.clear()
+        self._count = self._size = self._unhandled = 0
         return unhandled
 
     # What coroutines do
@@ -192,7 +200,7 @@ class Inbox:
     async def _first_message(self) -> Any:
         """The next message, where the connection may have to be opened before."""
         self.claim()
-        while not self._messages and not self.is_ended and self._protocol.opening is not None:
+        while not self._count and not self.is_ended and self._protocol.opening is not None:
             self._receivers += 1
             try:
                 await self._before_waiting(self._protocol.ws)
@@ -238,11 +246,13 @@ class Inbox:
 
     def _take(self) -> Any:
         """Take the first message."""
-        message = _popleft(self._messages)
+        message = self._first
+        self._count -= 1
+        self._first = _popleft(self._others) if self._count else None
         self._size -= len(message)
         if self._unhandled:
             self._unhandled -= 1
-        if self._is_paused and len(self._messages) <= self._max_messages >> 1 and self._size <= self._max_size >> 1:
+        if self._is_paused and self._count <= self._max_messages >> 1 and self._size <= self._max_size >> 1:
             self.resume_reading()
             ws = self._protocol.ws
             if ws is not None:
@@ -333,7 +343,7 @@ def _awaited(next_message: Any) -> Any:
         raise RuntimeError('cannot reuse already awaited coroutine')
     else:
         inbox.claim()
-    if inbox._messages:
+    if inbox._count:
         this._is_done = True
         return None
     if inbox.is_ended:
