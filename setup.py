@@ -32,7 +32,10 @@ NOT_COMPILED = {
 # it where every message passes through loops of our own (messages without sockets take a twentieth less); all else
 # mostly calls: Python, the kernel, OpenSSL. -O3 takes another third, and nothing gets faster that can be measured.
 # A generator expression costs its module a third of a second: a list does the same without Cython's coroutines.
-PER_MESSAGE = {'buffers', 'frame_decoder', 'frames', 'handlers', 'inbox', 'protocol', 'transaction', 'waiter', 'stream', 'driver'}
+PER_MESSAGE = {
+    *('buffers', 'driver', 'frame_decoder', 'frames', 'handlers', 'inbox', 'protocol', 'stream', 'transaction'),
+    'waiter',
+}
 
 
 def pure() -> bool:
