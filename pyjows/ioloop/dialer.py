@@ -90,19 +90,23 @@ class Resolver:
                 if not self._queue:
                     self._threads -= 1
                     return
-                host, port = self._queue.popleft()
-            found: Found
+                name = self._queue.popleft()
+            self._resolve(*name)
+
+    def _resolve(self, host: str, port: int) -> None:
+        """Look a host up, and call those that wait for it. Apart from `_work`: the next lookup holds nothing of it."""
+        found: Found
+        try:
+            found = _socket.getaddrinfo(host, port, type=_socket.SOCK_STREAM)
+        except Exception as exc:
+            found = exc.with_traceback(None)  # it would refer to this frame, and this frame to it
+        with self._lock:
+            waiting = self._lookups.pop((host, port))
+        for _, _, done in waiting:
             try:
-                found = _socket.getaddrinfo(host, port, type=_socket.SOCK_STREAM)
-            except Exception as exc:
-                found = exc
-            with self._lock:
-                waiting = self._lookups.pop((host, port))
-            for _, _, done in waiting:
-                try:
-                    done(found)
-                except RuntimeError:
-                    pass  # the loop of the caller is closed
+                done(found)
+            except RuntimeError:
+                pass  # the loop of the caller is closed
 
 
 _resolver = Resolver()

@@ -7,6 +7,7 @@ from pyjows.transaction.inbox cimport Inbox
 cdef int _TEXT, _BINARY
 cdef tuple _BUILT_IN
 cdef dict _NEW
+cdef frozenset _ENDED, _MESSAGES
 
 
 cdef class MessageHandlers(EmitterCore):
@@ -36,6 +37,7 @@ cdef class MessageHandlers(EmitterCore):
     cdef object _emit_frame(self, tuple handlers, object frame)
     cpdef object _emit_drain(self)
     cpdef object _emit_finish_now(self, object code, object reason)
+    cdef object _release_handlers(self, tuple called)
     cdef object _call_callbacks(self)
     cdef object _add_callback(self, object cb)
     cdef object _raise_interrupt(self)

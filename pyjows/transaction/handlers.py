@@ -32,6 +32,10 @@ def assemble(ws: Any, frame: Frame) -> None:
 
 BUILT_IN = (assemble,)
 
+# The events that a connection that is gone emits no more: it lets go of their handlers.
+_ENDED = frozenset(('request', 'open', 'frame', 'ping', 'pong', 'drain', 'finish', 'connection', 'resume'))
+_MESSAGES = frozenset(('message', 'text', 'binary', 'json'))
+
 _BUILT_IN = BUILT_IN  # compiled, a C variable
 
 # The events of a new transaction. One dictionary for all, which is copied before it is changed.
@@ -193,7 +197,24 @@ class MessageHandlers(EmitterCore):
 
     def _emit_finish_now(self, code: int, reason: str) -> None:
         self._finished_with = (code, reason)
-        self._emit_safely('finish', code, reason)
+        called = self._events.get('finish', ())
+        self._call_each(called, (code, reason))
+        self._release_handlers(called)
+
+    def _release_handlers(self, called: tuple[Callable[..., Any], ...]) -> None:
+        """Drop the handlers that are not called any more: as closures they refer to the transaction, which would wait
+        for the cyclic garbage collector otherwise. Messages that waited for a coroutine may still go to handlers, and
+        those of ``finish`` that were not `called` are about to be.
+        """
+        late = tuple([handler for handler in self._events.get('finish', ()) if handler not in called])
+        ended = _ENDED if self._inbox is not None else _ENDED | _MESSAGES
+        self._events = {event: handlers for event, handlers in self._events.items() if event not in ended}
+        if late:
+            self._events['finish'] = late
+        if self._on_frame is not None:
+            self._on_frame = self._events['frame'] = BUILT_IN
+        if self._inbox is None:
+            self._on_message = self._on_text = self._on_binary = self._on_json = None
 
     def _spawn_if_coroutine(self, result: Any) -> None:
         self._queue_if_coroutine(result, 0)
