@@ -406,6 +406,26 @@ def test_without_systemd_there_are_no_sockets(monkeypatch):
         pyjows.systemd_sockets()
 
 
+def test_a_descriptor_that_systemd_did_not_hand_over_is_named() -> None:
+    """In a process of its own, where descriptor 3 is a socket and descriptor 4 a file."""
+    program = (
+        'import os, socket, pyjows\n'
+        'ours = socket.socket()\n'
+        'os.dup2(ours.fileno(), 3)\n'
+        'os.dup2(os.open(os.devnull, os.O_RDONLY), 4)\n'
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2')\n"
+        'try:\n'
+        '    pyjows.systemd_sockets()\n'
+        'except OSError as exc:\n'
+        '    print(exc)\n'
+    )
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=True, timeout=60, env=env
+    )
+    assert 'LISTEN_FDS=2, but descriptor 4 is not a socket: ' in done.stdout
+
+
 # Compression of single messages
 
 

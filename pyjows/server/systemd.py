@@ -35,8 +35,15 @@ def systemd_sockets() -> list[socket.socket]:
         return []
     for name in ('LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES'):
         os.environ.pop(name, None)
-    sockets = []
+    sockets: list[socket.socket] = []
     for fd in range(_FIRST, _FIRST + int(number)):
-        os.set_inheritable(fd, False)
-        sockets.append(socket.socket(fileno=fd))
+        try:
+            os.set_inheritable(fd, False)
+            sockets.append(socket.socket(fileno=fd))
+        except OSError as exc:
+            for opened in sockets:
+                opened.close()
+            raise OSError(
+                exc.errno, f'LISTEN_FDS={number}, but descriptor {fd} is not a socket: {exc.strerror}'
+            ) from exc
     return sockets
