@@ -150,12 +150,15 @@ def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 40
 what, n = sys.argv[1], 20000
 rooms = pyjows.rooms(ioloop=pyjows.IOLoop())
 loop = rooms.ioloop
-sockets = [pyjows.WebSocket(established=True) for _ in range(n)] if what != 'room' else []
+sockets = [pyjows.WebSocket(established=True) for _ in range(n)] if what in ('member', 'third') else []
 if what == 'third':
     for i, ws in enumerate(sockets): rooms['all'].join(ws); rooms['all2'].join(ws)
+log = rooms.room('log', history_size=n)
+log.follow()
 before = resident()
 for i in range(n):
-    if what == 'room': rooms[f'room{i}'].follow()
+    if what == 'message': log.publish(text='x' * 64)
+    elif what == 'room': rooms[f'room{i}'].follow()
     elif what == 'member': rooms[f'room{i}'].join(sockets[i])
     else: rooms['all3'].join(sockets[i])
 print((resident() - before) / n)
@@ -165,10 +168,36 @@ print((resident() - before) / n)
         ('room', 'a room that is followed, without members'),
         ('member', "a room with one member, and the connection's first room"),
         ('third', 'a further member of a room, which is in other rooms already'),
+        ('message', 'a message of 64 bytes in the history'),
     ):
         done = subprocess.run([*PYTHON, '-c', script, what], capture_output=True, text=True, check=True, cwd=ROOT)
         found[text] = float(done.stdout)
     return found
+
+
+def rest_in_redis(cores: Cores) -> dict[str, float]:
+    """What the keys of rooms take in Redis, by the memory that it says it uses."""
+    script = """
+import sys, pyjows, redis
+client = redis.Redis.from_url(sys.argv[1])
+def used(): return client.info('memory')['used_memory']
+def publish(first, last, times):
+    for i in range(first, last):
+        for _ in range(times): rooms[f'room{i}'].publish(text='x' * 64)
+        if i % 50 == 49: rooms.flush(60)
+    rooms.flush(60)
+with pyjows.rooms(sys.argv[1], timeout=30) as rooms:
+    publish(0, 50, 1)
+    empty = used()
+    publish(50, 1050, 1)
+    one = used()
+    publish(50, 1050, 99)
+    print((one - empty) / 1000, (used() - one) / 99000)
+"""
+    with redis_server(cores) as url:
+        done = subprocess.run([*PYTHON, '-c', script, url], capture_output=True, text=True, check=True, cwd=ROOT)
+    room, message = map(float, done.stdout.split())
+    return {'in Redis, a room with one message of 64 bytes': room, 'in Redis, each of 99 further ones': message}
 
 
 def ratios(found: dict[tuple[str, str, str], Figures], names: list[str]) -> Iterator[str]:
@@ -251,7 +280,10 @@ def main() -> None:
         for name, median in medians(wanted, scenario, mode, options, cores):
             found[scenario, mode, name] = median
     names = [each.name for each in wanted if any(each.name == name for _, _, name in found)]
-    print(*ratios(found, names), *tables(found, names, rest()), sep='\n')
+    at_rest = rest()
+    if any(MODES[mode][0] for mode in modes):
+        at_rest |= rest_in_redis(cores)
+    print(*ratios(found, names), *tables(found, names, at_rest), sep='\n')
     print(f'\n{(time.monotonic() - began) / 60:.1f} minutes')
     if options.json:
         kept = [

@@ -341,16 +341,38 @@ def two_workers(redis, chat):
         assert workers.stop() == 0, workers
 
 
-@pytest.mark.wide
-@needs_redis
-def test_two_windows_on_two_workers_see_each_other_through_a_restart_of_redis(two_workers, redis, open_page):
+def on_two_workers(chat, open_page):
+    """Two people whose connections are with different processes."""
     ann = open_page('Ann')
     bob = open_page('Bob')
     for _ in range(50):
         if bob.worker() != ann.worker():
             break
         bob.reload()
-    assert bob.worker() != ann.worker(), two_workers
+    assert bob.worker() != ann.worker(), chat
+    return ann, bob
+
+
+@pytest.mark.wide
+@needs_redis
+def test_a_page_whose_worker_is_killed_goes_on_without_gap_or_double(two_workers, open_page):
+    ann, bob = on_two_workers(two_workers, open_page)
+    bob.say('before')
+    ann.sees('.said p', 'before')
+    os.kill(int(ann.worker()), signal.SIGKILL)
+    bob.say('meanwhile')
+    ann.sees('.said p', 'before', 'meanwhile')
+    ann.sees_state('online')
+    ann.say('back')
+    for page in (ann, bob):
+        page.sees('.said:not(.pending) p', 'before', 'meanwhile', 'back')
+        page.sees('#people span:last-child', 'Ann', 'Bob')
+
+
+@pytest.mark.wide
+@needs_redis
+def test_two_windows_on_two_workers_see_each_other_through_a_restart_of_redis(two_workers, redis, open_page):
+    ann, bob = on_two_workers(two_workers, open_page)
     for page in (ann, bob):
         page.sees('#people span:last-child', 'Ann', 'Bob')
     ann.say('before')

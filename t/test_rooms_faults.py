@@ -18,6 +18,7 @@ from background import free_port
 from brokers import FaultyLink, RedisServer, needs_redis
 from gathering import gatherings
 from program import Program
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import pyjows
@@ -103,6 +104,26 @@ def test_redis_killed_and_started_without_its_data_is_a_gap_that_is_told(gather,
     assert not left
     late = b.join(numbered=1, since=guests[0].positions[0], history=10)
     a.until(lambda: late.data == [2])
+    assert late.recovered == [False]
+
+
+def test_redis_started_from_an_old_snapshot_begins_every_room_anew(gather, redis):
+    a, b = gather(redis.url), gather(redis.url)
+    guests = [a.join(numbered=1), b.join(numbered=1)]
+    for i in (1, 2):
+        a.rooms['lobby'].publish(json=i)
+    a.until(lambda: all_have(guests, [1, 2]))
+    redis.ask('SAVE')
+    a.rooms['lobby'].publish(json=3)
+    a.until(lambda: all_have(guests, [1, 2, 3]))
+    redis.kill()
+    a.until(lambda: a.events == b.events == [('lost',)])
+    a.rooms['lobby'].publish(json=4)
+    redis.start()
+    a.until(lambda: all_have(guests, [1, 2, 3, 4]))
+    assert all(guest.recovered == [None, False] and guest.has_no_gap() for guest in guests)
+    late = b.join(numbered=1, since=guests[0].positions[2], history=10)
+    a.until(lambda: late.data == [4])
     assert late.recovered == [False]
 
 
@@ -416,6 +437,35 @@ def test_the_members_of_a_worker_killed_with_9_disappear_within_the_time_to_live
         again = Person(three, 'Bob', since=bob.position)
         assert again.hears() == 'still here'
         for person in (ann, cid, again):
+            person.ws.close()
+
+
+def test_a_worker_that_is_told_to_end_sends_what_waits_and_its_members_leave_at_once(redis, tmp_path):
+    script = tmp_path / 'worker.py'
+    end = """
+        elif message == 'end':
+            for i in range(1000):
+                lobby.publish(json=i)
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:"""
+    script.write_text(
+        'import os, signal' + WORKER.replace('presence_ttl=1.5', 'presence_ttl=600').replace('\n        else:', end)
+    )
+    with Program(script, redis.url) as one, Program(script, redis.url) as two:
+        ann, bob = Person(one, 'Ann'), Person(two, 'Bob')
+        ann.sees('Ann', 'Bob')
+        bob.sees('Ann', 'Bob')
+        ann.say('end')
+        assert [bob.hears() for _ in range(1000)] == list(range(1000))
+        with pytest.raises(ConnectionClosed) as closed:
+            for _ in range(1001):
+                ann.ws.recv(timeout=30)
+        assert closed.value.rcvd.code == 1001
+        bob.sees('Bob')
+        again = Person(two, 'Ann', since=ann.position)
+        assert [again.hears() for _ in range(1000)] == list(range(1000))
+        assert one.end() == 0
+        for person in (bob, again):
             person.ws.close()
 
 
