@@ -31,7 +31,7 @@ def run(tmp_path, source):
 
 def test_a_program_that_listens_and_never_runs_the_loop_is_told(tmp_path):
     told = run(tmp_path, "import pyjows\npyjows.serve('ws://127.0.0.1:0')\n")
-    assert 'nobody was served (Listener 127.0.0.1 port' in told
+    assert 'nothing was served (Listener 127.0.0.1 port' in told
     assert 'Call pyjows.run() after serve()' in told
 
 

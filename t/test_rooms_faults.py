@@ -244,9 +244,12 @@ def test_a_half_open_link_is_noticed_and_replaced(gather, redis, link):
     guests = [a.join(numbered=1, name='Ann'), b.join(numbered=1, name='Bob')]
     b.rooms['lobby'].publish(json=1)
     a.until(lambda: all_have(guests, [1]))
+    reasons: list[str] = []
+    a.rooms.on('lost', lambda rooms, exc: reasons.append(str(exc)))
     link.drop = True  # no packet arrives, and no end is told
     b.rooms['lobby'].publish(json=2)
     a.until(lambda: a.events == [('lost',)])
+    assert all(reasons), reasons  # whichever time-out came first
     a.rooms['lobby'].publish(json=3)
     b.until(lambda: b.names() == ['Bob'])  # within the time to live
     link.drop = False

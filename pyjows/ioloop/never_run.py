@@ -34,7 +34,7 @@ def warn_if_never_run(ioloop: Any) -> None:
         return
     if statistics['acceptors']:
         places = ', '.join(str(acceptor).strip('<>') for acceptor in ioloop.acceptors.values())
-        what, function = f'nobody was served ({places})', 'serve()'
+        what, function = f'nothing was served ({places})', 'serve()'
     elif statistics['dialers']:
         what, function = 'nothing was connected', 'connect()'
     else:

@@ -656,8 +656,7 @@ class Broker(Follower):
                 raise BrokerLost(f'the broker was silent for {now - self._alive_at:.1f} s')
             if now - pinged > self.timeout:
                 pinged = now
-                async with asyncio.timeout(self.timeout):
-                    await self.ping()
+                await within(self.timeout, self.ping())
             if now - refreshed > self.presence_ttl / 3 - 0.01:
                 refreshed = now
                 for room in self._denied:

@@ -205,7 +205,7 @@ class Follower(Engine):
         if keep.presence and not before.presence:
             self._make_stale(feed)  # reads who is there
         elif not keep.presence:
-            for process in feed.processes:  # nobody would tell when they are gone
+            for process in feed.processes:  # no message would say when they are gone
                 self._report(self.receiver.roster, feed.room, process, {})
             feed.processes.clear()
 
@@ -293,7 +293,7 @@ class Follower(Engine):
         reported.
         """
         count = self._count(room, 'malformed')
-        if _is_told(count):
+        if _is_reported(count):
             self._report(self.receiver.failed, MalformedEntry(room, count, exc))
 
     def follows(self, room: str) -> bool:
@@ -302,7 +302,7 @@ class Follower(Engine):
 
     def refused(self, room: str, what: str, exc: Exception) -> None:
         """The server refused to do something about a room; reported as rarely as `malformed`."""
-        if _is_told(self._count(room, 'refused')):
+        if _is_reported(self._count(room, 'refused')):
             self._report(self.receiver.failed, RoomRefused(room, what, exc))
 
     def _count(self, room: str, what: str) -> int:
@@ -320,7 +320,7 @@ class Follower(Engine):
             self._make_stale(feed)
 
 
-def _is_told(count: int) -> bool:
+def _is_reported(count: int) -> bool:
     """Whether a count is 1, 2, 4, 8 …: what may happen again and again is reported more and more rarely."""
     return count & (count - 1) == 0
 

@@ -52,7 +52,7 @@ except ImportError as exc:
 
 __all__ = ['RedisEngine']
 
-# Messages of one script at most: Redis serves nobody else meanwhile (about 10 µs for each).
+# Messages of one script at most: Redis serves no other client meanwhile (about 10 µs for each).
 _BATCH = 100
 
 # Errors of the server's state: the command may succeed later, or on another server.

@@ -1,4 +1,4 @@
-"""Coroutines that end within a time, or when they are told to.
+"""Coroutines with a time limit, and tasks that are cancelled until they have ended.
 
 Owns the cancelling of tasks that may swallow it. Must not know what they do.
 """
