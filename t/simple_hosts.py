@@ -4,7 +4,7 @@
 
 Routes: ``/echo`` echoes (subprotocols ``chat`` and ``superchat``; pings and a size limit by ``?ping=0.2&limit=1000``),
 ``/close?code=4001&reason=bye`` closes, ``/left`` tells as JSON what the process has open. ``/wait`` receives for ever,
-and ``/closed`` tells how the last connection ended.
+and ``/closed`` tells how the last connection ended. ``/returns`` and ``/raises`` do so without a close.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ from pyjows.simple import AioServer, ConnectionClosed, ConnectionError, Server  
 POOL = 'ThreadPoolExecutor'
 
 ends: list[tuple[int, str | None]] = []
+
+
+class Fault(Exception):
+    """What ``/raises`` raises."""
 
 
 def options(query: str) -> dict[str, Any]:
@@ -117,6 +121,12 @@ def serve(environ: dict[str, Any], path: str, query: str) -> None:
         except ConnectionClosed as exc:
             ends.append((int(exc.reason), exc.message))
         return
+    elif path in ('/returns', '/raises'):
+        ws = Server.accept(environ, **options(query))
+        ws.send(ws.receive())
+        if path == '/raises':
+            raise Fault
+        return
     else:
         ws = Server.accept(environ, **options(query))
         for message in ws:
@@ -160,6 +170,11 @@ async def aio_serve(ws: Any, path: str, query: str) -> None:
         except ConnectionClosed as exc:
             ends.append((int(exc.reason), exc.message))
         return
+    elif path in ('/returns', '/raises'):
+        await ws.send(await ws.receive())
+        if path == '/raises':
+            raise Fault
+        return
     else:
         async for message in ws:
             await ws.send(message)
@@ -193,7 +208,7 @@ def aiohttp_app() -> Any:
 
     app = web.Application()
     app.add_routes(
-        [web.get(path, websocket) for path in ('/echo', '/close', '/wait')]
+        [web.get(path, websocket) for path in ('/echo', '/close', '/wait', '/returns', '/raises')]
         + [web.get(path, tell) for path in ('/left', '/closed')]
     )
     return app
@@ -235,6 +250,7 @@ async def bare(sock: socket.socket) -> None:
         task = asyncio.ensure_future(serve_one(connection))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        del task  # with what it raised
 
 
 # The hosts

@@ -287,7 +287,7 @@ PYTHON_METHODS = {
     },
     'TransactionProtocol': {'_close_overdue', '_next_turn'},
     'WSConnection': {'_all_events'},
-    'WireCore': {'_end_tcp', '_go_away', '_keep_alive', '_receivable', '_uncork', '_until', '_wait_until_writable'},
+    'WireCore': {'_end_tcp', '_keep_alive', '_receivable', '_uncork', '_until', '_wait_until_writable'},
 }
 
 

@@ -280,6 +280,45 @@ async def test_a_connection_that_is_let_go_of_goes_away(answers):
 
 
 @on_a_loop
+async def test_a_cancelled_program_does_not_wait_for_its_peer():
+    here, there = socket.socketpair()
+    hand = Hand(*await asyncio.open_connection(sock=there))
+    inside = asyncio.Event()
+
+    async def program() -> None:
+        async with await AioServer.accept(sock=here, headers=UPGRADE) as ws:
+            ws.close_timeout = 30
+            inside.set()
+            await ws.receive()
+
+    task = asyncio.create_task(program())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await task
+    await hand.reader.readuntil(b'\r\n\r\n')
+    assert await hand.read_frame() == (CLOSE, b'\x03\xe9')
+    async with asyncio.timeout(10):
+        assert await hand.eof()
+    hand.writer.close()
+
+
+@on_a_loop
+async def test_a_cancelled_close_ends_tcp_all_the_same():
+    async with served() as (ws, hand):
+        ws.close_timeout = 30
+        closing = asyncio.create_task(ws.close(4000))
+        assert await hand.read_frame() == (CLOSE, b'\x0f\xa0')
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        async with asyncio.timeout(10):
+            assert await hand.eof()
+        assert not ws.connected
+
+
+@on_a_loop
 async def test_a_close_ends_a_receive_that_waits():
     async with served() as (ws, hand):
         waiting = asyncio.create_task(ws.receive())

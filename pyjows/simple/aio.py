@@ -119,8 +119,12 @@ class AioBase:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close with 1000, after an exception with 1011; with 1001 when cancelled, without waiting for the peer."""
         try:
-            failed = exc is not None and not isinstance(exc, (ConnectionClosed, asyncio.CancelledError))
+            if isinstance(exc, asyncio.CancelledError):
+                await self._channel.leave()
+                return
+            failed = exc is not None and not isinstance(exc, ConnectionClosed)
             await self.close(CloseCode.INTERNAL_ERROR if failed else None)
         except ConnectionClosed:
             pass
@@ -152,7 +156,7 @@ class _NotConnected:
     def _refuse(self, *arguments: Any) -> Any:
         raise RuntimeError('not connected: use `await AioClient.connect(url)`, or `await AioServer.accept(…)`')
 
-    send = receive = close = _refuse
+    send = receive = close = leave = _refuse
 
     def let_go(self) -> None:
         """There is nothing to close."""
@@ -273,8 +277,10 @@ class AioServer(AioBase):
         if transport is None or transport.is_closing():
             raise ConnectionError(None)
         session = self._session(request.headers, request.method, request.raw_path, request.version)
-        wire = Wire(session, asyncio.get_running_loop(), transport.get_protocol())
+        host = transport.get_protocol()
+        wire = Wire(session, asyncio.get_running_loop(), host)
         transport.set_protocol(wire)
+        host.transport = _HostTransport(transport, wire)
         self._begin(wire, transport)
 
     async def _accept_socket(self, sock: Any, headers: Any) -> None:
@@ -302,6 +308,29 @@ class AioServer(AioBase):
         self._channel = wire
         self.subprotocol = wire.subprotocol
         wire.begin(transport)
+
+
+class _HostTransport:
+    """The transport of a connection as aiohttp has it from now on: what it writes is not for a WebSocket.
+
+    When a handler has returned or raised, aiohttp writes an HTTP response. A connection that is open then is closed.
+    """
+
+    def __init__(self, transport: Any, wire: Wire) -> None:
+        self._transport = transport
+        self._wire = wire
+
+    def write(self, data: Any) -> None:
+        """Drop a response; after a failure (status 500 and above) the close code is 1011."""
+        failed = bytes(data[:10]).startswith((b'HTTP/1.1 5', b'HTTP/1.0 5'))
+        self._wire.go_away(CloseCode.INTERNAL_ERROR if failed else CloseCode.GOING_AWAY)
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """As `write`."""
+        self.write(b''.join(pieces))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class AioClient(AioBase):

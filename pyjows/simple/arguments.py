@@ -51,9 +51,9 @@ def checked_timeout(timeout: Any) -> float:
     """The seconds that a `receive` waits, at most as long as a lock may be waited for."""
     if not isinstance(timeout, (int, float, Real)):
         raise TypeError(f'receive(): timeout takes seconds, or None to wait for ever, not {timeout!r}')
-    if math.isnan(timeout):
+    if not isinstance(timeout, int) and math.isnan(timeout):
         raise ValueError(f'receive(): timeout={timeout!r}, but it takes seconds, or None to wait for ever')
-    return min(float(timeout), _LONGEST_TIMEOUT)
+    return float(min(max(timeout, 0), _LONGEST_TIMEOUT))
 
 
 def close_frame(reason: Any, message: Any) -> Close:

@@ -160,6 +160,10 @@ class ASGIChannel:
         except OSError:
             pass  # the client is gone already
 
+    async def leave(self) -> None:
+        """Close the connection; the server may wait for the peer."""
+        await self.close(CloseCode.GOING_AWAY, None, 0)
+
     def let_go(self) -> None:
         """The application has dropped the connection; the server closes it when the application ends."""
         pending = self._pending

@@ -52,4 +52,5 @@ cdef class WireCore:
     @cython.locals(out=WriteBuffer)
     cdef object _flush(self)
     cdef object _finish(self)
+    cdef object _end_later(self)
     cdef object _forget_timer(self)

@@ -330,9 +330,13 @@ class WireCore:
         if self._reading_paused:
             self._resume_reading()
         until = monotonic() + timeout
-        while not self._over and until > monotonic():
-            await self._ended.wait(until - monotonic())
-            session.drop_surplus()
+        try:
+            while not self._over and until > monotonic():
+                await self._ended.wait(until - monotonic())
+                session.drop_surplus()
+        except BaseException:  # cancelled
+            self._end_later()
+            raise
         session.end()
         self._end_tcp()
         while not self._gone and until > monotonic():
@@ -368,19 +372,30 @@ class WireCore:
         except RuntimeError:
             is_in_task = False
         if is_in_task:  # a handler that returns: its messages leave before the host's answer
-            self._go_away()
+            self.go_away()
         else:
-            self._loop.call_soon_threadsafe(self._go_away)
+            self._loop.call_soon_threadsafe(self.go_away)
 
-    def _go_away(self) -> None:
+    async def leave(self) -> None:
+        """Close the connection as `go_away` does."""
+        self.go_away()
+
+    def go_away(self, reason: int = CloseCode.GOING_AWAY) -> None:
+        """Close the connection, without waiting."""
         session = self._session
         if session.is_open:
-            session.close(CloseCode.GOING_AWAY, None)
+            session.close(reason, None)
             self._flush()
-            if self._reading_paused:
-                self._resume_reading()
-            self._forget_timer()
-            self._timer = self._loop.call_later(_LINGER, self._end_tcp)
+            self._end_later()
+
+    def _end_later(self) -> None:
+        """A close frame was sent, and nothing waits for the peer's: end TCP soon, whatever the peer does."""
+        if self._over:
+            return
+        if self._reading_paused:
+            self._resume_reading()
+        self._forget_timer()
+        self._timer = self._loop.call_later(_LINGER, self._end_tcp)
 
     def abandon(self) -> None:
         """The connection did not open."""
