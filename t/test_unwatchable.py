@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
+import pyjows
 from pyjows.ioloop.limit import ConnectionLimit
 from pyjows.ioloop.proxy_header import ProxyProtocol
 
@@ -137,6 +138,18 @@ def test_a_connected_socket_that_cannot_be_watched_is_closed(ioloop: Any, run_un
     assert isinstance(got[0], PermissionError)
     assert got[1] == 'closed'
     assert not ioloop.connections
+
+
+def test_a_websocket_whose_socket_cannot_be_watched_tells_why_and_blames_no_tls(ioloop: Any, run_until: Any) -> None:
+    ours, theirs = socket.socketpair()
+    _make_unwatchable(ours)
+    errors: list[Any] = []
+    with theirs:
+        ws = pyjows.connect('ws://localhost', sock=ours, ioloop=ioloop)
+        ws.on('error', lambda ws, exc: errors.append(exc))
+        run_until(ioloop, lambda: ws.is_finished)
+    assert 'Operation not permitted' in str(errors[0])
+    assert 'TLS' not in str(errors[0])
 
 
 def test_a_tls_client_whose_socket_cannot_be_watched_is_told(ioloop: Any, run_until: Any) -> None:

@@ -255,7 +255,8 @@ class ClientHandshake:
             return self._unexpected_status()
         self._end_handshake()
         message = 'the connection was closed before the server answered the handshake'
-        if not self._first and not self._is_secure:
+        is_by_server = self.cause is None or isinstance(self.cause, ConnectionError)
+        if is_by_server and not self._first and not self._is_secure:
             message += '; a server that expects TLS does that, then wss:// is right instead of ws://'
         if self.cause is not None:
             message += f': {cause_of(self.cause)}'
