@@ -245,6 +245,7 @@ class Waiter:
             if self._waits_for_future:
                 self._resolve()
             else:
+                self._task = self._wakeup = None
                 self._call_soon()
 
     def wake_now(self) -> None:
@@ -260,11 +261,12 @@ class Waiter:
         self._state = _WOKEN
         if self._waits_for_future and not self._take_back():
             return
+        context = self._context
+        if self._callback is None or context is None:
+            self._call_soon()
+            return
         callback, self._callback = self._callback, None
         coroutine, self._coroutine = self._coroutine, None
-        context = self._context
-        if callback is None or context is None:
-            return
         self._is_cancel_refused = False
         gate.is_open = False
         try:
@@ -280,6 +282,8 @@ class Waiter:
         finally:
             gate.is_open = True
             gate.task = None
+            if self._state != _PENDING:  # the task waits here no longer: it must not be kept
+                self._task = self._wakeup = None
 
     def _run(self, callback: Callable[[Any], object], context: Context) -> None:
         """Run a task on in its context."""
@@ -316,16 +320,13 @@ class Waiter:
         if self._future.remove_done_callback(self._wakeup) == 1:
             self._callback = self._wakeup
             return True
-        # It was cancelled, or the task registers otherwise than before.
-        if not self._future.done():
-            self._task = self._wakeup = None
-            self._future.set_result(None)
-        self._future = None
+        self._resolve()  # it was cancelled, or the task registers otherwise than before
         return False
 
     def _resolve(self) -> None:
-        """Wake the task that waits for the future, as asyncio does."""
+        """Wake the task that waits for the future, as asyncio does, unless it was cancelled."""
         self._waits_for_future = False
+        self._task = self._wakeup = None
         future, self._future = self._future, None
         if not future.done():
             future.set_result(None)

@@ -673,6 +673,31 @@ def test_a_task_that_waits_can_be_cancelled_with_a_message_and_keeps_its_context
     run(main())
 
 
+def test_a_task_that_has_received_and_ended_is_not_kept(ioloop, run, serve):
+    async def main() -> None:
+        async def receives(messages: int) -> None:
+            for _ in range(messages):
+                await ws.receive()
+
+        async with pyjows.connect(serve(parrot), ioloop=ioloop) as ws:
+            for messages in (1, 4):
+                task = asyncio.create_task(receives(messages))
+                for _ in range(messages):
+                    await asyncio.sleep(0.001)
+                    ws.send(text='a')
+                await task
+                there = weakref.ref(task)
+                del task
+                await asyncio.sleep(0)  # asyncio's handle has it too, while this runs
+                assert there() is None
+
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
+
+
 # The end
 
 
