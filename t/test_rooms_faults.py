@@ -353,6 +353,44 @@ def test_messages_wait_while_the_server_is_a_replica(gather, redis):
     assert ann.has_no_gap()
 
 
+def test_who_leaves_while_no_session_begins_is_gone_when_one_does(gather, redis):
+    a, b = gather(redis.url, presence_ttl=60), gather(redis.url, presence_ttl=60)
+    ann, _ = a.join(name='Ann'), b.join(name='Bob')
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    redis.ask('REPLICAOF', '127.0.0.1', free_port())  # it can be connected to, and refuses what is written first
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: a.events == [('lost',)])
+    ann.ws.finish()
+    a.until(lambda: not a.rooms['lobby'].local_members)
+    tried = redis.ask('INFO', 'stats')['total_connections_received']
+    a.until(lambda: redis.ask('INFO', 'stats')['total_connections_received'] > tried + 30)
+    redis.ask('REPLICAOF', 'NO', 'ONE')
+    a.until(lambda: a.events == [('lost',), ('back',)] and not b.rooms.is_lost)
+    a.join(name='Cid')
+    a.until(lambda: a.names() == b.names() == ['Bob', 'Cid'])
+
+
+@pytest.mark.parametrize('what', ['forgets the members', 'has a member that left'])
+def test_an_entry_of_members_that_is_not_right_is_written_again(gather, redis, what):
+    a, b = gather(redis.url), gather(redis.url)
+    a.join(name='Ann')
+    b.join(name='Bob')
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    key = f'pyjows:{{lobby}}:here:{a.rooms.process}'
+    if what == 'forgets the members':
+        redis.ask('DEL', key)
+        a.join(name='Cid')
+        a.until(lambda: redis.ask('HLEN', key))
+    else:
+        redis.ask('HSET', key, 'gone', '{"name":"Eve"}')
+        a.join(name='Cid')
+    everyone = ['Ann', 'Bob', 'Cid']
+    a.until(lambda: redis.ask('HLEN', key) == 2 and b.names() == everyone)
+    late = gather(redis.url)
+    late.rooms['lobby'].follow()
+    a.until(lambda: late.rooms['lobby'].is_ready and late.names() == everyone)
+
+
 def test_memory_returns_after_many_losses(gather, redis):
     a = gather(redis.url)
     ann = a.join(numbered=1)

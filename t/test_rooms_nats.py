@@ -325,6 +325,62 @@ def test_a_subject_that_is_allowed_again_is_heard_again_after_a_gap_that_is_told
         server.kill()
 
 
+def test_a_user_who_is_removed_is_away_until_it_is_allowed_again(tmp_path, gather):
+    conf = tmp_path / 'nats.conf'
+    conf.write_text('authorization: {users: [{user: ann, password: right}]}')
+    server = NatsServer(tmp_path, words=['-c', conf])
+    try:
+        a = gather(server.url.replace('//', '//ann:right@'))
+        ann = a.join(numbered=1)
+        told: list[str] = []
+        a.rooms.on('lost', lambda rooms, exc: told.append(str(exc)))
+        conf.write_text('authorization: {users: [{user: bob, password: right}]}')
+        server.process.send_signal(signal.SIGHUP)
+        a.until(lambda: told)
+        assert str(server.port) in told[0]
+        conf.write_text('authorization: {users: [{user: ann, password: right}]}')
+        server.process.send_signal(signal.SIGHUP)
+        a.until(lambda: a.events == [('lost',), ('back',)])
+        a.rooms['lobby'].publish(json=1)
+        a.until(lambda: ann.data == [1])
+        assert ann.recovered == [None, False] and ann.has_no_gap()
+    finally:
+        server.kill()
+
+
+def test_a_server_of_a_cluster_that_is_killed_is_replaced_by_another_one(tmp_path, gather):
+    routes = [free_port(), free_port()]
+    servers = []
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        words = ['--cluster_name', 'c', '--cluster', f'nats://127.0.0.1:{routes[i]}']
+        servers.append(NatsServer(tmp_path / str(i), words=[*words, '--routes', f'nats://127.0.0.1:{routes[1 - i]}']))
+    try:
+        urls = [server.url for server in servers]
+        a, b = gather(','.join(urls)), gather(','.join(reversed(urls)))
+        guests = [a.join(numbered=1), b.join(numbered=1)]
+        sending = a.ioloop.recurring(lambda loop: a.rooms['lobby'].publish(json='route'), 0.05)
+        a.until(lambda: guests[1].data)  # the servers know each other
+        servers[0].kill()
+        a.until(lambda: a.events == [('lost',), ('back',)])
+        a.ioloop.remove(sending)
+        a.rooms['lobby'].publish(json='a')
+        b.rooms['lobby'].publish(json='b')
+        a.until(lambda: all({'a', 'b'} <= set(guest.data) for guest in guests))
+        assert guests[0].recovered == [None, False] and guests[1].recovered == [None]
+        assert all(guest.has_no_gap() for guest in guests)
+        assert not b.events
+    finally:
+        for server in servers:
+            server.kill()
+
+
+@pytest.mark.parametrize('prefix', ['a b', 'a.', '.a', 'a..b', 'a.*', '>', 'a\r\nPUB b', 'a\tb', ''])
+def test_a_prefix_that_is_no_subject_is_refused(prefix):
+    with pytest.raises(ValueError, match='prefix'):
+        pyjows.rooms('nats://127.0.0.1', prefix=prefix)
+
+
 @pytest.mark.slow
 @pytest.mark.wide(later=True)
 @pytest.mark.parametrize('count', [3000, pytest.param(10_000, marks=pytest.mark.wide)])

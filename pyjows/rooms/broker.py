@@ -172,12 +172,12 @@ class Broker(Follower):
     async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
         """Replace the server's entries of the members here in these rooms, and have the other processes read them."""
 
-    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]] | None]:
-        """Extend the time to live of this process' entries in the rooms whose value is True.
+    async def refresh(self, rooms: dict[str, int]) -> Sequence[tuple[bool, set[str]] | None]:
+        """Extend the time to live of this process' entries in rooms, by the number of members here: -1 for some.
 
         Returns:
-            For each room whether that entry was still there, and the processes that have one; None where the server
-            does not tell.
+            For each room whether that entry was still there with so many members, and the processes that have one; None
+            where the server does not tell.
         """
         return [(True, set()) for _ in rooms]
 
@@ -433,7 +433,7 @@ class Broker(Follower):
                 began = monotonic()
                 exc: BaseException | None
                 try:
-                    await within(self.timeout, self.connect())
+                    await within(self.timeout, self.connect(), repr(self))
                     exc = await self._session()
                 except Exception as failure:
                     exc = failure
@@ -498,7 +498,7 @@ class Broker(Follower):
                 self._undeclared.update(entry.room for entry in entries)
                 self._commands = deque(command for command in self._commands if isinstance(command, Publication))
         with suppress(Exception):
-            await within(1.0, self.disconnect())
+            await within(1.0, self.disconnect(), repr(self))
 
     async def _work(self) -> None:
         """Write what the rooms have queued, in a session."""
@@ -525,10 +525,10 @@ class Broker(Follower):
         with self._lock:
             rooms = {room: dict(members) for room, members in self._here.items()}
             rooms.update((room, {}) for room in self._undeclared if room not in rooms)
-            self._undeclared.clear()
             self._is_up = True
         if rooms and self.shares_presence:
             await self.declare(rooms)
+        self._undeclared.clear()  # not if that failed: the next session declares them
 
     async def _send_and_withdraw(self) -> None:
         """Send what waits, and remove the entries of the members of this process."""
@@ -656,7 +656,7 @@ class Broker(Follower):
                 raise BrokerLost(f'the broker was silent for {now - self._alive_at:.1f} s')
             if now - pinged > self.timeout:
                 pinged = now
-                await within(self.timeout, self.ping())
+                await within(self.timeout, self.ping(), repr(self))
             if now - refreshed > self.presence_ttl / 3 - 0.01:
                 refreshed = now
                 for room in self._denied:
@@ -670,11 +670,14 @@ class Broker(Follower):
     async def _refresh(self) -> None:
         """Refresh the entries of this process, and read which other processes have one."""
         with self._lock:
-            here = set(self._here)
+            here = {room: len(members) for room, members in self._here.items()}
+            here.update(
+                (command.room, -1) for command in self._commands if isinstance(command, Entry) and command.room in here
+            )
         wanted = {feed.room for feed in self._feeds.values() if feed.keep.presence and feed.epoch}
-        rooms = sorted(here | wanted)
+        rooms = sorted(here.keys() | wanted)
         for i in range(0, len(rooms), BATCH):
-            some = {room: room in here for room in rooms[i : i + BATCH]}
+            some = {room: here.get(room, 0) for room in rooms[i : i + BATCH]}
             found = await self.refresh(some)
             for (room, mine), entry in zip(some.items(), found, strict=True):
                 if entry is None:

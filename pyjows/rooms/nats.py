@@ -83,7 +83,7 @@ class NatsEngine(Broker):
     ) -> None:
         super().__init__(**options)
         check_options('rooms()', {'tls': tls, 'prefix': prefix}, _RULES)
-        if not prefix or set(prefix) & set(' *>') or '' in prefix.split('.'):
+        if not prefix or re.search(r'[\s*>]', prefix) or '' in prefix.split('.'):
             raise ValueError(f'prefix={prefix!r}: give the beginning of a NATS subject, such as app.rooms')
         self._urls = deque(url.split(','))
         for each in self._urls:
@@ -178,7 +178,8 @@ class NatsEngine(Broker):
 
     async def listen(self) -> None:
         assert self._over is not None
-        raise await self._over
+        exc = await self._over
+        raise BrokerLost(f'{self!r}: {str(exc).removeprefix("nats: ")}') from exc
 
     async def ping(self) -> None:
         await self._client.flush(self.timeout)

@@ -401,10 +401,9 @@ class RedisEngine(Broker):
             rosters.append(roster)
         return rosters
 
-    async def refresh(self, rooms: dict[str, bool]) -> Sequence[tuple[bool, set[str]] | None]:
+    async def refresh(self, rooms: dict[str, int]) -> Sequence[tuple[bool, set[str]] | None]:
         calls = [
-            ('refresh', 2, *self._presence_keys(room), self.process, self._ttl, int(here))
-            for room, here in rooms.items()
+            ('refresh', 2, *self._presence_keys(room), self.process, self._ttl, here) for room, here in rooms.items()
         ]
         found: list[tuple[bool, set[str]] | None] = []
         for result in await self._evaluate('tell who is there', rooms, calls):

@@ -155,7 +155,7 @@ redis.call('PUBLISH', ARGV[3], 'h' .. ARGV[1])
 """
 )
 
-# ARGV: 1 process, 2 milliseconds, 3 whether it has members.
+# ARGV: 1 process, 2 milliseconds, 3 how many members it has, -1 for some.
 _REFRESH = (
     _NOW
     + _OWN
@@ -163,11 +163,13 @@ _REFRESH = (
 own(KEYS[1], 'hash')
 own(KEYS[2], 'zset')
 local there = 1
-if ARGV[3] == '1' then
+local members = tonumber(ARGV[3])
+if members ~= 0 then
   there = redis.call('PEXPIRE', KEYS[1], ARGV[2])
   if there == 1 then
     redis.call('ZADD', KEYS[2], now + tonumber(ARGV[2]), ARGV[1])
     redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[2]) * 2)
+    if members > 0 and redis.call('HLEN', KEYS[1]) ~= members then there = 0 end
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)

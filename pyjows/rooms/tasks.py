@@ -14,13 +14,17 @@ from .messages import BrokerLost
 __all__ = ['cancel', 'within']
 
 
-async def within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine for so long at most, also one that does not end at its first cancellation."""
+async def within(seconds: float, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    """Run a coroutine for so long at most, also one that does not end at its first cancellation.
+
+    Raises:
+        BrokerLost: it has not ended; the text names the broker, `name`.
+    """
     task = asyncio.ensure_future(coroutine)
     try:
         done, _ = await asyncio.wait([task], timeout=seconds)
         if not done:
-            raise BrokerLost(f'no answer within {seconds:g} s')
+            raise BrokerLost(f'{name}: no answer within {seconds:g} s')
         task.result()
     finally:
         await cancel([task])
