@@ -211,6 +211,9 @@ class AsyncioReactor(PollingReactor):
 
     def next_tick(self, cb: Callable[[Any], object]) -> None:
         self._ticks.append(cb)
+        self._schedule_ticks()
+
+    def _schedule_ticks(self) -> None:
         if not self._ticks_scheduled and not self.loop.is_closed():
             self._ticks_scheduled = True
             self.loop.call_soon(self._on_ticks)
@@ -221,6 +224,10 @@ class AsyncioReactor(PollingReactor):
         self.task_gate.is_open = True
         try:
             handled = self._run_ticks()
+        except BaseException:  # KeyboardInterrupt, SystemExit
+            if self._ticks:  # they are called when the loop runs again
+                self._schedule_ticks()
+            raise
         finally:
             self.task_gate.is_open = False
         self._stop_if_done(handled)
@@ -256,7 +263,8 @@ class AsyncioReactor(PollingReactor):
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
+        exc = None if task.cancelled() else task.exception()
+        if exc is not None and not isinstance(exc, (KeyboardInterrupt, SystemExit)):  # these asyncio has raised already
             self._failed(exc)
         self._stop_if_done(1)
 
