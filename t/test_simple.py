@@ -815,6 +815,38 @@ def test_a_fork_while_another_thread_begins_a_connection_has_its_own():
     )
 
 
+DROPPED_IN_A_CHILD = """
+import os, signal, sys
+from threaded import Peer
+from wire import TEXT, frame
+from pyjows.simple import Server
+
+peer = Peer()
+ws = Server.accept(peer.served_environ)
+peer.read_head()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+peer.sock.sendall(frame(TEXT, b'still open'))
+assert ws.receive(timeout=20) == 'still open'
+ws.send('yes')
+assert peer.read_frame() == (TEXT, b'yes')
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
+def test_the_end_of_a_forked_child_does_not_end_its_parents_connection():
+    folder = os.path.dirname(__file__)
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', DROPPED_IN_A_CHILD],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([folder, *sys.path])},
+        check=True,
+        timeout=60,
+    )
+
+
 def test_two_hundred_connects_and_closes_leave_no_descriptor(no_leaks):
     with Threaded(echo) as server:
         for number in range(200):

@@ -18,6 +18,7 @@ The end of a connection is one method, `_finish`, called with the reader held.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import monotonic
@@ -112,6 +113,7 @@ class Base:
         """Complete the handshake on a socket; this side's part of it waits in the session."""
         self.sock = sock
         self._session = session
+        self._pid = os.getpid()
         self._waiting: Waiting = waiting_for(sock)
         self._lock = self._waiting.lock()
         self._reader = self._waiting.lock()
@@ -262,10 +264,13 @@ class Base:
 
     def __del__(self) -> None:
         # The program dropped its last reference to an open connection: send a close frame, without waiting.
+        # A forked child has a copy, but the connection is the parent's.
         link = getattr(self, '_link', None)
         if link is None or self._finished:
             return
         try:
+            if os.getpid() != self._pid:
+                return
             self._session.close(CloseCode.GOING_AWAY, None)
             self._flush()
             link.end_writing()
