@@ -39,22 +39,22 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def link(redis: RedisServer, no_leaks: None) -> Iterator[FaultyLink]:
-    link = FaultyLink(redis.port)
-    yield link
-    link.close()
-
-
-@pytest.fixture
-def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer, link: FaultyLink) -> Iterator[Any]:
+def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
     redis.ask('FLUSHALL')
     with gatherings(ioloop, run_until, assert_idle, **QUICK) as gather:
         yield gather
 
 
 @pytest.mark.parametrize('seed', [1, 2, 203, 204])
-def test_members_of_two_processes_have_every_message_or_are_told(gather, redis, link, seed):
-    random = Random(seed)
+def test_members_of_two_processes_have_every_message_or_are_told(gather, redis, seed):
+    link = FaultyLink(redis.port)
+    try:
+        live(gather, redis, link, Random(seed))
+    finally:
+        link.close()  # its threads end before `gather` counts them
+
+
+def live(gather, redis, link, random):
     kept = {'history_size': random.choice([3, 10, 1000])}
     urls = f'redis://127.0.0.1:{link.port}', redis.url
     a, b = both = [gather(url, linger=random.choice([0.05, 30]), **kept) for url in urls]
@@ -62,14 +62,14 @@ def test_members_of_two_processes_have_every_message_or_are_told(gather, redis, 
     gone: list[Any] = []
     all_guests: list[Any] = []
     drops: list[Any] = []
-    said = 0
+    said, flushed = 0, False
     for i in range(60):
         step, one = random.choice(STEPS), random.choice(both)
         if step == 'join' or (step == 'back' and gone):
             old = gone.pop() if step == 'back' else None
             since = {'since': old.position} if old is not None and old.position else {}
             here[f'n{i}'] = guest = one.guest(numbered=1, name=f'n{i}', **since)
-            all_guests.append((guest, old if since else None))
+            all_guests.append((guest, since.get('since')))
         elif step == 'leave' and here:
             guest = here.pop(random.choice(list(here)))
             guest.ws.finish()
@@ -86,7 +86,9 @@ def test_members_of_two_processes_have_every_message_or_are_told(gather, redis, 
             link.drop = True
             drops.append(a.ioloop.timer(lambda loop: setattr(link, 'drop', False), random.choice([0.1, 1.2])))
         elif step == 'forget':
-            redis.ask(random.choice(['FLUSHALL', 'SCRIPT FLUSH']))
+            forgets = random.choice(['FLUSHALL', 'SCRIPT FLUSH'])
+            redis.ask(forgets)
+            flushed = flushed or forgets == 'FLUSHALL'
         elif step == 'turn':
             turned: list[int] = []
             a.ioloop.timer(lambda loop, turned=turned: turned.append(1), random.random() / 20)
@@ -102,12 +104,13 @@ def test_members_of_two_processes_have_every_message_or_are_told(gather, redis, 
     a.until(lambda: all('end' in guest.data for guest in here.values()))
     a.until(lambda: a.names() == b.names() == sorted(here))
     told: dict[str, Any] = {}
-    for guest, old in all_guests:
+    for guest, position in all_guests:
         assert guest.has_no_gap()
-        if old is not None and guest.recovered[:1] == [True]:
-            assert guest.envelopes[0]['position'] == old.position
+        if guest.recovered[:1] == [True]:
+            assert guest.envelopes[0]['position'] == position
         for envelope in guest.envelopes:
             if 'data' in envelope:
                 assert told.setdefault(envelope['position'], envelope['data']) == envelope['data']
-    assert len(set(told.values())) == len(told)  # none has two positions
+    if not flushed:  # with the data Redis forgets which publication was the last
+        assert len(set(told.values())) == len(told)
     assert not a.errors + b.errors
