@@ -230,7 +230,7 @@ def connect(
         checked['headers'] = Headers([*checked['headers'].raw, (b'Cookie', checked['cookies'].encode())])
     parsed = checked_url('connect()', url)
     ioloop = IOLoop.singleton() if ioloop is None else ioloop
-    ioloop.check_usable('connect()')
+    ioloop.check_can_dial('connect()')
     if sock is not None and local_address is not None:
         raise ValueError('connect(): sock= is connected already: local_address= has no effect on it')
     limits = Limits('connect()', **{name: value for name, value in checked.items() if name in LIMITS})
@@ -316,6 +316,7 @@ class _Connector:
     def begin(self) -> None:
         """Connect to `url`; raises ValueError for a bad port or proxy, and calls nothing back before it returns."""
         url = self.url
+        self.connection = None
         tls = self._tls()
         if not url.port and self.sock is None:
             raise ValueError(f'{self._name()} has port 0, to which nothing can be connected: give one from 1 to 65535')
@@ -444,7 +445,7 @@ class _Connector:
 
     def _connected(self, ioloop: IOLoop, err: Exception | None, stream: Stream | None) -> None:
         if stream is None:
-            if self._waits_for_slot():
+            if self._waits_for_slot() and isinstance(err, TimeoutError):
                 err = self._slot_error()
             self.ws.protocol.connect_failed(err or OSError(f'could not connect to {self._name()}'))
             return
@@ -533,7 +534,15 @@ class _Connector:
         if self.ws.established:
             self.ws.finish(1001)
         else:
-            self.ws.protocol.connect_failed(HandshakeError(f'the loop was stopped before {self._name()} was open'))
+            self.ws.protocol.connect_failed(self._stopped_error())
+
+    def loop_resets(self) -> None:
+        """The loop removes everything. Where it has a socket of this connection, it closes that, which ends it."""
+        if self.connection is None:  # it waits for a slot, or was given up
+            self.ws.protocol.connect_failed(None if self.is_cancelled else self._stopped_error())
+
+    def _stopped_error(self) -> HandshakeError:
+        return HandshakeError(f'the loop was stopped before {self._name()} was open')
 
     def gone(self, ws: WebSocket) -> None:
         """The transaction is closed."""
@@ -551,7 +560,7 @@ class _Connector:
 
 
 class _Clients:
-    """The connections of a loop that are not closed, with one subscriber for all of them to the loop's ``finish``."""
+    """The connections of a loop that are not closed, with one subscriber for all of them to each event of the loop."""
 
     def __init__(self) -> None:
         self.connectors: set[_Connector] = set()
@@ -565,13 +574,18 @@ class _Clients:
                 return clients
         clients = cls()
         ioloop.on('finish', clients.loop_finishes)
+        ioloop.on('reset', clients.loop_resets)
         return clients
 
     def remove(self, connector: _Connector) -> None:
         self.connectors.discard(connector)
         if not self.connectors:
-            connector.ioloop.unsubscribe('finish', self.loop_finishes)
+            connector.ioloop.unsubscribe('finish', self.loop_finishes).unsubscribe('reset', self.loop_resets)
 
     def loop_finishes(self, ioloop: IOLoop) -> None:
         for connector in list(self.connectors):
             connector.loop_finishes()
+
+    def loop_resets(self, ioloop: IOLoop) -> None:
+        for connector in list(self.connectors):
+            connector.loop_resets()

@@ -261,6 +261,7 @@ class Reconnector(LoopEmitter):
         self._resume = resume
         self.positions = Positions()
         self._ending = False
+        self._is_reset = False  # the loop was reset, which drops its ticks
         self._task: Any = None  # awaits the URL or the headers of the next attempt
         self._task_timer: Any = None
         self._announced: WebSocket | None = None
@@ -277,6 +278,7 @@ class Reconnector(LoopEmitter):
         self.ioloop.reactor.next_tick(self._announce)
         self._dial()
         self.ioloop.on('finish', self._loop_finishes)
+        self.ioloop.on('reset', self._loop_resets)
 
     def __repr__(self) -> str:
         return f'<Reconnector {self._name}>'
@@ -415,7 +417,10 @@ class Reconnector(LoopEmitter):
     def _finished(self, ws: WebSocket, code: int, reason: str) -> None:
         self._last_close = (code, reason)
         ws.unsubscribe('error', self._failed)
-        self.ioloop.reactor.next_tick(self._decide)  # after all other handlers of `finish`
+        if self._is_reset:
+            self._decide()
+        else:
+            self.ioloop.reactor.next_tick(self._decide)  # after all other handlers of `finish`
 
     # The next attempt
 
@@ -519,10 +524,16 @@ class Reconnector(LoopEmitter):
             self._cancel_attempt()
             self.ioloop.reactor.next_tick(self._emit_finish)
 
+    def _loop_resets(self, ioloop: IOLoop) -> None:
+        self._ending = self._is_reset = True
+        if self.ws is None or self.ws.is_finished:
+            self._cancel_attempt()
+            self._decide()
+
     def _emit_finish(self, reactor: Any = None) -> None:
         if not self.is_finished:
             self.is_finished = True
-            self.ioloop.unsubscribe('finish', self._loop_finishes)
+            self.ioloop.unsubscribe('finish', self._loop_finishes).unsubscribe('reset', self._loop_resets)
             self._emit_safely('finish', *self._last_close)
 
 

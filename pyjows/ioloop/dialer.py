@@ -246,6 +246,12 @@ class Dialer:
         self._done = None
         self._cancel_attempts()
 
+    def abort(self) -> None:
+        """Give up; `done` is called with ECANCELED."""
+        if self._connected_socket is not None and self._done is not None:
+            self._connected_socket.close()
+        self._report(OSError(errno.ECANCELED, f'{self._prefix()}: the loop was stopped'), None)
+
     def _resolved(self, found: Found) -> None:
         """The addresses of the host are known, or the lookup failed: ask `admit`, then try the first."""
         self._lookup = None

@@ -136,7 +136,7 @@ class IOLoop(Scheduling):
         self._releases: dict[Stream, Release] = {}
         self._ids: dict[Stream, str] = {}
         self._is_accepting_paused = False
-        self._closed = False
+        self._closed = self._is_resetting = False
         self._stopping = GracefulStop(self.reactor, self._open_things, self._close_all, self._stopped_gracefully)
         self.stops_over = 0.0
         self.loop_data.on_closed = self._stream_closed
@@ -423,6 +423,7 @@ class IOLoop(Scheduling):
 
         Returns:
             The id of the connection; `remove` cancels one that is still being made, then the callback is not called.
+            Where the loop closes all, `err` is ECANCELED.
 
         Raises:
             ValueError, TypeError: an argument is not valid. Later failures arrive as ``err``, whose message names the
@@ -446,7 +447,7 @@ class IOLoop(Scheduling):
         server_hostname: str | None = None,
         admit: Admit | None = None,
     ) -> str:
-        self.check_usable('IOLoop.client()')
+        self.check_can_dial('IOLoop.client()')
         if sum(what is not None for what in (port, path, socket)) != 1:
             raise ValueError('a client connects to one of these: port (and address), path, socket')
         if port is not None and not 0 < port < 65536:
@@ -641,12 +642,20 @@ class IOLoop(Scheduling):
         self.stop()
 
     def reset(self) -> None:
-        """Remove everything at once, and stop. A forked child calls it first, to share nothing with its parent."""
+        """Remove everything at once, and stop. A forked child calls it first, to share nothing with its parent.
+
+        Clients that are not connected yet fail. What is called meanwhile cannot begin another one (RuntimeError).
+        """
         self.reactor.check_thread('IOLoop.reset()')
-        self._emit_safely('reset')
-        # The reactor first: a forked child must not remove the parent's descriptors from the kernel object they share.
-        self.reactor.reset()
-        self._close_all()
+        was_resetting, self._is_resetting = self._is_resetting, True
+        try:
+            self._emit_safely('reset')
+            # The reactor first: a forked child must not remove the parent's descriptors from the kernel object that
+            # they share.
+            self.reactor.reset()
+            self._close_all()
+        finally:
+            self._is_resetting = was_resetting
         self.loop_data.flush()  # its tick was removed
         self._stopping.cancel()
         self._accepts = 0
@@ -669,8 +678,13 @@ class IOLoop(Scheduling):
 
     def _close_all(self) -> None:
         self.dial_queue.clear()
-        for id in [*self._acceptors, *self._dialers]:
+        for id in list(self._acceptors):
             self.remove(id)
+        for dialer in list(self._dialers.values()):
+            try:
+                dialer.abort()
+            except Exception as exc:  # of the callback
+                self.reactor.report(exc)
         negotiations, self._negotiations = self._negotiations, {}
         for negotiation, release in negotiations.items():
             negotiation.cancel()

@@ -25,6 +25,7 @@ class Scheduling(EventEmitter):
     """The part of `IOLoop` that calls functions later."""
 
     reactor: Reactor
+    _is_resetting: bool
 
     @property
     def is_closed(self) -> bool:
@@ -91,6 +92,12 @@ class Scheduling(EventEmitter):
         self.reactor.check_thread(method)
         if self.is_closed:
             raise RuntimeError(f'{method}: the loop is closed, and cannot be used any more: make another one, IOLoop()')
+
+    def check_can_dial(self, method: str) -> None:
+        """`check_usable`; raise RuntimeError too if the loop is removing everything."""
+        self.check_usable(method)
+        if self._is_resetting:
+            raise RuntimeError(f'{method}: the loop is being closed or reset, so no connection can be made now')
 
     # Callbacks
 

@@ -7,6 +7,7 @@ configures the `ssl.SSLContext`.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import logging
@@ -86,6 +87,10 @@ class TLSNegotiation(Handle):
         self._done = None
         self._unregister()
         self._socket.close()
+
+    def abort(self) -> None:
+        """Give up; `done` is called with ECANCELED."""
+        self._complete(OSError(errno.ECANCELED, 'the loop was stopped'))
 
     def ready(self, readable: bool, writable: bool) -> None:
         assert isinstance(self._socket, TLSSocket)
