@@ -10,12 +10,13 @@ The page (chat.html), its client (rooms.js) and the WebSocket share one port. Al
 `type`:
 
     from the page    join (name, key), say (text, ref), typing (typing)
-    to the page      welcome (me, people, history), joined and left (who, people), typing (who, typing), slow,
+    to the page      welcome (me, people, history), joined and left (member, who), typing (who, typing), slow,
                      refused (reason), served (by);  and numbered, by the room: said (id, by, text, time)
 
 A person is {id, name, hue}. The id is a hash of the key, a secret of the page: two people may have the same name, and
-a page that reconnects with its key is the same person. Only this server's page may connect (Origin), and programs,
-which send no Origin.
+a page that reconnects with its key is the same person. A page gets the list of people once, as {member: person}, and
+keeps it with joined and left; a person with two windows is two members. Only this server's page may connect (Origin),
+and programs, which send no Origin.
 """
 
 import argparse
@@ -48,21 +49,17 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     lobby = rooms['lobby'].follow()
     typing = rooms.room('typing', history_size=0, presence=False)
 
-    def people() -> list[dict[str, Any]]:
-        """The people here, each once: one may have two windows."""
-        here = {info['id']: info for info in lobby.members().values()}
-        return sorted(here.values(), key=lambda person: str(person['name']).casefold())
-
     def person(wanted: str, key: str) -> dict[str, Any]:
         """A person with this name, numbered if another has it, and with a colour far from those of the others."""
         id = hashlib.sha256(key.encode()).hexdigest()[:16]
-        others = [other for other in people() if other['id'] != id] if lobby.is_ready else []
+        others = [other for other in lobby.members().values() if other['id'] != id] if lobby.is_ready else []
+        names, hues = {other['name'] for other in others}, {other['hue'] for other in others}
         name, number = wanted, 2
-        while any(other['name'] == name for other in others):
+        while name in names:
             name, number = f'{wanted} {number}', number + 1
 
         def distance(hue: int) -> int:
-            return min((180 - abs(180 - abs(hue - other['hue'])) for other in others), default=180)
+            return min((180 - abs(180 - abs(hue - other)) for other in hues), default=180)
 
         first = HUES[int(id, 16) % len(HUES)]  # the same at each visit, unless another has one like it
         hue = first if distance(first) >= 45 else max([first, *HUES], key=distance)
@@ -71,14 +68,14 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     def tell_others(member: Member, what: str) -> None:
         """Each process learns of joins and leaves by itself, and tells its own connections."""
         others = [other.ws for other in lobby.local_members if other is not member]
-        pyjows.broadcast(others, json={'type': what, 'who': member.info, 'people': people()})
+        pyjows.broadcast(others, json={'type': what, 'member': member.id, 'who': member.info})
 
     @lobby.on
     def join(lobby: Room, member: Member) -> None:
         if member.ws is not None:
             # A recovered member has been sent what it missed; another one gets the whole history.
             history = [] if member.recovered else [message.data for message in lobby.history()]
-            welcome = {'type': 'welcome', 'me': member.info, 'people': people(), 'history': history}
+            welcome = {'type': 'welcome', 'me': member.info, 'people': lobby.members(), 'history': history}
             member.ws.send(json=welcome)
         tell_others(member, 'joined')
 

@@ -164,7 +164,8 @@ def test_chat_tells_everybody_what_happens():
         ann = join('Ann')
         welcome = ann.hears('welcome')
         me = welcome['me']
-        assert welcome == {'type': 'welcome', 'me': me, 'people': [me], 'history': []}
+        (here,) = welcome['people']
+        assert welcome == {'type': 'welcome', 'me': me, 'people': {here: me}, 'history': []}
         assert me['name'] == 'Ann'
         ann.say(type='say', text='  Anybody here?  ')
         first = ann.hears('said')
@@ -173,15 +174,40 @@ def test_chat_tells_everybody_what_happens():
         bob = join('Bob')
         welcome = bob.hears('welcome')
         assert welcome['history'] == [first]
-        assert ann.hears('joined') == {'type': 'joined', 'who': welcome['me'], 'people': [me, welcome['me']]}
+        joined = ann.hears('joined')
+        assert joined == {'type': 'joined', 'member': joined['member'], 'who': welcome['me']}
+        assert welcome['people'] == {here: me, joined['member']: welcome['me']}
         bob.say(type='typing', typing=True)
         assert ann.hears('typing') == {'type': 'typing', 'who': welcome['me'], 'typing': True}
         bob.say(type='say', text='Me')
         assert ann.hears('said') == bob.hears('said')
 
         bob.ws.close()
-        assert ann.hears('left') == {'type': 'left', 'who': welcome['me'], 'people': [me]}
+        assert ann.hears('left') == {**joined, 'type': 'left'}
         ann.ws.close()
+        assert chat.stop() == 0
+        assert not chat.errors
+
+
+def test_chat_sends_the_list_of_people_only_to_who_joins():
+    with example('chat.py', ANYWHERE) as chat, ExitStack() as leaving:
+        people = {}
+        for number in range(60):
+            ws = leaving.enter_context(connect(url_of(chat).replace('http', 'ws'), max_queue=None))
+            guest = Guest(ws, f'Guest {number:02}')
+            if number == 0:
+                first = guest
+                people.update(first.hears('welcome')['people'])
+            else:
+                assert len(guest.hears('welcome')['people']) == number + 1
+                message = first.ws.recv(timeout=30)
+                assert len(message) < 150
+                joined = json.loads(message)
+                assert joined['type'] == 'joined'
+                people[joined['member']] = joined['who']
+        last = Guest(leaving.enter_context(connect(url_of(chat).replace('http', 'ws'))), 'Last').hears('welcome')
+        joined = first.hears('joined')
+        assert last['people'] == {**people, joined['member']: joined['who']}
         assert chat.stop() == 0
         assert not chat.errors
 
