@@ -370,6 +370,22 @@ def test_who_leaves_while_no_session_begins_is_gone_when_one_does(gather, redis)
     a.until(lambda: a.names() == b.names() == ['Bob', 'Cid'])
 
 
+def test_who_leaves_while_another_process_is_away_is_gone_there_whoever_joins_next(gather, redis, link):
+    a, b = gather(redis.url, presence_ttl=6), gather(f'redis://127.0.0.1:{link.port}', presence_ttl=6)
+    ann = a.join(name='Ann')
+    b.join(name='Bob')
+    b.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    link.drop = True
+    link.cut()
+    b.until(lambda: b.rooms.is_lost)
+    ann.ws.finish()
+    a.until(lambda: a.names() == ['Bob'])
+    link.drop = False
+    b.until(lambda: not b.rooms.is_lost)
+    a.join(name='Cat')  # before those of a process without an entry are taken for gone
+    b.until(lambda: b.names() == ['Bob', 'Cat'])
+
+
 @pytest.mark.parametrize('what', ['forgets the members', 'has a member that left'])
 def test_an_entry_of_members_that_is_not_right_is_written_again(gather, redis, what):
     a, b = gather(redis.url), gather(redis.url)

@@ -550,6 +550,7 @@ class Broker(Follower):
                 if feed is not None:
                     feed.epoch, feed.offset, feed.keep = '', 0, keep
                     feed.processes.clear()
+                    feed.doubtful.clear()
                     self._make_stale(feed)
                 else:
                     self._feeds[room] = Feed(room, keep)
@@ -688,6 +689,4 @@ class Broker(Follower):
                         members = dict(self._here.get(room, ()))
                     await self.declare({room: members})
                 if (feed := self._feeds.get(room)) is not None:
-                    if living - feed.processes - {self.process}:
-                        self._make_stale(feed)
-                    self._check_gone(feed, living)
+                    self._check_living(feed, living)

@@ -57,6 +57,7 @@ class Feed:
         aside_size: bytes of the messages among them.
         subscribed: whether the server has confirmed it in this session.
         processes: the other processes whose members were reported.
+        doubtful: those of them that had no entry soon after a loss: what was reported may be out of date.
         malformed, refused: how many entries of it were skipped, and how many commands the server refused.
         ahead: the server's clock less `monotonic` here; None while that is not known.
         recheck: whether to call `Receiver.synced` although nothing was missed: `Engine.catch_up`.
@@ -66,6 +67,7 @@ class Feed:
         'ahead',
         'aside',
         'aside_size',
+        'doubtful',
         'epoch',
         'keep',
         'malformed',
@@ -85,6 +87,7 @@ class Feed:
         self.begin_aside()
         self.subscribed = False
         self.processes: set[str] = set()
+        self.doubtful: set[str] = set()
         self.malformed = 0
         self.refused = 0
         self.ahead: float | None = None
@@ -186,18 +189,33 @@ class Follower(Engine):
 
     def _roster_read(self, feed: Feed, roster: dict[str, dict[str, Any]]) -> None:
         """Report the members in all other processes."""
+        feed.doubtful -= roster.keys()
         for process, members in roster.items():
             if process != self.process:
                 feed.processes.add(process)
                 self._report(self.receiver.roster, feed.room, process, members)
         self._check_gone(feed, set(roster))
 
+    def _check_living(self, feed: Feed, living: set[str]) -> None:
+        """Compare which processes have an entry with those that were reported; read the roster again if need be."""
+        if living - feed.processes - {self.process} or living & feed.doubtful:
+            self._make_stale(feed)
+        self._check_gone(feed, living)
+
     def _check_gone(self, feed: Feed, living: set[str]) -> None:
-        """Report processes without an entry as gone, but not soon after a loss: theirs may not be written again yet."""
-        if monotonic() > self._settled:
-            for process in feed.processes - living:
-                feed.processes.discard(process)
-                self._report(self.receiver.roster, feed.room, process, {})
+        """Report processes without an entry as gone.
+
+        Not soon after a loss: theirs may not be written again yet. Until then they are doubtful: members that left
+        during the loss are reported when that process has an entry again.
+        """
+        absent = feed.processes - living
+        if monotonic() <= self._settled:
+            feed.doubtful |= absent
+            return
+        feed.processes -= absent
+        feed.doubtful -= absent
+        for process in absent:
+            self._report(self.receiver.roster, feed.room, process, {})
 
     def _set_keep(self, feed: Feed, keep: Keep) -> None:
         """What is kept of a room has changed."""
@@ -208,6 +226,7 @@ class Follower(Engine):
             for process in feed.processes:  # no message would say when they are gone
                 self._report(self.receiver.roster, feed.room, process, {})
             feed.processes.clear()
+            feed.doubtful.clear()
 
     @property
     def process(self) -> str:
