@@ -23,6 +23,9 @@ from installed import prefer_installed
 
 prefer_installed()  # `python -m pytest` in the clone tests what is installed
 
+from brokers import RedisServer
+from gathering import Gathering, gatherings
+
 import pyjows
 from pyjows import reactor as reactors
 from pyjows.reactor import Reactor
@@ -325,3 +328,21 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture(scope='module')
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for all tests of a module."""
+    server = RedisServer(tmp_path_factory.mktemp('redis'))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def gather(
+    request: pytest.FixtureRequest, ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer
+) -> Iterator[Callable[..., Gathering]]:
+    """``gather()`` makes rooms over that Redis, with the options `QUICK` of the module; Redis is empty at first."""
+    redis.ask('FLUSHALL')
+    with gatherings(ioloop, run_until, assert_idle, redis.url, **request.module.QUICK) as gather:
+        yield gather

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from brokers import RedisServer, needs_redis
-from gathering import gatherings
+from brokers import needs_redis
 
 from pyjows.rooms import MalformedEntry
 
 pytest.importorskip('redis')
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
+#: Of `gather`: soon enough for a test.
+QUICK = {'timeout': 3.0, 'presence_ttl': 1.5}
+
 META, LOG = 'pyjows:{lobby}:meta', 'pyjows:{lobby}:log'
 CHANNEL, LIVE = 'pyjows:{lobby}', 'pyjows:{lobby}:live'
-
-
-@pytest.fixture(scope='module')
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp('redis'))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
-    redis.ask('FLUSHALL')
-    with gatherings(ioloop, run_until, assert_idle, redis.url, timeout=3.0, presence_ttl=1.5) as gather:
-        yield gather
 
 
 def malformed(gathering):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from brokers import FaultyLink, RedisServer, needs_redis
-from gathering import gatherings
 
 pytest.importorskip('redis')
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
@@ -36,13 +35,6 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp('redis'), data=True)
     yield server
     server.kill()
-
-
-@pytest.fixture
-def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
-    redis.ask('FLUSHALL')
-    with gatherings(ioloop, run_until, assert_idle, **QUICK) as gather:
-        yield gather
 
 
 @pytest.mark.parametrize('seed', [1, 2, 203, 204, 417, 451])

@@ -5,36 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from math import inf, nan
 from typing import Any
 
 import pytest
 from background import free_port, until
 from brokers import REDIS, RedisServer, needs_redis
-from gathering import Gathering, gatherings, join_and_leave
+from gathering import Gathering, join_and_leave
 
 import pyjows
 
 pytest.importorskip('redis')
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
-#: Soon enough for a test.
+#: Of `gather`: soon enough for a test.
 QUICK = {'timeout': 3.0, 'presence_ttl': 1.5}
-
-
-@pytest.fixture(scope='module')
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp('redis'))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
-    redis.ask('FLUSHALL')
-    with gatherings(ioloop, run_until, assert_idle, redis.url, **QUICK) as gather:
-        yield gather
 
 
 def test_members_in_all_processes_hear_each_other_in_one_order(gather):

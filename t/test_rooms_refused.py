@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from time import sleep
-from typing import Any
 
 import pytest
 from background import free_port, until
 from brokers import RedisServer, needs_redis
-from gathering import gatherings
 
 from pyjows.rooms import RoomRefused
 
@@ -18,20 +16,6 @@ pytest.importorskip('redis')
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
 QUICK = {'timeout': 1.0, 'presence_ttl': 1.5, 'delays': lambda: iter([0.05] * 1000)}
-
-
-@pytest.fixture(scope='module')
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp('redis'))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def gather(ioloop: Any, run_until: Any, assert_idle: Any, redis: RedisServer) -> Iterator[Any]:
-    redis.ask('FLUSHALL')
-    with gatherings(ioloop, run_until, assert_idle, redis.url, **QUICK) as gather:
-        yield gather
 
 
 @pytest.fixture
