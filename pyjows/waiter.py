@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import SimpleNamespace
 from typing import Any
 
 from . import coroutine_step
@@ -208,6 +209,24 @@ class DirectCoroutine:
 
     def __next__(self) -> Any:
         return self.send(None)
+
+    @property
+    def cr_frame(self) -> Any:
+        """The frame of the coroutine; None when it has ended.
+
+        A compiled coroutine has no line number on CPython 3.11, and `asyncio.Task.print_stack` would raise TypeError:
+        then this has the attributes of a frame at the coroutine's first line.
+        """
+        coroutine: Any = self._coroutine
+        frame = coroutine.cr_frame
+        if frame is None or frame.f_lineno is not None:
+            return frame
+        if self.task is None:
+            return None
+        code = frame.f_code
+        return SimpleNamespace(
+            f_code=code, f_lineno=code.co_firstlineno, f_lasti=0, f_back=None, f_globals=frame.f_globals, f_locals={}
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -359,3 +360,26 @@ def test_what_it_raises_closes_with_1011_and_is_logged_with_its_place(talk, capl
     assert len(texts) == 1
     assert 'in handler' in texts[0]
     assert texts[0].endswith('LookupError: on purpose')
+
+
+def test_the_stack_and_the_line_of_a_task_can_be_printed(talk: Any) -> None:
+    printed: list[str] = []
+    tasks: list[Any] = []
+
+    async def describe(ws: Any) -> None:
+        ws.send(await ws.receive())
+        for task in asyncio.all_tasks():
+            tasks.append(task)
+            file = io.StringIO()
+            task.print_stack(file=file)
+            printed.extend((repr(task), file.getvalue()))
+            printed.extend(f'{frame.f_code.co_name}:{frame.f_lineno}' for frame in task.get_stack())
+        await ws.receive()
+
+    assert talk(describe, 'hello') == ['hello', 1000]
+    text = '\n'.join(printed)
+    assert ' running at ' in text
+    assert 'Stack for <Task' in text
+    assert ':None' not in text
+    assert ':-1' not in text
+    assert not any(':None' in repr(task) for task in tasks), 'nor when they have ended'
