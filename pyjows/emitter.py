@@ -15,7 +15,6 @@ that `isinstance(ws, pyee.EventEmitter)` holds and pyee's own names work.
 from __future__ import annotations
 
 import inspect
-import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
@@ -27,12 +26,13 @@ import pyee
 from ._signature import ConstructorSignature
 from .errors import ConnectionClosed
 from .event_names import warn_of_unknown_event
+from .safe_logger import SafeLogger
 
 __all__ = ['EmitterCore', 'EventEmitter', 'set_default_spawner']
 
 Handler = TypeVar('Handler', bound=Callable[..., Any])
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # Subscribing is rare and short: one lock serves all emitters and costs an idle connection nothing.
 _LOCK = threading.RLock()

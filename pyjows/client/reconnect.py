@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import logging
 import random
 import ssl
 import time
@@ -26,6 +25,7 @@ from ..http11 import HeadersLike
 from ..ioloop import IOLoop, LoopEmitter
 from ..messages import check_close
 from ..protocol import State
+from ..safe_logger import SafeLogger
 from ..transaction import WebSocket
 from ..url import checked_url
 from ..waiter import Waiter
@@ -35,7 +35,7 @@ from .unsent import Unsent
 
 __all__ = ['Reconnector', 'backoff', 'is_temporary', 'reconnect', 'retry_after']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 
 def _text_or_function(caller: str, name: str, value: Any) -> Any:

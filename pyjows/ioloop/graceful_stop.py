@@ -6,16 +6,16 @@ connections: the loop tells what is open, and closes what is left when the time 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from time import monotonic
 
 from ..reactor import Reactor, Timer
+from ..safe_logger import SafeLogger
 
 __all__ = ['GracefulStop']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 
 class GracefulStop:

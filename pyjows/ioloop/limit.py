@@ -6,17 +6,17 @@ a place for each accepted socket (`acquire`), and gives it back when the connect
 
 from __future__ import annotations
 
-import logging
 import socket as _socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from ..limits import checked_number
+from ..safe_logger import SafeLogger
 
 __all__ = ['ConnectionLimit']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 
 class ConnectionLimit:

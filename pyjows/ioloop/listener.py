@@ -11,7 +11,6 @@ left; new connections wait in the kernel's backlog meanwhile.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket as _socket
 import stat
@@ -25,6 +24,7 @@ from .._signature import ConstructorSignature
 from .._text import cause_of
 from ..reactor import Reactor, Timer
 from ..reactor.base import Handle
+from ..safe_logger import SafeLogger
 from . import syscalls
 
 try:
@@ -34,7 +34,7 @@ except ImportError:  # Windows
 
 __all__ = ['Listener', 'SocketFile', 'listen', 'listening_sockets']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 _BACKLOG = 4096
 

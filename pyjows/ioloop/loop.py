@@ -7,7 +7,6 @@ graceful stop waits for them (`graceful_stop.py`), nor how a reactor waits.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket as _socket
 import ssl
@@ -21,6 +20,7 @@ from typing import Any, ClassVar, TypeVar, overload
 from .._text import cut
 from ..limits import checked_number
 from ..reactor import Reactor, Timer, choose
+from ..safe_logger import SafeLogger
 from ..tls import TLS, ServerTLS
 from ..url import format_authority, server_name
 from .dial_queue import DialQueue
@@ -37,7 +37,7 @@ from .tls_errors import explained
 
 __all__ = ['IOLoop']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 Call = Callable[['IOLoop'], object]
 ServerCall = Callable[['IOLoop', Stream, str], object]

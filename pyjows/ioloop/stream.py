@@ -14,7 +14,6 @@ without half a message or unsent bytes owns no buffer at all.
 
 from __future__ import annotations
 
-import logging
 import socket as _socket
 from collections.abc import Callable
 from typing import Any
@@ -23,11 +22,12 @@ from .._signature import ConstructorSignature
 from ..buffers import BufferPool, Receiver, WriteBuffer
 from ..emitter import EventEmitter
 from ..reactor.base import Handle
+from ..safe_logger import SafeLogger
 from . import syscalls
 
 __all__ = ['LoopData', 'Stream', 'StreamCore']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # As much as one recv(2) may bring: what Linux keeps for a TCP socket by default is about this.
 _READ_SIZE = 262144

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import functools
 import importlib
-import logging
 import os
 import socket as _socket
 import ssl
@@ -19,12 +18,13 @@ from typing import Any, TypeAlias, cast
 
 from ..buffers import WriteBuffer
 from ..reactor import Handle, Reactor
+from ..safe_logger import SafeLogger
 from ..tls_in_tls import TLSInTLS
 from .stream import LoopData, Stream, StreamCore
 
 __all__ = ['TLSNegotiation', 'TLSStream', 'default_context', 'secured_stream']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # The most that one TLS record carries (RFC 8446 5.1): with room for that, no decrypted bytes stay in the TLS library.
 _RECORD = 16384

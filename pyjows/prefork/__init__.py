@@ -12,7 +12,6 @@ and what waits there is reset when it ends.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 
 from .._options import Rule, check_options, flag, function, number, unix_mode
 from ..ioloop.listener import SocketFile, listen, listening_sockets
+from ..safe_logger import SafeLogger
 from ..url import checked_url, redact
 from .delays import restart_delays
 from .manager import Manager
@@ -30,7 +30,7 @@ __all__ = ['Sockets', 'prefork', 'restart_delays']
 Sockets = Mapping[str, socket.socket] | list[socket.socket | int]
 """What the function of a program is called with, for `pyjows.serve`: sockets by their URLs, or as they were given."""
 
-_log = logging.getLogger('pyjows.prefork')
+_log = SafeLogger('pyjows.prefork')
 
 _RULES: dict[str, Rule] = {
     'workers': number(1, 'workers', whole=True, optional=True),

@@ -26,12 +26,13 @@ from contextlib import ExitStack
 from time import monotonic
 from typing import Any, NoReturn
 
+from ..safe_logger import SafeLogger
 from .delays import Restarts
 from .worker import READY, Worker
 
 __all__ = ['Manager']
 
-_log = logging.getLogger('pyjows.prefork')
+_log = SafeLogger('pyjows.prefork')
 
 _SIGNALS = tuple(
     getattr(signal, name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import logging
 import os
 import signal
 import socket
@@ -18,10 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..ioloop import IOLoop
+from ..safe_logger import SafeLogger
 
 __all__ = ['ALIVE', 'READY', 'Worker']
 
-_log = logging.getLogger('pyjows.prefork')
+_log = SafeLogger('pyjows.prefork')
 
 READY, ALIVE = b'r', b'.'
 

@@ -27,7 +27,6 @@ name.
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import socket
@@ -41,11 +40,12 @@ from typing import Any, ClassVar, NoReturn, Self
 from ..emitter import EmitterCore, EventEmitter
 from ..errors import ConnectionClosed
 from ..loop_thread import LoopThread
+from ..safe_logger import SafeLogger
 from .timers import Timer, Timers
 
 __all__ = ['Handle', 'Reactor', 'Watcher']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # What ends the program, and is never swallowed.
 _ENDING = (KeyboardInterrupt, SystemExit)

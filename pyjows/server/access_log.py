@@ -10,10 +10,11 @@ from time import monotonic
 from typing import Any
 
 from .._text import as_text, cut, shown
+from ..safe_logger import SafeLogger
 
 __all__ = ['watch']
 
-_log = logging.getLogger('pyjows.access')
+_log = SafeLogger('pyjows.access')
 
 # How many characters of the method and the target of a request are logged: a client may send 16 KiB.
 _METHOD, _TARGET = 32, 1024

@@ -10,7 +10,6 @@ refusal raises one.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..errors import HandshakeError
 from ..handshake import refusal_for
 from ..http11 import Request, Response
 from ..origins import Origins, acceptable_origin
+from ..safe_logger import SafeLogger
 from ..statistics import ORIGIN_REFUSED
 
 __all__ = ['Admission', 'Announce', 'Authenticate']
@@ -30,7 +30,7 @@ Announce = Callable[[Any, list[Any]], object]
 Authenticate = Callable[[Request], Any]
 """``authenticate(request)`` returns an identity, or a `Response` that refuses; a coroutine function may."""
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 
 class Admission:

@@ -8,7 +8,6 @@ handed to the server together with the stream.
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import Any
 
 from .._text import cut, shown
@@ -18,11 +17,12 @@ from ..handshake.server import ServerHandshake
 from ..http11 import Request, Response
 from ..ioloop import Stream
 from ..ioloop.syscalls import unsent
+from ..safe_logger import SafeLogger
 from .static import FileResponse
 
 __all__ = ['HTTPConnection']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # Answers to pipelined requests in one turn of the loop, after which other connections get their turn.
 _ANSWERS_A_TURN = 16

@@ -6,7 +6,6 @@ connections are counted.
 
 from __future__ import annotations
 
-import logging
 import socket as _socket
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 from ..client_address import ClientAddress, TrustedProxies, forwarded, x_forwarded
 from ..http11 import Request
 from ..ioloop import ProxyProtocol, Stream
+from ..safe_logger import SafeLogger
 
 __all__ = ['FORWARDING', 'Proxies', 'checked_forwarding', 'checked_proxies']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 FORWARDING = ('x-forwarded', 'forwarded', 'proxy-protocol')
 """How a proxy tells the client's address."""

@@ -11,7 +11,6 @@ them asks for a WebSocket. Then the same stream feeds a `WebSocket`, and the `HT
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import socket
 import ssl
@@ -39,6 +38,7 @@ from ..ioloop.listener import listening_sockets
 from ..limits import LIMITS, Limits, checked_number
 from ..messages import check_close
 from ..origins import Origins, checked_origins
+from ..safe_logger import SafeLogger
 from ..statistics import ADDRESS_REFUSED, Statistics, Tally
 from ..tls import TLS
 from ..transaction import WebSocket, new_websocket
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Server', 'serve']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
 

@@ -10,7 +10,6 @@ before it is opened.
 from __future__ import annotations
 
 import errno
-import logging
 import mimetypes
 import os
 import re
@@ -20,10 +19,11 @@ from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote
 
 from ..http11 import Headers, Request, Response
+from ..safe_logger import SafeLogger
 
 __all__ = ['FileResponse', 'StaticFiles']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # Errors of open(2) that say nothing about the file: caches may keep a 404.
 _TEMPORARY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}

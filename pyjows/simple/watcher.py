@@ -7,7 +7,6 @@ ends with the last. Must not know the protocol: `Base.tend` does the work.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -15,11 +14,12 @@ from collections.abc import Hashable
 from time import monotonic
 from typing import Any, Protocol
 
+from ..safe_logger import SafeLogger
 from .waiting import Waiting
 
 __all__ = ['Watched', 'unwatch', 'watch']
 
-_log = logging.getLogger('pyjows.simple')
+_log = SafeLogger('pyjows.simple')
 
 # Seconds between two rounds, where no ping is due earlier.
 _ROUND = 0.5

@@ -24,6 +24,7 @@ from ..frames import Frame, Opcode, as_bytes, head_byte, make_frame
 from ..limits import Limits
 from ..loop_thread import LoopThread
 from ..protocol import Protocol, Side, State
+from ..safe_logger import SafeLogger
 from ..statistics import Traffic
 from .handlers import MessageHandlers
 
@@ -46,6 +47,8 @@ _MAX_PINGS = 64
 
 # Counts for connections whose owner does not count.
 _TRAFFIC = Traffic()
+
+_LOGGERS = SafeLogger('pyjows.server'), SafeLogger('pyjows.client')
 
 Addresses = tuple[str | None, int | None, str | None, int | None]
 
@@ -205,6 +208,11 @@ class TransactionProtocol(Protocol):
 
     def _log_id(self) -> str:
         return Protocol._log_id(self) if self.connection is None else self.connection
+
+    @property
+    def logger(self) -> SafeLogger:
+        """Where the log records of the connection go."""
+        return _LOGGERS[self._side]
 
     # What the opening calls
 

@@ -24,6 +24,7 @@ from ..handshake import ClientHandshake, negotiation_close, select_subprotocol
 from ..handshake.server import ServerHandshake
 from ..http11 import Headers, Request, Response
 from ..protocol import State
+from ..safe_logger import SafeLogger
 from ..sansio.http import PendingResponse
 from .driver import TransactionProtocol
 
@@ -39,7 +40,7 @@ _MAX_HEADER = 14  # bytes of a frame's header
 _RAW = RAW  # compiled, these are C integers: this one, and the first bytes of frames with a whole message
 _TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 
 class Opening(Receiver):

@@ -20,7 +20,6 @@ Before the connection is open, an `Opening` (`opening.py`) is fed in place of th
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -46,6 +45,7 @@ from ..http11 import Response
 from ..limits import Limits
 from ..messages import MISSING, check_close, check_raw_frame, encode_binary, encode_text, encoded_message, plain_frame
 from ..protocol import Side, State
+from ..safe_logger import SafeLogger
 from .coroutines import Coroutines
 from .driver import PAUSED_BY_PROGRAM, TransactionProtocol
 from .handlers import BUILT_IN, assemble
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ['TransactionCore', 'WebSocket', 'new_websocket']
 
-_log = logging.getLogger('pyjows')
+_log = SafeLogger('pyjows')
 
 # Compiled, these are C integers: the state, and the first bytes of frames with a whole message.
 _OPEN = State.OPEN.value
