@@ -391,6 +391,35 @@ def test_a_manager_without_free_descriptors_starts_workers_later(serve, connect,
     assert set(one_of_each(server)) == set(server.workers[1:])
 
 
+# The system's poller refuses the second link, as it does where fs.epoll.max_user_watches is reached.
+REFUSING = """
+import errno, os, selectors
+
+MANAGER = os.getpid()
+
+class Selector(selectors.DefaultSelector):
+    registered = 0
+
+    def register(self, *args):
+        Selector.registered += os.getpid() == MANAGER
+        if Selector.registered == 3 and os.getpid() == MANAGER:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        return super().register(*args)
+
+selectors.DefaultSelector = Selector
+"""
+
+
+def test_a_manager_that_cannot_watch_a_worker_starts_it_later(serve, one_of_each, tmp_path, monkeypatch, stop):
+    (tmp_path / 'refusing.py').write_text(REFUSING)
+    monkeypatch.setitem(globals(), 'PROGRAM', f'import refusing\n{PROGRAM}')
+    server = serve(2)
+    server.log('a worker cannot be started: .*No space left on device')
+    assert set(one_of_each(server)) == set(server.workers)
+    assert len(server.workers) == 2
+    assert stop(server) == 0
+
+
 @pytest.mark.wide(later=True)
 def test_workers_become_more_and_fewer(serve, connect):
     server = serve(1)
@@ -564,6 +593,19 @@ def test_the_command_takes_the_sockets_of_systemd(tmp_path, reactor_name, monkey
             assert server.url == f'ws://127.0.0.1:{listening.getsockname()[1]}'
             assert connect(server).version == 'one'
             assert stop(server) == 0
+
+
+def test_hup_while_the_command_begins_or_ends_does_nothing(tmp_path, reactor_name, monkeypatch, stop):
+    monkeypatch.setenv('PYJOWS_REACTOR', reactor_name)
+    (tmp_path / 'app.py').write_text(APP)
+    code = (
+        'import atexit, os, runpy, signal, sys; os.chdir(sys.argv.pop()); sys.path.insert(0, ""); '
+        'atexit.register(os.kill, os.getpid(), signal.SIGHUP); '
+        'runpy.run_module("pyjows.prefork", run_name="__main__", alter_sys=True)'
+    )
+    with Server('-c', code, 'app:app', 'ws://127.0.0.1:0', '--workers', '1', tmp_path) as server:
+        server.log('is ready')
+        assert stop(server) == 0
 
 
 def test_the_command_says_what_is_wrong(tmp_path):

@@ -90,6 +90,9 @@ def prefork(
     - QUIT: stop at once.
     - TTIN, TTOU: one worker more, one less.
 
+    When it returns, the program's handlers are back: without one of its own, HUP ends it then. The command
+    ``python -m pyjows.prefork`` ignores HUP until its end.
+
     Args:
         app: called ``app(sockets)`` in each worker, with what `serve` takes as ``sockets``; plain or ``async``. Or its
             name, ``'module:function'``: then each worker imports it, and HUP loads new code, except of modules that the

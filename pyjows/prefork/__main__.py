@@ -6,6 +6,7 @@ python -m pyjows.prefork chat:app       (the sockets are those of a .socket unit
 
 import argparse
 import logging
+import signal
 import sys
 
 from pyjows import systemd_sockets
@@ -21,6 +22,8 @@ def main() -> None:
     parser.add_argument('--timeout', type=float, default=10.0, help='seconds that connections have to close (10)')
     parser.add_argument('--graceful', type=float, default=0.0, help='seconds over which they are closed (0)')
     given = parser.parse_args()
+    if hasattr(signal, 'SIGHUP'):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is a manager, and when it has stopped
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(name)s: %(message)s')
     try:
         prefork(

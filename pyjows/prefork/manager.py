@@ -340,6 +340,14 @@ class Manager:
         except OSError as exc:
             self._cannot_start(exc)
             return
+        try:
+            ours.setblocking(False)
+            self._selector.register(ours, selectors.EVENT_READ)  # before there is a process: it may fail
+        except OSError as exc:
+            ours.close()
+            theirs.close()
+            self._cannot_start(exc)
+            return
         _flush()  # otherwise the child would write buffered output a second time
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -347,19 +355,19 @@ class Manager:
             if not pid:
                 self._work(ours, theirs)
         except OSError as exc:
+            self._selector.unregister(ours)
             ours.close()
             self._cannot_start(exc)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             theirs.close()
-        ours.setblocking(False)
         process = self._processes[pid] = _Process(pid, ours, replaces)
-        self._selector.register(ours, selectors.EVENT_READ, process)
+        self._selector.modify(ours, selectors.EVENT_READ, process)
         _log.info('worker %d is started', pid)
 
     def _cannot_start(self, exc: OSError) -> None:
-        """The system has no process or descriptor left: try again later."""
+        """The system has no process, descriptor or watch left: try again later."""
         delay = max(self._restarts.delay(0.0), _KILL_DELAY)
         self._due.append(monotonic() + delay)
         _log.error('a worker cannot be started: %s; the next attempt is in %g s', exc, delay)
