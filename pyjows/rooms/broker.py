@@ -433,7 +433,7 @@ class Broker(Follower):
                 began = monotonic()
                 exc: BaseException | None
                 try:
-                    await within(self.timeout, self.connect(), repr(self))
+                    await within(self.timeout, self.connect(), self)
                     exc = await self._session()
                 except Exception as failure:
                     exc = failure
@@ -498,7 +498,7 @@ class Broker(Follower):
                 self._undeclared.update(entry.room for entry in entries)
                 self._commands = deque(command for command in self._commands if isinstance(command, Publication))
         with suppress(Exception):
-            await within(1.0, self.disconnect(), repr(self))
+            await within(1.0, self.disconnect(), self)
 
     async def _work(self) -> None:
         """Write what the rooms have queued, in a session."""
@@ -650,14 +650,18 @@ class Broker(Follower):
     async def _watch(self) -> None:
         """Ping the server when it is silent, and refresh the presence; raises BrokerLost if it does not answer."""
         pinged, refreshed = self._alive_at, monotonic()
+        step = min(self.timeout, self.presence_ttl / 3) / 2
         while True:
-            await asyncio.sleep(min(self.timeout, self.presence_ttl / 3) / 2)
             now = monotonic()
+            await asyncio.sleep(step)
+            late, now = monotonic() - now - step, monotonic()
+            if late > step:  # the process stood still: what the server has sent may not be read yet
+                pinged, self._alive_at = pinged + late, min(self._alive_at + late, now)
             if now - self._alive_at > self.timeout and pinged > self._alive_at and now - pinged > self.timeout:
                 raise BrokerLost(f'the broker was silent for {now - self._alive_at:.1f} s')
             if now - pinged > self.timeout:
                 pinged = now
-                await within(self.timeout, self.ping(), repr(self))
+                await within(self.timeout, self.ping(), self)
             if now - refreshed > self.presence_ttl / 3 - 0.01:
                 refreshed = now
                 for room in self._denied:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from .._options import Rule, check_options, instance
 from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
 from .messages import Message, check_payload, new_epoch
+from .tasks import Limit
 
 try:
     import nats.aio.client
@@ -34,6 +35,9 @@ __all__ = ['NatsEngine']
 
 # Bytes of a room that wait in nats-py; beyond it messages are dropped, and a gap is reported.
 _PENDING = 32 * 1024 * 1024
+
+# Seconds, the time limit that nats-py demands: `Limit` has the one that holds.
+_PATIENCE = 86400
 
 # What the permissions of a user forbid, as nats-py tells it: in small letters.
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
@@ -182,7 +186,7 @@ class NatsEngine(Broker):
         raise BrokerLost(f'{self!r}: {str(exc).removeprefix("nats: ")}') from exc
 
     async def ping(self) -> None:
-        await self._client.flush(self.timeout)
+        await self._client.flush(_PATIENCE)
         self.mark_alive()
 
     def _subject(self, room: str) -> str:
@@ -250,8 +254,9 @@ class NatsEngine(Broker):
         nats-py writes the PING of a flush at once, and what waits in its buffer a moment later. So the first answer
         says only that the buffer has been written, and the second that the server has read it.
         """
-        await self._client.flush(self.timeout)
-        await self._client.flush(self.timeout)
+        async with Limit(self.timeout, self):
+            await self._client.flush(_PATIENCE)
+            await self._client.flush(_PATIENCE)
 
     async def load(self, feeds: Sequence[Feed]) -> Sequence[Snapshot]:
         return [Snapshot(self._epoch, self._offset(feed), ()) for feed in feeds]

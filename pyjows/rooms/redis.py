@@ -38,6 +38,7 @@ from .broker import Broker, BrokerLost, Entry, Feed, Publication, Snapshot
 from .messages import Message, RoomRefused, new_epoch
 from .redis_entries import read_channel, read_members, read_stream, read_word
 from .redis_scripts import SCRIPTS, SHA
+from .tasks import Limit
 
 try:
     import redis.asyncio
@@ -90,11 +91,11 @@ class RedisEngine(Broker):
         self._client: Any = None
         self._sentinels: list[Any] = []
         self._subscriber: Any = None
-        # Connections of the subscriber, without a timeout: `listen` and `perform` have their own.
+        # Connections of the subscriber.
         self._connection: Any = None
         self._subscribing: deque[str] = deque()  # rooms of SUBSCRIBE commands that were not answered yet
         self._publisher: Any = None  # None in a cluster
-        self._make(None)  # raises for a malformed URL
+        self._make()  # raises for a malformed URL
         self._channel_start = f'{prefix}:{{'.encode()
 
     def __repr__(self) -> str:
@@ -103,10 +104,10 @@ class RedisEngine(Broker):
 
     # Connections
 
-    def _make(self, socket_timeout: float | None) -> Any:
-        """A client that neither retries nor reconnects by itself, so that a loss is noticed."""
+    def _make(self) -> Any:
+        """A client that neither retries nor reconnects by itself, so that a loss is noticed; `Limit` has the time."""
         options: dict[str, Any] = {
-            'socket_timeout': socket_timeout,
+            'socket_timeout': None,
             'socket_connect_timeout': self.timeout,
             'retry': redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
             'protocol': 2,
@@ -135,7 +136,7 @@ class RedisEngine(Broker):
         return sentinel.master_for(service, db=int(db or 0), **options)
 
     async def connect(self) -> None:
-        self._client = self._make(self.timeout)
+        self._client = self._make()
         self._subscribing.clear()
         try:
             if self._scheme == 'redis+cluster':
@@ -148,7 +149,7 @@ class RedisEngine(Broker):
                 options.pop('connection_class', None)
                 self._subscriber = redis.asyncio.Redis(**options)
             else:
-                self._subscriber = self._make(None)
+                self._subscriber = self._make()
             for script in SCRIPTS.values():
                 await self._client.script_load(script)
             await self._find_server()
@@ -260,7 +261,8 @@ class RedisEngine(Broker):
         pipeline = self._client.pipeline(**options)
         for name, *rest in calls:
             pipeline.execute_command('EVALSHA', SHA[name], *rest)
-        results: list[Any] = await pipeline.execute(raise_on_error=False)
+        async with Limit(self.timeout, self):
+            results: list[Any] = await pipeline.execute(raise_on_error=False)
         self._refusals(results)
         return results
 
@@ -294,13 +296,11 @@ class RedisEngine(Broker):
         for i in range(0, len(publications), _BATCH):
             command = _packed(b'EVALSHA', SHA['publish'].encode(), *self._publish_words(publications[i : i + _BATCH]))
             try:
-                async with asyncio.timeout(self.timeout):
+                async with Limit(self.timeout, self):
                     await self._publisher.send_packed_command(command, check_health=False)
                     results = await self._publisher.read_response(disable_decoding=True)
             except redis.exceptions.ResponseError as exc:
                 results = [exc] * len(publications[i : i + _BATCH])
-            except TimeoutError:
-                raise BrokerLost(f'{self!r}: no answer within {self.timeout:g} s') from None
             refusals += self._refusals(results)
         return refusals
 
