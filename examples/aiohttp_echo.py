@@ -27,4 +27,7 @@ app = web.Application()
 app.add_routes([web.get('/echo', echo)])
 
 if __name__ == '__main__':
-    web.run_app(app, host='127.0.0.1', port=int(sys.argv[1]) if len(sys.argv) > 1 else 3000)
+    try:
+        web.run_app(app, host='127.0.0.1', port=int(sys.argv[1]) if len(sys.argv) > 1 else 3000)
+    except (OSError, OverflowError, ValueError) as exc:
+        sys.exit(str(exc))

@@ -25,5 +25,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 if __name__ == '__main__':
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
-    uvicorn.run(app, port=port, ws='pyjows.asgi:WebSocketProtocol', lifespan='off')
+    try:
+        port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+        uvicorn.run(app, port=port, ws='pyjows.asgi:WebSocketProtocol', lifespan='off')
+    except (OverflowError, ValueError) as exc:
+        sys.exit(str(exc))

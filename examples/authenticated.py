@@ -42,12 +42,16 @@ def authenticate(request: pyjows.Request) -> str | None:
 
 log_in = pyjows.auth.basic(PASSWORDS, realm='members')
 
-server = pyjows.serve(
-    sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000',
-    origins=['http://127.0.0.1:3000', 'http://localhost:3000', None],  # None: programs, which have no Origin
-    authenticate=authenticate,
-    subprotocols=['chat'],
-)
+try:
+    server = pyjows.serve(
+        sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000',
+        origins=['http://127.0.0.1:3000', 'http://localhost:3000', None],  # None: programs, which have no Origin
+        authenticate=authenticate,
+        subprotocols=['chat'],
+    )
+    print(f'Members: http://127.0.0.1:{server.ports[0]}/', flush=True)
+except (OSError, ValueError) as exc:
+    sys.exit(str(exc))
 
 
 @server.on
@@ -74,5 +78,4 @@ def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
         ws.send(text=message)
 
 
-print(f'Members: http://127.0.0.1:{server.ports[0]}/', flush=True)
 pyjows.run()

@@ -11,12 +11,16 @@ import pyjows
 
 forwarding = sys.argv[1] if len(sys.argv) > 1 else 'x-forwarded'
 url = sys.argv[2] if len(sys.argv) > 2 else 'ws://127.0.0.1:3000'
-server = pyjows.serve(
-    url,
-    trusted_proxies=['127.0.0.1', 'unix'],
-    forwarding=forwarding,
-    max_connections_per_address=100,  # of the clients: the proxies' addresses do not count
-)
+try:
+    server = pyjows.serve(
+        url,
+        trusted_proxies=['127.0.0.1', 'unix'],
+        forwarding=forwarding,
+        max_connections_per_address=100,  # of the clients: the proxies' addresses do not count
+    )
+    print(f'Behind a proxy: {server.urls[0]}', flush=True)
+except (OSError, ValueError) as exc:
+    sys.exit(str(exc))
 
 
 @server.on
@@ -28,5 +32,4 @@ def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
         ws.send(text=message)
 
 
-print(f'Behind a proxy: {server.urls[0]}', flush=True)
 pyjows.run()

@@ -9,17 +9,19 @@ Leave with Ctrl-D (or Ctrl-C).
 import sys
 from contextlib import suppress
 
-from pyjows.simple import Client, ConnectionClosed
+from pyjows.simple import Client, ConnectionClosed, ConnectionError
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000/echo'
 words = ' '.join(sys.argv[2:])
 
-with Client.connect(url) as ws, suppress(KeyboardInterrupt):
-    for line in [words] if words else sys.stdin:
-        try:
-            ws.send(line.rstrip('\n'))
-            print(ws.receive(timeout=10), flush=True)  # None if nothing came
-        except ConnectionClosed:
-            break
-
-print(f'Closed: {int(ws.close_reason)} {ws.close_message or ""}'.rstrip())
+try:
+    with Client.connect(url) as ws, suppress(KeyboardInterrupt):
+        for line in [words] if words else sys.stdin:
+            try:
+                ws.send(line.rstrip('\n'))
+                print(ws.receive(timeout=10), flush=True)  # None if nothing came
+            except ConnectionClosed:
+                break
+    print(f'Closed: {int(ws.close_reason)} {ws.close_message or ""}'.rstrip(), flush=True)
+except (ConnectionError, OSError, ValueError) as exc:  # ConnectionError: the server refuses, such as with a 404
+    sys.exit(str(exc))

@@ -24,6 +24,7 @@ import hashlib
 import os
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -153,7 +154,8 @@ def app(sockets: Any) -> None:
     options = parser.parse_args()
     server = pyjows.serve(sockets=sockets)
     chat(server, options.redis, options.workers)
-    print(f'Chat: http://127.0.0.1:{server.ports[0]}/ (worker {os.getpid()})', flush=True)
+    with suppress(BrokenPipeError):  # nobody reads the output any more
+        print(f'Chat: http://127.0.0.1:{server.ports[0]}/ (worker {os.getpid()})', flush=True)
 
 
 if __name__ == '__main__':
@@ -163,6 +165,7 @@ if __name__ == '__main__':
     if options.workers > 1 and options.redis == 'memory://':
         parser.error('several workers need --redis redis://…: memory belongs to one process')
     try:
+        pyjows.rooms(options.redis).close()  # a wrong URL is an error here, not in each worker
         if options.workers > 1:
             pyjows.prefork('chat:app', options.url, workers=options.workers)
             parser.exit()
@@ -170,7 +173,8 @@ if __name__ == '__main__':
         chat(server, options.redis, 1)
     except OSError as exc:
         parser.error(f'{exc}; another address is given as ws://127.0.0.1:4000')
-    except (ImportError, ValueError) as exc:
+    except (ImportError, RuntimeError, ValueError) as exc:  # RuntimeError: no worker could start
         parser.error(str(exc))
-    print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
+    with suppress(BrokenPipeError):
+        print(f'Chat: http://127.0.0.1:{server.ports[0]}/', flush=True)
     pyjows.run()

@@ -44,4 +44,7 @@ async def main() -> None:
     await stopped.wait()
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except (OSError, ValueError) as exc:
+    sys.exit(str(exc))

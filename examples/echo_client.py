@@ -15,8 +15,19 @@ import pyjows
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
 words = ' '.join(sys.argv[2:])
+status = 0
 
-ws = pyjows.connect(url)
+try:
+    ws = pyjows.connect(url)
+except ValueError as exc:
+    sys.exit(str(exc))
+
+
+def show(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        ws.finish()  # nobody reads the output any more, as after `| head`
 
 
 @ws.on
@@ -24,13 +35,13 @@ def open(ws: pyjows.WebSocket) -> None:
     if words:
         ws.send(text=words)
     else:
-        print(f'Connected to {url}. What you type is sent.', flush=True)
+        show(f'Connected to {url}. What you type is sent.')
         threading.Thread(target=read_lines, daemon=True).start()
 
 
 @ws.on
 def text(ws: pyjows.WebSocket, message: str) -> None:
-    print(message, flush=True)
+    show(message)
     if words:
         ws.finish(1000)
 
@@ -42,7 +53,9 @@ def error(ws: pyjows.WebSocket, exc: BaseException) -> None:
 
 @ws.on
 def finish(ws: pyjows.WebSocket, code: int, reason: str) -> None:
-    print(f'Closed: {code} {reason}'.rstrip(), flush=True)
+    global status
+    status = 1 if code == 1006 else 0  # it did not open, or was lost
+    show(f'Closed: {code} {reason}'.rstrip())
 
 
 def read_lines() -> None:
@@ -54,3 +67,4 @@ def read_lines() -> None:
 
 
 pyjows.run()  # until the connection, the only thing on the loop, is gone
+sys.exit(status)

@@ -12,7 +12,11 @@ import sys
 import pyjows
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
-server = pyjows.serve(url)
+try:
+    server = pyjows.serve(url)
+    print(f'Echo: {server.urls[0]}', flush=True)
+except (OSError, ValueError) as exc:
+    sys.exit(str(exc))
 
 
 def echo(ws: pyjows.WebSocket, message: str | bytes) -> None:
@@ -24,5 +28,4 @@ def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
     ws.on('message', echo)
 
 
-print(f'Echo: {server.urls[0]}', flush=True)
 pyjows.run()

@@ -16,7 +16,11 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Counter</t
   document.querySelector('button').onclick = () => ws.send('up');
 </script></html>"""
 
-server = pyjows.serve(sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000')
+try:
+    server = pyjows.serve(sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000')
+    print(f'Counter: http://127.0.0.1:{server.ports[0]}/', flush=True)
+except (OSError, ValueError) as exc:
+    sys.exit(str(exc))
 count = 0
 
 
@@ -46,5 +50,4 @@ def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
         server.broadcast(text=str(count))
 
 
-print(f'Counter: http://127.0.0.1:{server.ports[0]}/', flush=True)
 pyjows.run()

@@ -7,6 +7,7 @@ a task of its own: here each dish is ready in its own time.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pyjows
@@ -49,4 +50,5 @@ async def main() -> None:
     server.stop()
 
 
-asyncio.run(main())
+with suppress(BrokenPipeError, KeyboardInterrupt):
+    asyncio.run(main())

@@ -9,6 +9,7 @@ As a command: python -m pyjows.prefork prefork:app ws://127.0.0.1:3000 --workers
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pyjows
@@ -22,9 +23,13 @@ def app(sockets: Any) -> None:
     def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
         ws.on('text', lambda ws, message: ws.send(text=f'{os.getpid()}: {message}'))
 
-    print(f'Worker {os.getpid()}: {server.urls[0]}', flush=True)
+    with suppress(BrokenPipeError):  # nobody reads the output any more: the worker serves all the same
+        print(f'Worker {os.getpid()}: {server.urls[0]}', flush=True)
 
 
 if __name__ == '__main__':
     url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
-    pyjows.prefork('prefork:app', url, workers=int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    try:
+        pyjows.prefork('prefork:app', url, workers=int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: no worker could start
+        sys.exit(str(exc))

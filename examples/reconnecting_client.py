@@ -11,9 +11,20 @@ import sys
 import pyjows
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
-first = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
+status = 0
 
-client = pyjows.reconnect(url, delays=lambda: pyjows.backoff(first))
+try:
+    first = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
+    client = pyjows.reconnect(url, delays=lambda: pyjows.backoff(first))
+except ValueError as exc:
+    sys.exit(str(exc))
+
+
+def show(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        client.finish()  # nobody reads the output any more, as after `| head`
 
 
 @client.on
@@ -21,26 +32,29 @@ def websocket(client: pyjows.Reconnector, ws: pyjows.WebSocket) -> None:
 
     @ws.on
     def open(ws: pyjows.WebSocket) -> None:
-        print(f'Connected to {url}.', flush=True)
+        show(f'Connected to {url}.')
 
     @ws.on
     def text(ws: pyjows.WebSocket, message: str) -> None:
-        print(message, flush=True)
+        show(message)
 
 
 @client.on
 def waiting(client: pyjows.Reconnector, seconds: float) -> None:
-    print(f'Not connected; trying again in {seconds:.1f} s.', flush=True)
+    show(f'Not connected; trying again in {seconds:.1f} s.')
 
 
 @client.on
 def error(client: pyjows.Reconnector, exc: BaseException) -> None:  # there is no further attempt, such as after a 404
+    global status
     print(exc, file=sys.stderr)
+    status = 1
 
 
 @client.on
 def finish(client: pyjows.Reconnector, code: int, reason: str) -> None:
-    print(f'Closed: {code} {reason}'.rstrip(), flush=True)
+    show(f'Closed: {code} {reason}'.rstrip())
 
 
 pyjows.run()
+sys.exit(status)

@@ -6,7 +6,6 @@ python examples/sans_io_asyncio.py 4000
 
 import asyncio
 import sys
-from contextlib import suppress
 
 from pyjows.frames import Frame, Opcode
 from pyjows.protocol import SEND_EOF
@@ -65,5 +64,9 @@ async def main() -> None:
     await server.serve_forever()
 
 
-with suppress(KeyboardInterrupt):
+try:
     asyncio.run(main())
+except KeyboardInterrupt:
+    pass
+except (OSError, OverflowError, ValueError) as exc:
+    sys.exit(str(exc))

@@ -49,8 +49,11 @@ def serve(sock: socket.socket) -> None:
             pass  # the client is gone
 
 
-listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))
-print(f'Echo: ws://127.0.0.1:{listener.getsockname()[1]}/', flush=True)
+try:
+    listener = socket.create_server(('127.0.0.1', int(sys.argv[1]) if len(sys.argv) > 1 else 3000))
+    print(f'Echo: ws://127.0.0.1:{listener.getsockname()[1]}/', flush=True)
+except (OSError, OverflowError, ValueError) as exc:
+    sys.exit(str(exc))
 with suppress(KeyboardInterrupt):
     while True:
         sock = listener.accept()[0]

@@ -39,9 +39,12 @@ async def echo(stream: trio.SocketStream) -> None:
 
 
 async def main() -> None:
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
-    listeners = await trio.open_tcp_listeners(port, host='127.0.0.1')
-    print(f'Echo: ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/', flush=True)
+    try:
+        port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+        listeners = await trio.open_tcp_listeners(port, host='127.0.0.1')
+        print(f'Echo: ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/', flush=True)
+    except (OSError, ValueError) as exc:
+        sys.exit(str(exc))
     await trio.serve_listeners(echo, listeners)
 
 

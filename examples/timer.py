@@ -12,15 +12,20 @@ import time
 import pyjows
 
 url = sys.argv[1] if len(sys.argv) > 1 else 'ws://127.0.0.1:3000'
-seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
-
 loop = pyjows.IOLoop.singleton()
-server = pyjows.serve(url, ioloop=loop)
 
 
-@loop.recurring(seconds)
 def tick(loop: pyjows.IOLoop) -> None:
     server.broadcast(text=time.strftime('%H:%M:%S'))
+
+
+try:
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
+    loop.recurring(tick, seconds)
+    server = pyjows.serve(url, ioloop=loop)
+    print(f'Time: {server.urls[0]}', flush=True)
+except (OSError, ValueError) as exc:
+    sys.exit(str(exc))
 
 
 @server.on
@@ -28,5 +33,4 @@ def websocket(server: pyjows.Server, ws: pyjows.WebSocket) -> None:
     ws.send(text=f'Here is the time, every {seconds:g} s.')  # waits until the connection is open, and goes first
 
 
-print(f'Time: {server.urls[0]}', flush=True)
 pyjows.run()

@@ -2,9 +2,12 @@
 
 import http.server
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -107,7 +110,7 @@ def test_echo_client_sends_what_is_typed():
 
 def test_echo_client_says_that_nobody_is_there():
     with example('echo_client.py', 'ws://127.0.0.1:1', 'anybody?') as client:
-        assert client.end() == 0
+        assert client.end() == 1
         assert 'refused' in ' '.join(client.errors).lower()
         assert client.lines == [line for line in client.lines if line.startswith('Closed: 1006')]
 
@@ -130,7 +133,7 @@ def test_reconnecting_client_does_not_try_a_refusal_again():
     server = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=server.handle_request, daemon=True).start()
     with example('reconnecting_client.py', f'ws://127.0.0.1:{server.server_port}/no-such-file') as client:
-        assert client.end() == 0
+        assert client.end() == 1
         assert client.lines == ['Closed: 1006']
         assert '404' in ' '.join(client.errors)
     server.server_close()
@@ -251,11 +254,100 @@ def test_chat_says_what_is_wrong_with_its_arguments():
             (['127.0.0.1:3000'], "'127.0.0.1:3000' is not a valid WebSocket URL: it has to begin with ws://"),
             (['--workers', '0'], '--workers takes 1 or more'),
             (['--workers', '2'], 'several workers need --redis redis://'),
+            (['--workers', '2', '--redis', 'nonsense'], "'nonsense' names no engine of rooms"),
         ):
             with example('chat.py', *arguments) as chat:
                 assert chat.end() == 2
                 assert says in chat.errors[-1]
                 assert not any('Traceback' in line for line in chat.errors)
+
+
+PYJOWS_SERVERS = ['authenticated', 'coroutine_server', 'echo_server', 'http_and_ws', 'prefork', 'timer']
+PORT_SERVERS = ['aiohttp_echo', 'sans_io_asyncio', 'sans_io_events_server', 'sans_io_frames_server', 'sans_io_trio']
+CLIENTS = ['blocking_client', 'coroutine_client', 'echo_client', 'reconnecting_client', 'sans_io_events_client',
+           'sans_io_frames_client']  # fmt: skip
+
+
+def complaint(program, *args):
+    """The one line in which an example says what is wrong; it ends with status 1."""
+    with example(f'{program}.py', *args) as run:
+        assert run.end() == 1, run
+        assert len(run.errors) == 1, run
+        assert not run.lines, run
+        return run.errors[0]
+
+
+@pytest.mark.parametrize('name', [*PYJOWS_SERVERS, *PORT_SERVERS])
+def test_a_server_says_in_one_line_that_it_cannot_listen(name):
+    by_port = name in PORT_SERVERS
+    with socket.create_server(('127.0.0.1', 0)) as busy:
+        port = busy.getsockname()[1]
+        assert 'address already in use' in complaint(name, port if by_port else f'ws://127.0.0.1:{port}').lower()
+    assert "'nonsense'" in complaint(name, 'nonsense')
+
+
+@pytest.mark.parametrize('name', CLIENTS)
+def test_a_client_says_in_one_line_that_its_url_is_none(name):
+    assert 'nonsense' in complaint(name, 'nonsense')
+
+
+@pytest.mark.parametrize('name', ['blocking_client', 'sans_io_events_client', 'sans_io_frames_client'])
+def test_a_blocking_client_says_in_one_line_that_nobody_is_there(name):
+    assert 'Connection refused' in complaint(name, 'ws://127.0.0.1:1', 'anybody?')
+
+
+@pytest.mark.parametrize(
+    ('name', 'args', 'says'),
+    [
+        ('behind_proxy', ['nonsense'], "forwarding='nonsense', but it takes one of"),
+        ('coroutine_client', ['ws://127.0.0.1:1', 'many'], "'many'"),
+        ('prefork', [ANYWHERE, '0'], 'workers=0'),
+        ('reconnecting_client', ['ws://127.0.0.1:1', 'soon'], "'soon'"),
+        ('timer', [ANYWHERE, '-1'], '-1.0 is not a valid time'),
+    ],
+)
+def test_an_example_says_in_one_line_what_is_wrong_with_its_other_argument(name, args, says):
+    assert says in complaint(name, *args)
+
+
+def test_a_coroutine_client_does_not_ask_again_for_a_number_that_is_refused():
+    with example('coroutine_server.py', ANYWHERE) as server:
+        with example('coroutine_client.py', url_of(server), '1000000') as client:
+            assert client.end() == 1
+            assert 'a number, please' in client.errors[-1]
+            assert not any('Traceback' in line for line in client.errors)
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize('name', ['blocking_client', 'echo_client', 'reconnecting_client'])
+def test_a_client_whose_output_is_read_no_more_ends_without_a_traceback(name):
+    """As in `python examples/echo_client.py | head -1`."""
+    server = (
+        example('timer.py', ANYWHERE, '0.05') if name == 'reconnecting_client' else example('echo_server.py', ANYWHERE)
+    )
+    with (
+        server,
+        subprocess.Popen(
+            [sys.executable, EXAMPLES / f'{name}.py', url_of(server)],
+            cwd=EXAMPLES,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding='utf-8',
+        ) as client,
+    ):
+        client.stdin.write('hello\n')
+        client.stdin.flush()
+        client.stdout.readline()
+        client.stdout.close()
+        with suppress(BrokenPipeError):  # it may have ended
+            client.stdin.write('once more\n')
+            client.stdin.flush()
+        errors = client.stderr.read().splitlines()
+        assert len(errors) == (1 if name == 'blocking_client' else 0), errors
+        assert client.wait(30) == len(errors)
+        assert server.stop() == 0
 
 
 @pytest.fixture(scope='module')

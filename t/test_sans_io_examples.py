@@ -102,7 +102,7 @@ def test_a_client_sends_its_words_prints_the_answer_and_closes(server, client):
 def test_a_client_says_that_it_was_refused(client):
     with example(SERVERS[0], '0') as server:
         with example(client, server.find(r'ws://\S+') + 'elsewhere', 'hello') as program:
-            assert program.end() == 0
+            assert program.end() == 1
             assert program.lines == ['Refused: 404']
 
 

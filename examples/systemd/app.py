@@ -5,6 +5,7 @@ python -m pyjows.prefork app:app --workers 2       several: echo-prefork.service
 """
 
 import os
+import sys
 from typing import Any
 
 import pyjows
@@ -20,5 +21,8 @@ def app(sockets: Any) -> None:
 
 
 if __name__ == '__main__':
-    app(pyjows.systemd_sockets())
+    try:
+        app(pyjows.systemd_sockets())
+    except OSError as exc:
+        sys.exit(str(exc))
     pyjows.run()
