@@ -121,6 +121,31 @@ def test_a_client_whose_host_is_not_found_is_freed(ioloop, run_until, without_co
     run_until(ioloop, lambda: alive() is None)
 
 
+FAILED_HANDSHAKES = {
+    'refused': b'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops',
+    'no HTTP': b'SSH-2.0-OpenSSH_9.6\r\n',
+    'a wrong accept': b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n',
+    'nothing': b'',
+}
+
+
+@pytest.mark.parametrize('answer', FAILED_HANDSHAKES.values(), ids=list(FAILED_HANDSHAKES))
+def test_a_client_whose_handshake_failed_is_freed(ioloop, run_until, without_collector, answer):
+    def accepted(loop: Any, stream: Any, id: str) -> None:
+        stream.on('read', lambda stream, data: stream.write(answer).close_gracefully())
+
+    id = ioloop.server(accepted, address='127.0.0.1')
+    client = pyjows.connect(f'ws://127.0.0.1:{ioloop.acceptor(id).port}', ioloop=ioloop)
+    alive = weakref.ref(client)
+    finished: list[int] = []
+    closures(client)
+    client.on('finish', lambda ws, code, reason: finished.append(code))
+    client.on('error', lambda ws, exc: None)
+    del client
+    run_until(ioloop, lambda: finished and not ioloop.connections)
+    run_until(ioloop, lambda: alive() is None, 2)
+
+
 def test_what_a_program_has_subscribed_to_is_known_until_finish_and_its_own_events_afterwards():
     ws = pyjows.WebSocket(established=True)
     seen: list[bool] = []

@@ -90,6 +90,7 @@ class Opening(Receiver):
             if handshake is not None and ws._handshake is not handshake:
                 return  # a redirect is followed: this is the EOF of the connection before
         protocol.eof()
+        ws = None  # as in `_receive`
 
     def drained(self) -> None:
         """The kernel has taken all that waited; that is a drain only if no early message waits."""
@@ -112,6 +113,7 @@ class Opening(Receiver):
     def _receive(self, data: bytes) -> None:
         """Bytes of the handshake were received; ``b''`` means that no more will come."""
         ws = self.ws
+        connector: Any = None
         handshake = ws._handshake
         try:
             if isinstance(handshake, ClientHandshake):
@@ -129,9 +131,13 @@ class Opening(Receiver):
             if isinstance(handshake, ServerHandshake):
                 self.refuse(exc.response)
             else:
-                connector: Any = self.protocol.owner
+                connector = self.protocol.owner
                 if connector is None or not connector.refused(ws, exc):
                     self.failed(exc)
+        finally:
+            ws = connector = (
+                None  # interpreted, this frame is in the traceback of the exception, which the transaction keeps
+            )
 
     # Early messages
 
