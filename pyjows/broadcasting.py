@@ -36,6 +36,7 @@ class Broadcast(NamedTuple):
 
     @property
     def slow(self) -> list[Any]:
+        """The skipped ones that are open: more than their high water mark waits for them."""
         return [ws for ws in self.skipped if ws.state is State.OPEN]
 
 

@@ -482,7 +482,7 @@ class Handshake:
         return f'{type(self).__name__}(client={self.client}, state={self.state})'
 
     def initiate_upgrade_connection(self, headers: Iterable[tuple[bytes, bytes]], path: bytes | str) -> None:
-        """Take a request that was read already; see `WSConnection.initiate_upgrade_connection`."""
+        """Take a request that was read already; raises as `WSConnection.initiate_upgrade_connection`."""
         if self._server is None:
             raise LocalProtocolError('a client has no upgrade request to take: it sends one, a Request')
         try:
@@ -512,7 +512,7 @@ class Handshake:
         raise LocalProtocolError(f'{event} cannot be sent during the handshake')
 
     def receive_data(self, data: bytes | None) -> None:
-        """Take bytes from the network, None for EOF."""
+        """Take bytes from the network, None for EOF; raises as `WSConnection.receive_data`."""
         data = bytes(data or b'')
         if self._server is not None:
             try:

@@ -115,11 +115,11 @@ class EmitterCore:
         return self._subscribe(event, f, True)
 
     def catch(self, f: Handler) -> Handler:
-        """Subscribe to ``error``."""
+        """Subscribe to ``error``; raises as `on`."""
         return cast(Handler, self._subscribe('error', _checked_handler('catch()', f), False))
 
     def add_listener(self, event: str, f: Handler) -> Handler:
-        """pyee's name for ``on(event, f)``."""
+        """pyee's name for ``on(event, f)``; raises as `on`."""
         return cast(Handler, self._subscribe(event, _checked_handler('add_listener()', f), False))
 
     def listens_to(self, event: str) -> Callable[[Handler], Handler]:

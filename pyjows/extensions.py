@@ -204,7 +204,7 @@ def negotiate_client(factories: Sequence[ExtensionFactory], header: str | None) 
 
 
 def agree_client(factories: Sequence[ExtensionFactory], accepted: ExtensionList) -> list[Extension]:
-    """`negotiate_client` for an answer that is parsed already."""
+    """`negotiate_client` for an answer that is parsed already; raises as it."""
     extensions: dict[str, Extension] = {}
     claimed = 0
     for name, params in accepted:

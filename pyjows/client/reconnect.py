@@ -288,6 +288,9 @@ class Reconnector(LoopEmitter):
 
         Returns:
             The client.
+
+        Raises:
+            TypeError, ValueError: as `WebSocket.finish`.
         """
         check_close('finish()', code, reason)
         reactor = self.ioloop.reactor

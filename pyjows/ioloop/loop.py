@@ -109,6 +109,8 @@ class IOLoop(Scheduling):
 
     Each that takes a callback also works as a decorator, and the decorated name then stands for what the method
     returns: the id of a server or client, the `Timer`. ``async def`` callbacks need a reactor that runs coroutines.
+
+    While the loop runs, methods that change it raise RuntimeError on another thread; `call_threadsafe` is for those.
     """
 
     _own_events = frozenset(('finish', 'reset', 'new_listener'))
@@ -525,7 +527,7 @@ class IOLoop(Scheduling):
     @overload
     def stream(self, what: str) -> Stream | None: ...
     def stream(self, what: Stream | str) -> str | Stream | None:
-        """The stream of an id, or None; given a stream, let this loop drive it and return its id."""
+        """The stream of an id, or None; given a stream, let this loop drive it and return its id. Else TypeError."""
         if isinstance(what, str):
             return self._accepted.get(what) or self._dialed.get(what)
         self.check_usable('IOLoop.stream(stream)')

@@ -75,7 +75,12 @@ class Scheduling(EventEmitter):
         return method(lambda reactor: self._call(cb), after)
 
     def next_tick(self, cb: AnyCall) -> AnyCall:
-        """Call ``cb(loop)`` when the current callbacks are done, before the loop waits again; returns the callback."""
+        """Call ``cb(loop)`` when the current callbacks are done, before the loop waits again; returns the callback.
+
+        Raises:
+            TypeError: `cb` cannot be called.
+            RuntimeError: the loop is closed, or another thread runs it.
+        """
         self._check_callback(cb)
         self.check_usable('IOLoop.next_tick()')
         self.reactor.next_tick(lambda reactor: self._call(cb))

@@ -85,6 +85,10 @@ class RoomCore(EmitterCore):
         """Send a message as it is to the members in this process, without history; returns to how many.
 
         For what every process learns by itself, such as that a member joined.
+
+        Raises:
+            RuntimeError: this is not the loop's thread.
+            TypeError, ValueError: as `WebSocket.send`.
         """
         self.rooms.check_thread('broadcast()')
         kind, payload = encode('broadcast', text, binary, json)

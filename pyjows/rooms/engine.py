@@ -164,15 +164,15 @@ class Engine(ABC):
 
     @abstractmethod
     def fetch_history(self, room: str, n: int, timeout: float, keep: Keep) -> list[Message]:
-        """The last messages of a room that is not followed here; blocks, so not for the loop's thread."""
+        """The last `n` messages of a room that is not followed here; blocks, as `fetch_members`."""
 
     @abstractmethod
     def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:
-        """The members of a room that is not followed here; blocks, so not for the loop's thread."""
+        """The members of a room that is not followed here; blocks, `timeout` seconds at most: not for the loop's thread."""
 
     @abstractmethod
     def flush(self, timeout: float) -> bool:
-        """Wait until the broker has everything published; returns whether it has. Blocks."""
+        """Wait `timeout` seconds at most until the broker has everything published; returns whether it has."""
 
     @abstractmethod
     async def drained(self) -> None:

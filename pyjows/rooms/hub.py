@@ -227,7 +227,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         return list(self._of.get(ws, ()))
 
     def leave(self, ws: TransactionCore) -> None:
-        """Have a connection leave all its rooms."""
+        """Have a connection leave all its rooms; RuntimeError on another thread than the loop's."""
         self.check_thread('leave()')
         self._finished(ws)
 
@@ -386,6 +386,9 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until the broker has everything published; returns whether it has. For threads, and without a loop.
+
+        Args:
+            timeout: seconds to wait at most.
 
         Raises:
             RuntimeError: the loop's thread would wait for itself; coroutines have ``await rooms.drained()``.

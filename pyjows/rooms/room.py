@@ -420,6 +420,9 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
 
         Args:
             cb: called ``cb(room)`` on the loop when the copy here is complete: `history` and `members` return then.
+
+        Raises:
+            RuntimeError: the rooms are closed, or on a loop that does not run.
         """
         self.rooms.check_open('follow()')
         self.rooms.post(self._follow, cb)

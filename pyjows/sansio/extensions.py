@@ -214,7 +214,7 @@ class ClientPerMessageDeflateFactory(deflate.PerMessageDeflate, ClientExtensionF
         return [[*others, ('client_max_window_bits', value)]]
 
     def agree(self, answer: Sequence[Parameter]) -> Any:
-        """A client's extension, as the server's answer wants it."""
+        """A client's extension, as the server's answer wants it; raises as `process_response_params`."""
         if self._client_window is None and 'client_max_window_bits' in dict(answer):
             raise NegotiationError('the answer has client_max_window_bits, which was not offered')
         return super().agree(answer)

@@ -639,7 +639,8 @@ class WebSocket(TransactionCore, Coroutines, EventEmitter):  # type: ignore[misc
 
     Methods: `send`, `build_message`, `build_frame`, `parse_frame`, `finish`, `terminate`, `ping`, `flush`,
     `pause_reading`, `resume_reading`, `accept`, `reject`, `with_compression`, `with_protocols`, `client_handshake`,
-    `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`.
+    `server_read`, `server_write`, `client_read`, `client_write`, `closed`, and those of `EventEmitter`. Any thread may
+    call `send` and `finish`; the others that act on the connection raise RuntimeError on another than the loop's.
 
     Coroutines: ``await ws`` (it is open, or raises why not), `receive`, ``async for message in ws``, `drain`,
     `wait_closed`, and ``async with``, which closes at the end.

@@ -77,13 +77,24 @@ class TransactionUpgrade(TransactionInfo):
         return self
 
     def with_protocols(self, *names: str) -> str | None:
-        """Choose the first of these subprotocols that the client offered (server, before the 101), or None."""
+        """Choose the first of these subprotocols that the client offered (server, before the 101), or None.
+
+        Raises:
+            InvalidState: it was answered already, or there is no request.
+        """
         self._check_thread('WebSocket.with_protocols()')
         self.subprotocol = select_subprotocol(names, self._pending_opening().pending_request().subprotocols)
         return self.subprotocol
 
     def with_compression(self, compression: Any = True) -> Self:
-        """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction."""
+        """Use permessage-deflate if it is offered, or do not (server, before the 101); returns the transaction.
+
+        Args:
+            compression: False, True or a configured `PerMessageDeflate` (RFC 7692).
+
+        Raises:
+            InvalidState: it was answered already, or there is no request.
+        """
         self._check_thread('WebSocket.with_compression()')
         self._pending_opening().compression = self._compression = compression
         return self
