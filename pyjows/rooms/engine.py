@@ -168,7 +168,7 @@ class Engine(ABC):
 
     @abstractmethod
     def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:
-        """The members of a room that is not followed here; blocks, `timeout` seconds at most: not for the loop's thread."""
+        """The members of a room that is not followed here; blocks for `timeout` seconds at most: never on the loop."""
 
     @abstractmethod
     def flush(self, timeout: float) -> bool:
