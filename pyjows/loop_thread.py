@@ -7,6 +7,10 @@ Nothing of a loop is locked, so everything of a connection has to happen in one 
 call asks `is_foreign` first, which compiled is a comparison of two integers, and hands itself over where it is true.
 The calls of one thread are made in their order, at the end of the loop's turn; the loop is woken once for all that
 wait.
+
+The queue has no limit, as that of asyncio's `call_soon_threadsafe` has none. One that blocks could wait for a loop that
+waits for this thread, and one that raises would lose messages of a program that does nothing wrong. Limits count what
+the loop has taken.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 from background import Service, free_port, until
 from websockets.sync.client import ClientConnection, connect
+from wire import asked
 
 import pyjows
+
+MEBIBYTE = 1 << 20
 
 
 @pytest.fixture
@@ -281,3 +285,52 @@ def test_a_client_of_a_loop_in_another_thread_is_sent_to_before_it_is_open(servi
     until(lambda: heard and heard[-1] == 'and then', 'the messages')
     clients[0].finish()
     until(lambda: clients[0].is_finished, 'the end')
+
+
+def test_what_a_thread_sends_while_the_loop_stands_still_counts_for_the_backlog_once_it_turns(reactor_name):
+    connections: list[Any] = []
+    service = Service(
+        reactor_name,
+        lambda server, ws: connections.append(ws),
+        high_water_mark=MEBIBYTE,
+        max_backlog=2 * MEBIBYTE,
+        close_timeout=0.1,
+    )
+    standing, goes_on = threading.Event(), threading.Event()
+
+    def stand_still(loop: Any) -> None:
+        standing.set()
+        goes_on.wait(30)
+
+    try:
+        with socket.create_connection(('127.0.0.1', service.port)) as reads_nothing:
+            reads_nothing.sendall(asked())
+            until(lambda: connections and connections[0].established, 'the connection')
+            service.loop.call_threadsafe(stand_still)
+            assert standing.wait(30)
+            for _ in range(64):
+                connections[0].send(binary=bytes(MEBIBYTE))  # none blocks, and none raises
+            goes_on.set()
+            until(lambda: service.finished, 'the end')
+        assert service.finished[0][0] == 1008
+    finally:
+        goes_on.set()
+        service.stop()
+
+
+def test_a_thread_that_waits_until_its_messages_are_written_sends_no_faster_than_the_client_takes(service, client):
+    ws = service.connections[0]
+    written = threading.Event()
+
+    def send() -> None:
+        for n in range(100):
+            ws.send(text=str(n))
+            if n % 10 == 9:
+                ws.send(lambda ws: written.set())
+                assert written.wait(30)
+                written.clear()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert [client.recv(timeout=30) for _ in range(100)] == [str(n) for n in range(100)]
+    thread.join()
