@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from brokers import needs_redis
@@ -123,6 +124,18 @@ def test_entries_of_members_that_cannot_be_read_are_skipped(gather, redis):
     assert not a.events
     with_others = gather().rooms['lobby'].members()
     assert sorted(info['name'] for info in with_others.values()) == ['Ann', 'Bob', 'Eve']
+
+
+def test_an_entry_of_members_that_cannot_be_read_is_not_read_again_and_again(gather, redis):
+    redis.ask('HSET', f'{CHANNEL}:here:other', 'one', '{"name":"Cid"}', 'two', '{bad')
+    redis.ask('ZADD', LIVE, now(redis) + 60_000, 'other')
+    a = gather()
+    a.join(name='Ann')
+    a.until(lambda: len(malformed(a)) == 2 and a.names() == ['Ann', 'Cid'])  # its size is not that of the copy
+    rested: list[Any] = []
+    a.ioloop.timer(lambda loop: rested.append(1), 3)
+    a.until(lambda: rested)
+    assert [exc.count for exc in malformed(a)] == [1, 2]  # the fourth would be reported
 
 
 @pytest.mark.parametrize('key', [META, LOG, LIVE])

@@ -162,6 +162,18 @@ def test_presence_outlives_its_time_to_live_while_the_process_does(gather):
     assert not gone
 
 
+def test_a_member_elsewhere_that_redis_does_not_have_disappears(gather, redis):
+    a, b = gather(), gather()
+    a.join(name='Ann')
+    b.join(name='Bob')
+    a.until(lambda: a.names() == b.names() == ['Ann', 'Bob'])
+    # The late join of a connection that is lost, whose trace FLUSHALL has removed.
+    redis.ask('PUBLISH', 'pyjows:{lobby}', f'j{a.rooms.process} late {{"name":"Eve"}}')
+    b.until(lambda: b.names() == ['Ann', 'Bob', 'Eve'])
+    b.until(lambda: b.names() == ['Ann', 'Bob'])
+    assert a.events == b.events == []
+
+
 def test_rooms_that_are_closed_withdraw_their_members(gather):
     a, b = gather(presence_ttl=60), gather(presence_ttl=60)
     a.join(name='Ann')

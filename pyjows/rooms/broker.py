@@ -172,14 +172,14 @@ class Broker(Follower):
     async def declare(self, rooms: dict[str, dict[str, bytes]]) -> None:
         """Replace the server's entries of the members here in these rooms, and have the other processes read them."""
 
-    async def refresh(self, rooms: dict[str, int]) -> Sequence[tuple[bool, set[str]] | None]:
+    async def refresh(self, rooms: dict[str, int]) -> Sequence[tuple[bool, dict[str, int]] | None]:
         """Extend the time to live of this process' entries in rooms, by the number of members here: -1 for some.
 
         Returns:
-            For each room whether that entry was still there with so many members, and the processes that have one; None
-            where the server does not tell.
+            For each room whether that entry was still there with so many members, and the processes that have one, with
+            the number of their members; None where the server does not tell.
         """
-        return [(True, set()) for _ in rooms]
+        return [(True, {}) for _ in rooms]
 
     # What the rooms call
 

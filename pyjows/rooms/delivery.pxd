@@ -39,6 +39,7 @@ cdef class RoomCore(EmitterCore):
     cdef public dict _members
     cdef public dict _waiting
     cdef public dict _elsewhere
+    cdef public dict _differs
     cdef public list _loaded
     cdef public list _bare
     cdef public list _numbered

@@ -48,6 +48,7 @@ class RoomCore(EmitterCore):
         self._numbered: list[TransactionCore] | None = None
         self._waiting: dict[TransactionCore, Any] = {}
         self._elsewhere: dict[str, dict[str, Any]] | None = None
+        self._differs: dict[str, tuple[int, int]] | None = None  # by process: how its number of members does, how often
         self._loaded: list[Callable[[Any], object]] | None = None
 
     def publish(

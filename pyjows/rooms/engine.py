@@ -100,6 +100,9 @@ class Receiver(Protocol):
     def roster(self, room: str, process: str, members: dict[str, Any]) -> None:
         """All members of a room in another process, by id; an empty dict when that process is gone."""
 
+    def compare(self, room: str, sizes: dict[str, int]) -> None:
+        """How many members other processes have; where the copy keeps having another number, it is read again."""
+
     def lost(self, exc: BaseException) -> None:
         """The broker cannot be reached; messages wait."""
 

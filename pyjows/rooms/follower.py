@@ -196,11 +196,15 @@ class Follower(Engine):
                 self._report(self.receiver.roster, feed.room, process, members)
         self._check_gone(feed, set(roster))
 
-    def _check_living(self, feed: Feed, living: set[str]) -> None:
+    def _check_living(self, feed: Feed, living: dict[str, int]) -> None:
         """Compare which processes have an entry with those that were reported; read the roster again if need be."""
-        if living - feed.processes - {self.process} or living & feed.doubtful:
+        others = living.keys() - {self.process}
+        if others - feed.processes or others & feed.doubtful:
             self._make_stale(feed)
-        self._check_gone(feed, living)
+        elif others and feed.aside is None:
+            sizes = {process: living[process] for process in others}
+            self._report(self.receiver.compare, feed.room, sizes)
+        self._check_gone(feed, set(living))
 
     def _check_gone(self, feed: Feed, living: set[str]) -> None:
         """Report processes without an entry as gone.

@@ -340,6 +340,11 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         if (there := self._held.get(room)) is not None:
             there._roster(process, members)
 
+    def compare(self, room: str, sizes: dict[str, int]) -> None:
+        """How many members a room has in other processes."""
+        if (there := self._held.get(room)) is not None:
+            there._compare(sizes)
+
     def lost(self, exc: BaseException) -> None:
         """The connection to the broker is lost."""
         self.is_lost = True

@@ -401,16 +401,18 @@ class RedisEngine(Broker):
             rosters.append(roster)
         return rosters
 
-    async def refresh(self, rooms: dict[str, int]) -> Sequence[tuple[bool, set[str]] | None]:
-        calls = [
-            ('refresh', 2, *self._presence_keys(room), self.process, self._ttl, here) for room, here in rooms.items()
-        ]
-        found: list[tuple[bool, set[str]] | None] = []
+    async def refresh(self, rooms: dict[str, int]) -> Sequence[tuple[bool, dict[str, int]] | None]:
+        calls: list[tuple[Any, ...]] = []
+        for room, here in rooms.items():
+            known = self.process, self._ttl, here, f'{self._channel(room)}:here:'
+            calls.append(('refresh', 2, *self._presence_keys(room), *known))
+        found: list[tuple[bool, dict[str, int]] | None] = []
         for result in await self._evaluate('tell who is there', rooms, calls):
             if result is None:
                 found.append(None)
             else:  # what is not the id of a process has no entry either, and is reported with it
-                found.append((bool(result[0]), {process.decode('ascii', 'replace') for process in result[1]}))
+                sizes = {process.decode('ascii', 'replace'): size for process, size in result[1]}
+                found.append((bool(result[0]), sizes))
         return found
 
 

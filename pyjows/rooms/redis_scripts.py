@@ -155,7 +155,7 @@ redis.call('PUBLISH', ARGV[3], 'h' .. ARGV[1])
 """
 )
 
-# ARGV: 1 process, 2 milliseconds, 3 how many members it has, -1 for some.
+# ARGV: 1 process, 2 milliseconds, 3 how many members it has, -1 for some, 4 what the keys of the members begin with.
 _REFRESH = (
     _NOW
     + _OWN
@@ -173,7 +173,12 @@ if members ~= 0 then
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-return {there, redis.call('ZRANGE', KEYS[2], 0, -1)}
+local found = {}
+for i, process in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local size = redis.pcall('HLEN', ARGV[4] .. process)
+  found[i] = {process, type(size) == 'number' and size or 0}
+end
+return {there, found}
 """
 )
 
