@@ -157,7 +157,8 @@ def join_and_leave(gathering: Gathering, count: int, subscriptions: Callable[[],
         for i in range(count):
             gathering.rooms[f'room-{i}'].join(ws)
         gathering.until(lambda: all(room.is_ready for room in gathering.rooms), 60)
-        assert subscriptions() == len(gathering.rooms) == count + 2
+        assert len(gathering.rooms) == count + 2
+        gathering.until(lambda: subscriptions() == count + 2, 60)
         guest.ws.finish()
         gathering.until(lambda: len(gathering.rooms) == 1, 60)
         gathering.until(lambda: subscriptions() == 1, 60)
