@@ -200,6 +200,19 @@ def test_a_join_with_a_wrong_argument_leaves_nothing_behind(one, wrong):
     assert one.rooms['lobby'].join(ws).joined
 
 
+def test_a_connection_whose_close_was_sent_cannot_join(one):
+    one.join(room='lobby')
+    ws = one.members[0].ws
+    assert one.rooms['lobby'].leave(ws)
+    ws.finish(1001)
+    with pytest.raises(pyjows.ConnectionClosed):
+        one.rooms['lobby'].join(ws)
+    one.rooms.close()  # as a server that stops ends them: what comes on such a connection then is not a misuse
+    with pytest.raises(pyjows.ConnectionClosed):
+        one.rooms['lobby'].join(ws)
+    assert not one.errors
+
+
 def test_nobody_joins_rooms_that_are_closed(one):
     one.join()
     one.rooms.close()

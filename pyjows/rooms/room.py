@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from .. import _json
 from ..errors import ConnectionClosed
 from ..ioloop import LoopEmitter
+from ..protocol import State
 from ..transaction import TransactionCore
 from .delivery import RoomCore, send_to_members
 from .engine import Engine, Keep
@@ -196,17 +197,17 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
 
         Raises:
             RoomLimit: the room or the connection has as many as it may.
-            ConnectionClosed: the connection ended already.
+            ConnectionClosed: the connection ended already, or its close was sent.
             TypeError, ValueError: `info` is not a JSON value, or too large.
             RuntimeError: this is not the loop's thread; the rooms are closed; or they are on a loop that does not run.
         """
         self.rooms.check_thread('join()')
-        self.rooms.check_open('join()')
         member: Member | None = self._members.get(ws) or self._waiting.get(ws)
         if member is not None:
             return member
-        if ws.is_finished:
+        if ws.state in (State.CLOSING, State.CLOSED):  # a message on its way while a server stops, which ends its rooms
             raise ConnectionClosed()
+        self.rooms.check_open('join()')
         encoded = _json.dumps_to_keep(info)
         if len(encoded) > _MAX_INFO:
             raise ValueError(f'info is {len(encoded)} bytes as JSON; every process keeps it: at most {_MAX_INFO}')
