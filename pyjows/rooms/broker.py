@@ -272,9 +272,10 @@ class Broker(Follower):
                     await asyncio.sleep(0.01)
                 try:
                     return await fetch()
-                except OSError:
-                    raise
                 except Exception as exc:
+                    self._check_open()  # the end of the rooms ends the links that the question is on
+                    if isinstance(exc, OSError):
+                        raise
                     raise BrokerLost(str(exc)) from exc
 
         self._check_open()
