@@ -277,6 +277,7 @@ def complaint(program, *args):
         return run.errors[0]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize('name', [*PYJOWS_SERVERS, *PORT_SERVERS])
 def test_a_server_says_in_one_line_that_it_cannot_listen(name):
     by_port = name in PORT_SERVERS
@@ -286,6 +287,7 @@ def test_a_server_says_in_one_line_that_it_cannot_listen(name):
     assert "'nonsense'" in complaint(name, 'nonsense')
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize('name', CLIENTS)
 def test_a_client_says_in_one_line_that_its_url_is_none(name):
     assert 'nonsense' in complaint(name, 'nonsense')

@@ -16,7 +16,7 @@ import pyjows
 
 pytest.importorskip('redis')
 pytest.importorskip('nats')
-pytestmark = [needs_redis, needs_nats]
+pytestmark = [needs_redis, needs_nats, pytest.mark.wide(later=True)]
 
 
 @pytest.fixture(scope='module')
