@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pyjows
 
-__all__ = ['Gathering', 'Guest', 'gatherings', 'join_and_leave']
+__all__ = ['Gathering', 'Guest', 'gatherings', 'join_and_leave', 'lost']
 
 
 class Guest:
@@ -167,3 +167,12 @@ def join_and_leave(gathering: Gathering, count: int, subscriptions: Callable[[],
         gc.collect()
         objects.append(len(gc.get_objects()))
     return objects
+
+
+def lost(gathering: Gathering) -> str:
+    """Follow a room whose broker cannot be reached; returns the text of the loss."""
+    told: list[str] = []
+    gathering.rooms.once('lost', lambda rooms, exc: told.append(str(exc)))
+    gathering.rooms['lobby'].follow()
+    gathering.until(lambda: told)
+    return told[0]

@@ -75,6 +75,20 @@ PLACES = [
 ]
 
 
+def leaves_start_once(ioloop: Any, run_until: Any, kind: type[BaseException], server: Any, client: Any) -> None:
+    """The loop raises it once, and serves another client when it is started again."""
+    guard = ioloop.timer(lambda ioloop: ioloop.stop(), 20)
+    with pytest.raises(kind, match='now'):
+        ioloop.start()
+    ioloop.remove(guard)
+    server.remove_all_listeners('websocket')
+    other = pyjows.connect(server.urls[0], ioloop=ioloop)
+    run_until(ioloop, lambda: other.established)  # it is not raised a second time
+    other.finish()
+    client.finish()
+    run_until(ioloop, lambda: other.is_finished and client.is_finished)
+
+
 @pytest.mark.parametrize('place', PLACES)
 @pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
 def test_it_leaves_start_once_and_the_loop_goes_on(
@@ -89,16 +103,7 @@ def test_it_leaves_start_once_and_the_loop_goes_on(
     client = pyjows.connect(server.urls[0], ioloop=ioloop)
     client.send('hello')
     client.on('error', lambda ws, exc: None)
-    guard = ioloop.timer(lambda ioloop: ioloop.stop(), 20)
-    with pytest.raises(kind, match='now'):
-        ioloop.start()
-    ioloop.remove(guard)
-    server.remove_all_listeners('websocket')
-    other = pyjows.connect(server.urls[0], ioloop=ioloop)
-    run_until(ioloop, lambda: other.established)  # it is not raised a second time
-    other.finish()
-    client.finish()
-    run_until(ioloop, lambda: other.is_finished and client.is_finished)
+    leaves_start_once(ioloop, run_until, kind, server, client)
 
 
 def test_the_other_handlers_of_the_message_and_the_ticks_behind_are_served(ioloop, servers, run_until):
@@ -148,13 +153,4 @@ def test_out_of_a_coroutine_it_is_raised_once_too(ioloop, servers, run_until, ki
     client = pyjows.connect(server.urls[0], ioloop=ioloop)
     client.on('error', lambda ws, exc: None)
     client.send('hello')
-    guard = ioloop.timer(lambda ioloop: ioloop.stop(), 20)
-    with pytest.raises(kind, match='now'):
-        ioloop.start()
-    ioloop.remove(guard)
-    server.remove_all_listeners('websocket')
-    other = pyjows.connect(server.urls[0], ioloop=ioloop)
-    run_until(ioloop, lambda: other.established)
-    other.finish()
-    client.finish()
-    run_until(ioloop, lambda: other.is_finished and client.is_finished)
+    leaves_start_once(ioloop, run_until, kind, server, client)

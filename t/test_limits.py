@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from byhand import log
+from descriptors import no_descriptor_left
 
 import pyjows
 from pyjows import HandshakeError, IOLoop
@@ -346,18 +347,6 @@ def test_a_connection_limit_checks_its_numbers(arguments, exception, says):
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such limit')
 @pytest.mark.parametrize('url', ['ws://127.0.0.1:0', 'ws+unix:///nowhere/chat.sock'])
 def test_when_descriptors_run_out_serve_says_where_it_cannot_listen(ioloop, url):
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fillers: list[int] = []
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-        with contextlib.suppress(OSError):
-            while True:
-                fillers.append(os.dup(0))
+    with no_descriptor_left():
         with pytest.raises(OSError, match=r'cannot listen to .*(127\.0\.0\.1|chat\.sock).*Too many open files'):
             pyjows.serve(url, ioloop=ioloop)
-    finally:
-        for fd in fillers:
-            os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

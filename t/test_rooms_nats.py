@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from background import free_port
 from brokers import NatsServer, needs_nats
-from gathering import gatherings, join_and_leave
+from gathering import gatherings, join_and_leave, lost
 
 import pyjows
 from pyjows.rooms import MalformedEntry
@@ -198,15 +198,6 @@ def test_what_another_program_publishes_and_cannot_be_read_is_skipped_and_told(g
     assert ann.has_no_gap()
     assert [exc.count for exc in a.errors if isinstance(exc, MalformedEntry)] == [1, 2, 4]
     assert not a.events
-
-
-def lost(gathering):
-    """The text of the first loss."""
-    told: list[str] = []
-    gathering.rooms.once('lost', lambda rooms, exc: told.append(str(exc)))
-    gathering.rooms['lobby'].follow()
-    gathering.until(lambda: told)
-    return told[0]
 
 
 @pytest.mark.parametrize('who', ['', 'ann:wrong@'])

@@ -9,6 +9,7 @@ from time import sleep
 import pytest
 from background import free_port, until
 from brokers import RedisServer, needs_redis
+from gathering import lost
 
 from pyjows.rooms import RoomRefused
 
@@ -167,12 +168,3 @@ def allow(redis, clients):
         return redis.ask('CONFIG', 'SET', 'maxclients', clients)
     except Exception:
         return False
-
-
-def lost(gathering):
-    """The text of the first loss."""
-    told: list[str] = []
-    gathering.rooms.once('lost', lambda rooms, exc: told.append(str(exc)))
-    gathering.rooms['lobby'].follow()
-    gathering.until(lambda: told)
-    return told[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import socket
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from descriptors import no_descriptor_left
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire import asked, close
@@ -398,21 +398,9 @@ def test_no_path_leads_out_of_the_folder(tmp_path, paths, encode):
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such limit')
 def test_a_file_that_cannot_be_opened_for_lack_of_descriptors_is_not_said_to_be_missing(tmp_path, caplog):
-    import resource
-
     (tmp_path / 'a.txt').write_text('here')
     files = StaticFiles('/', str(tmp_path))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fillers: list[int] = []
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-        with contextlib.suppress(OSError):
-            while True:
-                fillers.append(os.dup(0))
+    with no_descriptor_left():
         response = files.respond(Request('GET', '/a.txt'))
-    finally:
-        for fd in fillers:
-            os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert response is not None and response.status == 503
     assert 'Too many open files' in caplog.text

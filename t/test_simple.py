@@ -772,6 +772,17 @@ def test_hundreds_of_connections_share_one_thread():
     assert threading.active_count() == before
 
 
+def run_program(code: str) -> None:
+    """Run a program of its own, which has the modules of the tests; it has to end with status 0."""
+    folder = os.path.dirname(__file__)
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([folder, *sys.path])},
+        check=True,
+        timeout=60,
+    )
+
+
 FORKING = """
 import os, signal, socket, threading
 from pyjows.simple import Server
@@ -806,13 +817,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
 def test_a_fork_while_another_thread_begins_a_connection_has_its_own():
-    folder = os.path.dirname(__file__)
-    subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', FORKING],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join([folder, *sys.path])},
-        check=True,
-        timeout=60,
-    )
+    run_program(FORKING)
 
 
 DROPPED_IN_A_CHILD = """
@@ -838,13 +843,7 @@ assert peer.read_frame() == (TEXT, b'yes')
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
 def test_the_end_of_a_forked_child_does_not_end_its_parents_connection():
-    folder = os.path.dirname(__file__)
-    subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', DROPPED_IN_A_CHILD],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join([folder, *sys.path])},
-        check=True,
-        timeout=60,
-    )
+    run_program(DROPPED_IN_A_CHILD)
 
 
 def test_two_hundred_connects_and_closes_leave_no_descriptor(no_leaks):
