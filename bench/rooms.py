@@ -34,6 +34,9 @@ from t.installed import ROOT
 
 WORDS = 'x' * 64
 
+#: The servers' environment: they import `bench`, and pyjows from where it was built in place if it is not installed.
+ENV = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -77,12 +80,17 @@ CONTESTANTS = (
     Contestant('floor', 'wsecho', modes=('memory',)),
 )
 
-#: Rooms, members of each, messages on their way at a time.
-SCENARIOS = {'1 room of 5000': (1, 5000, 4), '1000 rooms of 5': (1000, 5, 32), '1 room of 5': (1, 5, 1)}
+#: Rooms, members of each, messages on their way at a time. With `all speak` as many as members.
+SCENARIOS = {
+    '1 room of 5000': (1, 5000, 4),
+    '1000 rooms of 5': (1000, 5, 32),
+    '1000 rooms of 5, all speak': (1000, 5, 5000),
+    '1 room of 5': (1, 5, 1),
+}
 
 #: How many times the deliveries of each other library: for fan-out, not for one message at a time.
 GOAL = 5.0
-GOAL_SCENARIOS = ('1 room of 5000', '1000 rooms of 5')
+GOAL_SCENARIOS = ('1 room of 5000', '1000 rooms of 5', '1000 rooms of 5, all speak')
 
 #: Over Redis or not, and how many processes.
 MODES = {'memory': (False, 1), 'Redis': (True, 1), 'Redis, 2 processes': (True, 2)}
@@ -123,20 +131,19 @@ def measure(contestant: Contestant, scenario: str, mode: str, seconds: float, li
     """One run, of `limit` + MARGIN seconds at most."""
     rooms, members, flying = SCENARIOS[scenario]
     redis, processes = MODES[mode]
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))}
     with ExitStack() as stack:
         url = stack.enter_context(redis_server(cores)) if redis else ''
         ports, pids = [], []
         for _ in range(processes):
             with cores.pinned(cores.server):
-                server = Process(contestant.command(url), env)
+                server = Process(contestant.command(url), ENV)
             stack.callback(server.end)
             ports.append(str(server.port()))
             pids.append(str(server.program.pid))
         size = ['--rooms', str(rooms), '--members', str(members), '--flying', str(flying)]
         time_ = ['--seconds', str(seconds), '--limit', str(limit), '--ports', ','.join(ports), '--pids', ','.join(pids)]
         with cores.pinned(cores.load):
-            tool = Process([str(TOOLS / 'wsrooms'), *size, *time_, *contestant.words()], env)
+            tool = Process([str(TOOLS / 'wsrooms'), *size, *time_, *contestant.words()], ENV)
         stack.callback(tool.end)
         return tool.figures(limit + MARGIN / 2)
 
@@ -170,7 +177,7 @@ print((resident() - before) / n)
         ('third', 'a further member of a room, which is in other rooms already'),
         ('message', 'a message of 64 bytes in the history'),
     ):
-        done = subprocess.run([*PYTHON, '-c', script, what], capture_output=True, text=True, check=True, cwd=ROOT)
+        done = subprocess.run([*PYTHON, '-c', script, what], capture_output=True, text=True, check=True, env=ENV)
         found[text] = float(done.stdout)
     return found
 
@@ -195,7 +202,7 @@ with pyjows.rooms(sys.argv[1], timeout=30) as rooms:
     print((one - empty) / 1000, (used() - one) / 99000)
 """
     with redis_server(cores) as url:
-        done = subprocess.run([*PYTHON, '-c', script, url], capture_output=True, text=True, check=True, cwd=ROOT)
+        done = subprocess.run([*PYTHON, '-c', script, url], capture_output=True, text=True, check=True, env=ENV)
     room, message = map(float, done.stdout.split())
     return {'in Redis, a room with one message of 64 bytes': room, 'in Redis, each of 99 further ones': message}
 
@@ -210,7 +217,7 @@ def ratios(found: dict[tuple[str, str, str], Figures], names: list[str]) -> Iter
             if name in ('pyjows', 'floor') or not ours or not theirs:
                 continue
             ratio, cpu = ours['rate'] / theirs['rate'], theirs['cpu_us'] / ours['cpu_us']
-            line = f'{scenario + ", " + mode:35} {name:10} {ratio:6.1f} × by rate {cpu:6.1f} × by CPU time'
+            line = f'{scenario + ", " + mode:46} {name:10} {ratio:6.1f} × by rate {cpu:6.1f} × by CPU time'
             if scenario in GOAL_SCENARIOS:
                 line += '   ' + ('met' if ratio >= GOAL else 'by CPU time' if cpu >= GOAL else 'NOT MET')
             if floor:
@@ -279,18 +286,18 @@ def main() -> None:
         print(f'\n{scenario}, {mode}', flush=True)
         for name, median in medians(wanted, scenario, mode, options, cores):
             found[scenario, mode, name] = median
-    names = [each.name for each in wanted if any(each.name == name for _, _, name in found)]
-    at_rest = rest()
-    if any(MODES[mode][0] for mode in modes):
-        at_rest |= rest_in_redis(cores)
-    print(*ratios(found, names), *tables(found, names, at_rest), sep='\n')
-    print(f'\n{(time.monotonic() - began) / 60:.1f} minutes')
     if options.json:
         kept = [
             {'scenario': place[0], 'mode': place[1], 'name': place[2], **figures} for place, figures in found.items()
         ]
         with open(options.json, 'w', encoding='utf-8') as file:
             json.dump(kept, file, indent=1)
+    names = [each.name for each in wanted if any(each.name == name for _, _, name in found)]
+    at_rest = rest()
+    if any(MODES[mode][0] for mode in modes):
+        at_rest |= rest_in_redis(cores)
+    print(*ratios(found, names), *tables(found, names, at_rest), sep='\n')
+    print(f'\n{(time.monotonic() - began) / 60:.1f} minutes')
 
 
 def medians(
