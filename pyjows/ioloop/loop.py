@@ -1,7 +1,7 @@
 """`IOLoop`: servers, clients, connections and timers on one reactor.
 
 Owns the ids of everything on the loop, and the limit of connections. Must not know what the connections carry, how a
-graceful stop waits for them (`graceful_stop.py`), nor how a reactor waits.
+graceful stop waits for them (`graceful_stop.py`), how a client makes one (`connector.py`), nor how a reactor waits.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from functools import partial
 from itertools import count
 from typing import Any, ClassVar, TypeVar, overload
 
-from .._text import cut
 from ..limits import checked_number
 from ..reactor import Reactor, Timer, choose
 from ..safe_logger import SafeLogger
 from ..tls import TLS, ServerTLS
-from ..url import format_authority, server_name
+from .connector import Connector
 from .dial_queue import DialQueue
-from .dialer import Admit, Dialer
 from .graceful_stop import GracefulStop
 from .limit import ConnectionLimit
 from .listener import Listener, listen
@@ -32,8 +30,7 @@ from .never_run import expect_run, warn_if_never_run
 from .proxy_header import ProxyHeader, ProxyProtocol
 from .scheduling import Scheduling
 from .stream import LoopData, Stream
-from .tls import TLSNegotiation, TLSSocket, default_context, secured_stream
-from .tls_errors import explained
+from .tls import TLSNegotiation, TLSSocket, secured_stream
 
 __all__ = ['IOLoop']
 
@@ -46,13 +43,9 @@ Release = Callable[[], object]
 AnyCall = TypeVar('AnyCall', bound=Callable[..., object])
 
 # Seconds.
-_CONNECT_TIMEOUT = 10.0
 _TLS_TIMEOUT = 10.0
 
 _MAX_CONNECTIONS = 65536
-
-# How much of a host is shown in a message: a redirect may name one of 16 KiB.
-_NAMEABLE = 270
 
 # Connections accepted from one listening socket in one turn.
 _MULTI_ACCEPT = 64
@@ -131,7 +124,7 @@ class IOLoop(Scheduling):
         self._acceptors: dict[str, Listener] = {}
         self._accepted: dict[str, Stream] = {}
         self._dialed: dict[str, Stream] = {}
-        self._dialers: dict[str, Dialer | TLSNegotiation] = {}
+        self._connectors: dict[str, Connector] = {}
         # PROXY headers and TLS handshakes of clients, each with what is to be called if it is cancelled.
         self._negotiations: dict[TLSNegotiation | ProxyHeader, Release | None] = {}
         # The accepted connections that count for a `ConnectionLimit`.
@@ -206,7 +199,7 @@ class IOLoop(Scheduling):
             'acceptors': len(self._acceptors),
             'accepted': len(self._accepted),
             'dialed': len(self._dialed),
-            'dialers': len(self._dialers),
+            'dialers': len(self._connectors),
             'tls_handshakes': len(self._negotiations),
             'accepts': self._accepts,
         }
@@ -435,78 +428,17 @@ class IOLoop(Scheduling):
             return partial(self.client, **options)
         return self._dial(self._check_callback(cb), **options)
 
-    def _dial(
-        self,
-        cb: ClientCall,
-        *,
-        address: str = '127.0.0.1',
-        port: int | None = None,
-        path: str | os.PathLike[str] | None = None,
-        socket: _socket.socket | None = None,
-        local_address: str | None = None,
-        timeout: float = _CONNECT_TIMEOUT,
-        tls: TLS | ssl.SSLContext | bool | None = None,
-        server_hostname: str | None = None,
-        admit: Admit | None = None,
-    ) -> str:
+    def _dial(self, cb: ClientCall, **options: Any) -> str:
         self.check_can_dial('IOLoop.client()')
-        if sum(what is not None for what in (port, path, socket)) != 1:
-            raise ValueError('a client connects to one of these: port (and address), path, socket')
-        if port is not None and not 0 < port < 65536:
-            raise ValueError(f'{port!r} is not a valid TCP port to connect to: give one from 1 to 65535')
-        if not timeout > 0:
-            raise ValueError(f'timeout={timeout!r}: give the seconds that connecting may take, more than 0')
-        if tls is True:
-            tls = default_context()
-        elif isinstance(tls, TLS):
-            tls = tls.client_context()
-        if tls and server_hostname is None and port is not None:
-            server_hostname = server_name(address)
-        if tls and tls.check_hostname and not server_hostname:
-            raise ValueError('TLS needs server_hostname=, the name that the certificate is to be checked for')
-
-        expect_run(self)
         id = self._new_id()
-        if port is not None:
-            where = cut(format_authority(address, port), _NAMEABLE)
-        else:
-            where = os.fsdecode(path) if path is not None else server_hostname or 'the peer of the given socket'
-
-        def connected(exc: OSError | None, socket: _socket.socket | None) -> None:
-            if isinstance(socket, ssl.SSLSocket) and not tls:
-                secured(None, socket)
-            elif socket is None or not tls:
-                self._dial_done(id, cb, exc, Stream(socket, self.loop_data) if socket is not None else None)
-            else:
-                self._dialers[id] = TLSNegotiation(
-                    self.reactor,
-                    socket,
-                    tls,
-                    secured,
-                    server_side=False,
-                    server_hostname=server_hostname,
-                    timeout=dialer.time_left,
-                )
-
-        def secured(exc: OSError | None, socket: TLSSocket | None) -> None:
-            if exc is not None:
-                cause = explained(exc)
-                error = type(exc)(exc.errno, f'could not connect to {where}: the TLS handshake failed: {cause}')
-                error.__cause__, exc = exc, error
-            self._dial_done(id, cb, exc, secured_stream(socket, self.loop_data) if socket is not None else None)
-
-        dialer = Dialer(self.reactor, connected, where=where, timeout=timeout, local_address=local_address, admit=admit)
-        self._dialers[id] = dialer
-        if port is not None:
-            dialer.start(address, port)
-        elif path is not None:
-            dialer.start_unix(os.fsdecode(path))
-        elif socket is not None:
-            dialer.start_connected(socket)
+        connector = Connector(self.reactor, self.loop_data, partial(self._dial_done, id, cb), **options)
+        expect_run(self)
+        self._connectors[id] = connector
+        connector.start()
         return id
 
     def _dial_done(self, id: str, cb: ClientCall, exc: OSError | None, stream: Stream | None) -> None:
-        self._dialers.pop(id, None)
+        self._connectors.pop(id, None)
         if stream is None:
             try:
                 self._call(cb, exc, None)
@@ -576,8 +508,8 @@ class IOLoop(Scheduling):
             return self.reactor.remove(what)
         if (acceptor := self._acceptors.pop(what, None)) is not None:
             acceptor.close()
-        elif (dialer := self._dialers.pop(what, None)) is not None:
-            dialer.cancel()
+        elif (connector := self._connectors.pop(what, None)) is not None:
+            connector.cancel()
             self._connection_ended()
         elif (stream := self.stream(what)) is not None:
             stream.close_gracefully()
@@ -635,7 +567,7 @@ class IOLoop(Scheduling):
         """What a graceful stop waits for."""
         return {
             'open connections': len(self._ids),
-            'connections being made': len(self._dialers),
+            'connections being made': len(self._connectors),
             'TLS handshakes': len(self._negotiations),
         }
 
@@ -682,9 +614,9 @@ class IOLoop(Scheduling):
         self.dial_queue.clear()
         for id in list(self._acceptors):
             self.remove(id)
-        for dialer in list(self._dialers.values()):
+        for connector in list(self._connectors.values()):
             try:
-                dialer.abort()
+                connector.abort()
             except Exception as exc:  # of the callback
                 self.reactor.report(exc)
         negotiations, self._negotiations = self._negotiations, {}
