@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.contestants import CONTESTANTS, Contestant, contestants
-from bench.measure import BenchError, Suite, build_tools
+from bench.measure import BenchError, Suite, build_tools, unwind_on_signals
 from bench.report import Result, load, machine, print_result, print_targets, save
 from bench.scenarios import SCENARIOS, Scenario
 
@@ -97,6 +97,7 @@ def show(results: Iterable[Result], console: Console) -> None:
 def main() -> int:
     """Measure, print, save, draw."""
     options = parse()
+    unwind_on_signals()
     console = Console(width=None if sys.stdout.isatty() else 130)
     if options.report:
         show(load(options.report), console)

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.contestants import Contestant
-from bench.measure import BenchError, Process, Suite, build_tools
+from bench.measure import BenchError, Process, Suite, build_tools, unwind_on_signals
 
 __all__ = ['main']
 
@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument('--reactor', default='epoll', help='epoll, poll, asyncio or uvloop')
     parser.add_argument('--limit', type=int, default=1800, help='seconds that a step may take')
     options = parser.parse_args()
+    unwind_on_signals()
     console = Console(width=None if sys.stdout.isatty() else 130)
     server = Contestant(
         name='pyjows',

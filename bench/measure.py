@@ -8,6 +8,7 @@ import os
 import resource
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from bench.contestants import Contestant
 from bench.scenarios import Scenario
 from t.installed import ROOT, RUN
 
-__all__ = ['PYTHON', 'BenchError', 'Cores', 'Process', 'Suite', 'build_tools']
+__all__ = ['PYTHON', 'BenchError', 'Cores', 'Process', 'Suite', 'build_tools', 'unwind_on_signals']
 
 SOURCES = Path(__file__).parent / 'load'
 TOOLS = Path(__file__).parent / '.build'
@@ -31,12 +32,29 @@ PYTHON = (sys.executable, '-P')
 START_LIMIT = 30  # seconds for a server to say where it listens
 FLAGS = ('-O3', '-Wall')
 LIBRARIES = ('-ldl',)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 Figures = dict[str, float]
 
 
 class BenchError(Exception):
     """A contestant could not be measured; the message says why, with the last of what it wrote."""
+
+
+def unwind_on_signals() -> None:
+    """Have the signals that end a program raise SystemExit, so that its servers and load tools are ended too.
+
+    The first one does; later ones are ignored, or they would interrupt that.
+    """
+
+    def unwind(number: int, frame: object) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for each in ENDING:
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup and a shell's `&` have it
+            signal.signal(each, unwind)
 
 
 def build_tools() -> None:

@@ -24,7 +24,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.measure import PYTHON, TOOLS, BenchError, Figures, Process, build_tools
+from bench.measure import PYTHON, TOOLS, BenchError, Figures, Process, build_tools, unwind_on_signals
 from bench.scenarios import OBJECT, TEXT
 from t.installed import ROOT, require, require_compiled
 
@@ -60,8 +60,12 @@ def cpu_of_children() -> float:
 def computed(processes: int, seconds: float) -> int:
     """How much so many processes compute that do nothing else."""
     program = [*PYTHON, '-c', COMPUTE, str(seconds)]
-    running = [subprocess.Popen(program, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    return sum(int(process.communicate()[0]) for process in running)
+    with ExitStack() as stack:
+        running = []
+        for _ in range(processes):
+            running.append(stack.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE, text=True)))
+            stack.callback(running[-1].kill)
+        return sum(int(process.communicate()[0]) for process in running)
 
 
 def measure(workers: int, work: int, seconds: float) -> Figures:
@@ -100,6 +104,7 @@ def main() -> int:
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--quick', action='store_true', help='one run of half a second each')
     options = parser.parse_args()
+    unwind_on_signals()
     if options.quick:
         options.seconds, options.runs = 0.5, 1
     cores = sorted(os.sched_getaffinity(0))[:2]

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bench.measure import PYTHON, TOOLS, BenchError, Cores, Figures, Process, build_tools
+from bench.measure import PYTHON, TOOLS, BenchError, Cores, Figures, Process, build_tools, unwind_on_signals
 from t.installed import ROOT
 
 WORDS = 'x' * 64
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument('--quick', action='store_true', help='half a second each')
     parser.add_argument('--json', help='a file for the figures')
     options = parser.parse_args()
+    unwind_on_signals()
     if options.quick:
         options.seconds, options.runs = 0.5, 1
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -492,6 +492,9 @@ def main() -> None:
     if options.serve:
         serve(*options.serve)
         return
+    from bench.measure import unwind_on_signals  # not in a server, whose memory is measured
+
+    unwind_on_signals()
     for host in options.host or HOSTS + CLIENTS:
         libraries = [*LIBRARIES, BARE] if options.bare and host in HOSTS else LIBRARIES
         with contextlib.ExitStack() as stack:
