@@ -1,6 +1,8 @@
 """What the documents say of files is true: links lead somewhere, and every Python snippet is Python."""
 
 import ast
+import errno
+import os
 import pkgutil
 import re
 import textwrap
@@ -40,6 +42,28 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(document):
 def test_every_python_snippet_is_python(document):
     for snippet in re.findall(r'^```python\n(.*?)^```', document.read_text('utf-8'), re.M | re.S):
         ast.parse(textwrap.dedent(snippet), named(document))
+
+
+def messages():
+    """What pyjows says in exceptions, log lines and reasons, with … for what is filled in."""
+    for path in sorted((ROOT / 'pyjows').rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else '…' for part in node.values]
+                yield ''.join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.sub(r'%[srdg.\df]+|\{\w*\}', '…', node.value)
+
+
+def test_the_messages_on_the_page_of_troubleshooting_are_those_of_the_code():
+    text = (ROOT / 'docs' / 'troubleshooting.md').read_text('utf-8')
+    first_cells = re.findall(r'^\| (?:reason )?`([^`]+)`', text, re.M)
+    quoted = [message for message in first_cells if '…' in message or ' ' in message]
+    assert len(quoted) > 25
+    known = [*messages(), *map(os.strerror, errno.errorcode)]
+    for message in quoted:
+        for part in filter(None, (part.strip(' :;,.') for part in re.split('…|: ', message))):
+            assert any(part in each for each in known), f'{message}: nothing says {part!r}'
 
 
 def test_every_public_name_has_an_entry_in_the_reference():

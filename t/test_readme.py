@@ -1,7 +1,7 @@
 """Every Python snippet of the README, and of the pages of the docs named below, runs and prints what it says.
 
 The snippets of a section (`## …`) belong together and run as programs of their own. One that serves port 3000 and calls
-`pyjows.run()` or `pyjows.prefork()` is a server: it starts first, and is asked to stop when the others have ended by
+`pyjows.run(…)` or `pyjows.prefork(…)` is a server: it starts first, and is asked to stop when the others have ended by
 themselves. `#> …` is a line that a snippet prints. Port 3000 is replaced by a free one, and /tmp by a folder of the
 test's own.
 """
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 README = ROOT / 'README.md'
 PAGES = (
-    'authentication', 'back-pressure', 'by-hand', 'clients', 'compression', 'deployment', 'http', 'index', 'loop',
-    'testing', 'threads', 'tls', 'tutorial',
+    'authentication', 'back-pressure', 'by-hand', 'clients', 'compression', 'containers', 'deployment', 'http', 'index',
+    'loop', 'monitoring', 'processes', 'security', 'testing', 'threads', 'tls', 'tutorial',
 )  # fmt: skip
 DOCUMENTS = [README, *(ROOT / 'docs' / f'{page}.md' for page in PAGES)]
 
@@ -48,7 +48,7 @@ def with_certificates(snippet: str, folder: Path) -> str:
 
 
 def is_server(snippet: str) -> bool:
-    return 'pyjows.serve(' in snippet and ('pyjows.run()' in snippet or 'pyjows.prefork(' in snippet)
+    return 'pyjows.serve(' in snippet and ('pyjows.run(' in snippet or 'pyjows.prefork(' in snippet)
 
 
 def printed(snippet: str) -> list[str]:

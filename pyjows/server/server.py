@@ -166,8 +166,8 @@ class Server(LoopEmitter):
             that match all of it, and None if a request without the header (not from a browser) is accepted too. Others
             get 403. By default all are accepted.
         authenticate: called ``authenticate(request)`` with each upgrade request, before the ``websocket`` event; it may
-            be ``async``. What it returns is kept as ``ws.user``; a `Response` refuses the request with it, None or
-            False with 403, an exception with 500. See `pyjows.auth`.
+            be ``async``. What it returns is kept as ``ws.user``; a `Response` refuses the request with it, None,
+            False or an empty string or collection with 403, an exception with 500. See `pyjows.auth`.
         trusted_proxies: addresses and networks of the reverse proxies in front (``['127.0.0.1', '10.0.0.0/8']``;
             ``'unix'`` for those that connect to a Unix socket). What they tell of the client is believed:
             ``ws.remote_address``, ``ws.remote_port``, ``ws.scheme`` and ``ws.host``, and the limit for each address.
