@@ -126,3 +126,102 @@ def test_an_application_that_ends_without_a_close_leaves_no_task():
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
+
+
+class SilentASGIServer(ASGIServer):
+    """One whose `send` does not say that the client is gone, as Daphne, hypercorn and Granian."""
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if not self.is_gone:
+            await super().send(message)
+
+
+async def send_until_closed(ws: AioServer) -> ConnectionClosed:
+    while True:
+        try:
+            await ws.send('tick')
+        except ConnectionClosed as exc:
+            return exc
+        await asyncio.sleep(0.01)
+
+
+def test_a_program_that_only_sends_learns_of_the_end_whatever_the_server_says_to_a_send():
+    async def main() -> None:
+        server = SilentASGIServer()
+        ws = await server.accept()
+        server.text('a', 'b')
+        (sending,) = await started(send_until_closed(ws))
+        await asyncio.sleep(0.7)
+        server.text('c')
+        server.disconnect(1001)
+        assert await outcomes([sending]) == [1001]
+        assert not ws.connected
+        assert [await ws.receive() for _ in 'abc'] == ['a', 'b', 'c']
+        with pytest.raises(ConnectionClosed, match='1001'):
+            await ws.receive()
+
+    asyncio.run(main())
+
+
+def test_a_program_that_only_sends_keeps_a_bounded_number_of_messages():
+    async def main() -> None:
+        server = SilentASGIServer()
+        ws = await server.accept()
+        texts = [str(i) * 1024 for i in range(10_000)]
+        server.text(*texts)
+        for _ in range(15):
+            await ws.send('tick')
+            await asyncio.sleep(0.1)
+        assert server.incoming.qsize() > 5_000
+        assert [await ws.receive() for _ in texts] == texts
+
+    asyncio.run(main())
+
+
+def test_a_send_does_not_wait_for_a_task_that_receives():
+    async def main() -> None:
+        server = SilentASGIServer()
+        ws = await server.accept()
+        receiving = await started(ws.receive(), ws.receive(30))
+        for _ in range(8):
+            async with asyncio.timeout(20):
+                await ws.send('tick')
+            await asyncio.sleep(0.1)
+        server.text('a', 'b')
+        assert await outcomes(receiving) == ['a', 'b']
+
+    asyncio.run(main())
+
+
+class DaphneLike(ASGIServer):
+    """One that refuses the close codes of RFC 6455 but 1000, as Daphne does."""
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message['type'] == 'websocket.close' and message['code'] in range(1001, 3000):
+            raise Exception(f'invalid close code {message["code"]}')
+        await super().send(message)
+
+
+def test_what_a_block_raises_leaves_it_where_the_server_refuses_the_close_code():
+    async def main() -> None:
+        with pytest.raises(KeyError):
+            async with await DaphneLike().accept():
+                raise KeyError
+        async with asyncio.timeout(20):
+            with pytest.raises(TimeoutError):  # not the server's in place of it
+                async with asyncio.timeout(0.01), await DaphneLike().accept() as ws:
+                    await ws.receive()
+
+    asyncio.run(main())
+
+
+def test_a_message_that_is_too_large_ends_a_receive_also_where_the_server_refuses_the_close_code():
+    async def main() -> None:
+        server = DaphneLike()
+        scope = {'type': 'websocket', 'path': '/', 'headers': []}
+        ws = await AioServer.accept(asgi=(scope, server.incoming.get, server.send), max_message_size=10)
+        server.text('x' * 11)
+        with pytest.raises(ConnectionClosed, match='1009'):
+            await ws.receive()
+
+    asyncio.run(main())

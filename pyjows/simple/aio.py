@@ -128,6 +128,9 @@ class AioBase:
             await self.close(CloseCode.INTERNAL_ERROR if failed else None)
         except ConnectionClosed:
             pass
+        except Exception:  # of an ASGI server; what the block has raised counts
+            if exc is None:
+                raise
 
     def __del__(self) -> None:
         # The program dropped its last reference to an open connection: send a close frame, without waiting.

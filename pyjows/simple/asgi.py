@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from .. import events
@@ -19,6 +20,13 @@ from .errors import ConnectionClosed, ConnectionError
 from .session import typed_request
 
 __all__ = ['ASGI', 'ASGIChannel', 'check_asgi']
+
+# Seconds without a look at what the server has received, after which a `send` looks.
+_ROUND = 0.5
+
+# Bytes of messages that are kept so for the program, and what a message costs beside its bytes.
+_HIGH_WATER = 1 << 20
+_OVERHEAD = 64
 
 Message = MutableMapping[str, Any]
 
@@ -44,6 +52,7 @@ class ASGIChannel:
         self._turn = asyncio.Lock()  # held by the call that receives from the server
         self._pending: asyncio.Future[Message] | None = None  # of a receive that was not waited for to its end
         self._kept: deque[str | bytes] = deque()  # messages before the close that a `send` has found
+        self._looked = 0.0
         self.connected = False
         self.close_reason: int = CloseCode.NO_STATUS_RCVD
         self.close_message: str | None = None
@@ -57,6 +66,7 @@ class ASGIChannel:
         subprotocol = choose_subprotocol(_request_of(self.scope))
         await self._send({'type': 'websocket.accept', 'subprotocol': subprotocol})
         self.connected = True
+        self._looked = monotonic()
         return subprotocol
 
     async def send(self, data: Any) -> None:
@@ -66,6 +76,8 @@ class ASGIChannel:
             message = {'type': 'websocket.send', 'bytes': bytes(data)}
         else:
             raise TypeError(f'send() takes str or bytes, not {type(data).__name__}')
+        if self.connected and monotonic() - self._looked > _ROUND and not self._turn.locked():
+            await self._look()
         if not self.connected:
             raise self._closed()
         try:
@@ -73,6 +85,30 @@ class ASGIChannel:
         except OSError:  # so says the specification (2.4)
             await self._find_close()
             raise self._closed() from None
+
+    async def _look(self) -> None:
+        """Take what the server has received: a program that only sends learns of the end by this.
+
+        In `send` many servers ignore messages for a client that is gone.
+        """
+        self._looked = monotonic()
+        if sum(len(data) + _OVERHEAD for data in self._kept) < _HIGH_WATER:
+            await self._keep(0, _HIGH_WATER)
+
+    async def _keep(self, seconds: float, size: int | None) -> None:
+        """Keep the messages that come in this time, at most until they have `size` bytes."""
+        kept: list[str | bytes] = []
+        until = asyncio.get_running_loop().time() + seconds
+        try:
+            async with self._turn:
+                while (data := await self._next(until)) is not None:
+                    kept.append(data)
+                    if size is not None and (size := size - len(data) - _OVERHEAD) < 0:
+                        break
+        except ConnectionClosed:
+            pass
+        finally:
+            self._kept.extend(kept)
 
     async def receive(self, timeout: float | None) -> str | bytes | None:
         if timeout is None:
@@ -106,6 +142,7 @@ class ASGIChannel:
                 if not done:
                     return None
                 message, self._pending = self._pending.result(), None
+            self._looked = monotonic()
             data = await self._taken(message)
             if data is not None:
                 return data
@@ -121,7 +158,10 @@ class ASGIChannel:
             data = message.get('bytes') or b''
         limit = self._max_message_size
         if limit and (len(data) if isinstance(data, bytes) else len(data.encode())) > limit:
-            await self.close(CloseCode.MESSAGE_TOO_BIG, f'a message of more than {limit} bytes', 0)
+            try:
+                await self.close(CloseCode.MESSAGE_TOO_BIG, f'a message of more than {limit} bytes', 0)
+            except Exception:
+                pass  # Daphne sends no such code; it closes when the application ends
             return None
         return data
 
@@ -133,14 +173,11 @@ class ASGIChannel:
 
     async def _find_close(self) -> None:
         """The server says that the client is gone: find the disconnect message, and keep those before it."""
-        kept = []
         try:
-            async with asyncio.timeout(1), self._turn:
-                while (data := await self._next(asyncio.get_running_loop().time() + 1)) is not None:
-                    kept.append(data)
-        except (TimeoutError, ConnectionClosed):
+            async with asyncio.timeout(1):
+                await self._keep(1, None)
+        except TimeoutError:
             pass
-        self._kept.extend(kept)
         if self.connected:
             self.connected = False
             self.close_reason = CloseCode.ABNORMAL_CLOSURE
