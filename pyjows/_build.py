@@ -8,7 +8,6 @@ must not know what those modules do.
 
 from __future__ import annotations
 
-import importlib.abc
 import os
 import sys
 import warnings
@@ -28,7 +27,7 @@ __all__ = ['SourceFinder', 'is_compiled', 'prefer_source', 'wants_source', 'warn
 _PACKAGE = __name__.partition('.')[0] + '.'
 
 
-class SourceFinder(importlib.abc.MetaPathFinder):
+class SourceFinder:
     """Finds the modules of this package as `.py` files, and hides its extension modules."""
 
     def find_spec(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import itertools
 import json
@@ -35,7 +36,8 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in PACKAGE.rglob('*.py')}
 
 
-def imported(name: str) -> set[str]:
+@functools.cache
+def imported(name: str) -> frozenset[str]:
     """What a module imports, anywhere in it and for types only, too; modules of pyjows without the package's name."""
     path = MODULES[name]
     package = ['pyjows', *name.split('.')] if name != 'pyjows' else ['pyjows']
@@ -51,10 +53,10 @@ def imported(name: str) -> set[str]:
             for alias in node.names:
                 inner = f'{module}.{alias.name}'.removeprefix('pyjows.')
                 found.add(inner if inner in MODULES else module.removeprefix('pyjows.'))
-    return found - {name}
+    return frozenset(found - {name})
 
 
-def imported_here(name: str) -> set[str]:
+def imported_here(name: str) -> frozenset[str]:
     return imported(name) & MODULES.keys()
 
 
@@ -113,6 +115,12 @@ def test_no_file_is_too_long():
     long = {path.name: n for path in PACKAGE.rglob('*.py*') if (n := len(path.read_bytes().splitlines())) > MAX_LINES}
     sources = {name: n for name, n in long.items() if name.endswith(('.py', '.pyx', '.pxd'))}
     assert not sources
+
+
+def test_what_only_some_programs_need_is_not_imported_with_pyjows():
+    code = "import sys, pyjows; print(*{'email.utils', 'importlib.metadata', 'urllib.request'} & set(sys.modules))"
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    assert subprocess.check_output([sys.executable, '-c', code], cwd=ROOT / 'examples', env=env).split() == []
 
 
 # The state of a connection

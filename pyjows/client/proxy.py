@@ -10,7 +10,6 @@ import ipaddress
 from dataclasses import replace
 from typing import NoReturn
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import h11
 
@@ -62,6 +61,8 @@ def choose_proxy(proxy: str | bool | None, url: URL) -> URL | None:
         raise TypeError(f'proxy is the URL of one, True (from the environment) or None (direct), not {proxy!r}')
     if url.unix_path is not None or _is_loopback(url.host):
         return None
+    from urllib.request import getproxies, proxy_bypass  # not for each `import pyjows`: it takes 20 ms
+
     proxies = getproxies()
     found = next((proxies[scheme] for scheme in _FROM_ENVIRONMENT[url.secure] if proxies.get(scheme)), None)
     if found is None or proxy_bypass(_authority(url)):

@@ -13,7 +13,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import Any, Unpack
 
@@ -120,6 +119,8 @@ def retry_after(exc: BaseException | None) -> float:
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
+        from email.utils import parsedate_to_datetime  # not for each `import pyjows`: it takes 10 ms
+
         try:
             at = parsedate_to_datetime(value).timestamp()
             date = exc.headers.get('date')

@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.metadata
 import importlib.util
 import os
-from typing import cast
+from typing import Any, cast
 
 from .base import Handle, Reactor
 from .timers import Timer
@@ -47,7 +46,7 @@ def available() -> list[str]:
         for name, (module, _, needed) in _BUILT_IN.items()
         if _is_importable(module) and (needed is None or importlib.util.find_spec(needed) is not None)
     ]
-    return names + sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)} - set(_BUILT_IN))
+    return names + sorted({point.name for point in _registered()} - set(_BUILT_IN))
 
 
 def choose(which: str | type[Reactor] | Reactor | None = None) -> Reactor:
@@ -88,9 +87,17 @@ def _by_name(name: str) -> type[Reactor]:
         if _is_importable(module):
             return cast('type[Reactor]', getattr(importlib.import_module(module, __name__), attribute))
     else:
-        for point in importlib.metadata.entry_points(group=GROUP, name=name):
-            return cast('type[Reactor]', point.load())
+        for point in _registered():
+            if point.name == name:
+                return cast('type[Reactor]', point.load())
     raise ValueError(f'there is no reactor {name!r} here: choose one of {", ".join(available())}')
+
+
+def _registered() -> list[Any]:
+    """What other packages have registered: entry points."""
+    from importlib.metadata import entry_points  # not for each `import pyjows`: it takes 15 ms
+
+    return list(entry_points(group=GROUP))
 
 
 def _is_importable(module: str) -> bool:

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from email.utils import formatdate, parsedate_to_datetime
+from functools import cache
 from urllib.parse import quote
 
 from ..http11 import Headers, Request, Response
@@ -31,14 +31,12 @@ _TEMPORARY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 _RANGE = re.compile(r'bytes=(\d{0,18})-(\d{0,18})').fullmatch
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 
-# Not the types that this machine is configured for, so that an answer is the same everywhere.
-_TYPES = mimetypes.MimeTypes()
-for _suffix, _type in {
+# Beside those of Python.
+_TYPES = {
     '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.webp': 'image/webp',
     '.woff2': 'font/woff2', '.avif': 'image/avif', '.webmanifest': 'application/manifest+json',
     '.map': 'application/json',
-}.items():  # fmt: skip
-    _TYPES.add_type(_type, _suffix)
+}  # fmt: skip
 
 
 class FileResponse(Response):
@@ -160,6 +158,8 @@ class StaticFiles:
         """The answer with an open file, whose name decides its type."""
         if not stat.S_ISREG(info.st_mode):
             return None
+        from email.utils import formatdate  # not for each `import pyjows`: it takes 10 ms
+
         size = info.st_size
         tag = f'"{info.st_mtime_ns:x}-{size:x}"'
         headers = {'ETag': tag, 'Last-Modified': formatdate(info.st_mtime, usegmt=True), 'Accept-Ranges': 'bytes'}
@@ -186,8 +186,17 @@ class StaticFiles:
         return FileResponse(status, Headers(headers), fd, length)
 
 
+@cache
+def _types() -> mimetypes.MimeTypes:
+    """Not the types that this machine is configured for, so that an answer is the same everywhere."""
+    types = mimetypes.MimeTypes()
+    for suffix, kind in _TYPES.items():
+        types.add_type(kind, suffix)
+    return types
+
+
 def _type_of(path: str) -> str:
-    kind, encoding = _TYPES.guess_type(os.path.basename(path))
+    kind, encoding = _types().guess_type(os.path.basename(path))
     if kind is None or encoding is not None:
         return 'application/octet-stream'
     return f'{kind}; charset=utf-8' if kind.startswith('text/') or kind == 'image/svg+xml' else kind
@@ -226,6 +235,8 @@ def _range(wanted: str, size: int) -> tuple[int, int] | None:
 def _time(date: str | None) -> float | None:
     if date is None:
         return None
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError, OverflowError):
