@@ -122,9 +122,15 @@ def serve(*urls: str, **options: Unpack[ServeOptions]) -> Server:
         def websocket(server, ws):
             ...
 
+    Args:
+        *urls: where to listen, as for `Server`.
+        **options: those of `Server`.
+
     Raises:
-        ValueError: a URL is malformed.
+        ValueError: a URL or an option is not valid, or there is nowhere to listen.
+        TypeError: there is no such option, or it is of another type.
         OSError: the system refuses; the message names the address.
+        RuntimeError: the loop is closed, or runs no coroutines and `authenticate` is one.
     """
     return Server(*urls, **options)
 
