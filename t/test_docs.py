@@ -44,6 +44,18 @@ def test_every_python_snippet_is_python(document):
         ast.parse(textwrap.dedent(snippet), named(document))
 
 
+def test_what_pages_show_of_example_files_stands_in_them():
+    shown = [
+        block
+        for document in DOCUMENTS
+        for block in re.findall(r'^```\w+\n# (examples/\S+)\n(.*?)^```', document.read_text('utf-8'), re.M | re.S)
+    ]
+    assert len(shown) > 3
+    for name, lines in shown:
+        there = [line.strip() for line in (ROOT / name).read_text('utf-8').splitlines()]
+        assert [line for line in lines.splitlines() if line.strip() not in there] == [], name
+
+
 def messages():
     """What pyjows says in exceptions, log lines and reasons, with … for what is filled in."""
     for path in sorted((ROOT / 'pyjows').rglob('*.py')):

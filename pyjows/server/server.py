@@ -398,6 +398,10 @@ class Server(LoopEmitter):
         Args:
             rule: as for `websocket`.
             methods: the methods of HTTP; with GET comes HEAD.
+
+        Raises:
+            ValueError: it is not a valid rule.
+            ImportError: werkzeug is not installed (extra ``routing``).
         """
         return self._route(rule, methods, False)
 
