@@ -20,7 +20,7 @@ from contextlib import suppress
 import pytest
 import trustme
 from background import free_port, until
-from threaded import Peer, Threaded, upgrade_environ
+from threaded import Peer, Threaded, reset, upgrade_environ
 from wire import BINARY, CLOSE, PING, PONG, TEXT, close, frame
 
 from pyjows.simple import Client, ConnectionClosed, ConnectionError, Server
@@ -652,6 +652,11 @@ def test_a_server_that_hangs_up_is_a_connection_error_without_status():
     assert refused.value.status_code is None
 
 
+def test_a_server_that_resets_is_a_connection_reset_error_with_the_url():
+    with Threaded(reset) as server, pytest.raises(ConnectionResetError, match=f'could not connect to {server.url}/'):
+        Client.connect(server.url)
+
+
 def test_a_server_that_says_nothing_is_given_up():
     class Impatient(Client):
         connect_timeout = 0.2
@@ -670,6 +675,8 @@ def test_what_could_not_be_connected_to_is_named(socket_folder):
         Client.connect(f'ws+unix://{socket_folder}/nothing')
     with pytest.raises(socket.gaierror, match=r'could not connect to ws://nobody\.invalid/: '):
         Client.connect('ws://nobody.invalid')
+    with pytest.raises(socket.gaierror, match=r'could not connect to ws://a\.\.b/: .*label'):
+        Client.connect('ws://a..b')
 
 
 def test_the_proxy_that_could_not_be_connected_to_is_named():

@@ -17,7 +17,7 @@ import pytest
 import trustme
 from aiohttp import web
 from background import free_port
-from threaded import Threaded
+from threaded import Threaded, reset
 from wire import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, close, frame
 
 from pyjows.simple import AioClient, AioServer, ConnectionClosed, ConnectionError, Server
@@ -543,6 +543,15 @@ async def test_a_server_that_hangs_up_or_says_nothing_is_an_error():
     url = f'ws://127.0.0.1:{free_port()}/room'
     with pytest.raises(ConnectionRefusedError, match=f'could not connect to {url}: '):
         await AioClient.connect(url)
+    with pytest.raises(socket.gaierror, match=r'could not connect to ws://a\.\.b/: .*label'):
+        await AioClient.connect('ws://a..b')
+
+
+@on_a_loop
+async def test_a_server_that_resets_is_a_connection_reset_error_with_the_url():
+    with Threaded(reset) as server:
+        with pytest.raises(ConnectionResetError, match=f'could not connect to {server.url}/'):
+            await AioClient.connect(server.url)
 
 
 @on_a_loop

@@ -46,6 +46,10 @@ OF_CLIENTS = [
     ({'headers': ['X-Token: abc']}, TypeError, 'headers takes a mapping'),
     ({'headers': {'X-Count': 5}}, TypeError, "headers has names and values of type str, not 'X-Count': 5"),
     ({'headers': {5: 'x'}}, TypeError, "not 5: 'x'"),
+    ({'headers': {'Connection': 'close'}}, ValueError, "header 'connection' is set by the handshake"),
+    ({'headers': [('Content-Length', '5')]}, ValueError, "header 'content-length' is set by the handshake"),
+    ({'headers': {'Sec-WebSocket-Key': 'abc'}}, ValueError, "header 'sec-websocket-key' is set by the handshake"),
+    ({'headers': {'Sec-WebSocket-Protocol': 'chat'}}, ValueError, 'use subprotocols='),
     ({'ssl_context': True}, TypeError, 'ssl_context takes an ssl.SSLContext or None, not True'),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any
 
 from wire import UPGRADE, asked
 
-__all__ = ['Peer', 'Threaded', 'environ_of', 'upgrade_environ']
+__all__ = ['Peer', 'Threaded', 'environ_of', 'reset', 'upgrade_environ']
 
 
 def environ_of(head: bytes, sock: Any) -> dict[str, Any]:
@@ -35,6 +36,11 @@ def upgrade_environ(sock: Any = None, **changes: str | None) -> dict[str, Any]:
     for name, value in changes.items():
         environ[f'HTTP_{name}'] = value
     return {name: value for name, value in environ.items() if value is not None}
+
+
+def reset(environ: dict[str, Any]) -> None:
+    """A handler that has the connection reset."""
+    environ['pyjows.socket'].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
 
 
 class Threaded:

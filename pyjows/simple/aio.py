@@ -20,7 +20,7 @@ from .. import events
 from ..client.proxy import choose_proxy, open_tunnel
 from ..frames import CloseCode
 from ..url import URL
-from .arguments import check_arguments, checked_context, header_pairs, listed, parsed_url
+from .arguments import check_arguments, checked_context, header_pairs, listed, parsed_url, request_headers
 from .asgi import ASGI, ASGIChannel, check_asgi
 from .dial import default_context, naming_the_url
 from .errors import ConnectionClosed, ConnectionError
@@ -375,7 +375,7 @@ class AioClient(AioBase):
         self._parsed = parsed_url(self._caller, url)
         self.host, self.port, self.path = self._parsed.host, self._parsed.port, self._parsed.target
         self.subprotocols = listed(self._caller, subprotocols)
-        self._headers = header_pairs(self._caller, headers)
+        self._headers = request_headers(self._caller, headers)
 
     @classmethod
     async def connect(

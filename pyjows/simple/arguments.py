@@ -15,6 +15,7 @@ from typing import Any
 from .._options import Rule, check_options, number, optional_function
 from .._options import subprotocols as subprotocols_rule
 from ..frames import Close, CloseCode
+from ..handshake.fields import extra_headers
 from ..url import URL, parse_url
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     'header_pairs',
     'listed',
     'parsed_url',
+    'request_headers',
 ]
 
 HeaderPairs = list[tuple[str, str]]
@@ -100,6 +102,16 @@ def header_pairs(caller: str, headers: Mapping[str, str] | Iterable[tuple[str, s
     for name, value in pairs:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f'{caller}: headers has names and values of type str, not {name!r}: {value!r}')
+    return pairs
+
+
+def request_headers(caller: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> HeaderPairs:
+    """More headers of a client's request, as `header_pairs`; ValueError for one that the handshake itself sets."""
+    pairs = header_pairs(caller, headers)
+    try:
+        extra_headers(pairs, 'subprotocols= for the names of subprotocols')
+    except ValueError as exc:
+        raise ValueError(f'{caller}: {exc}') from None
     return pairs
 
 

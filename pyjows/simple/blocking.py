@@ -33,9 +33,9 @@ from .arguments import (
     check_arguments,
     checked_context,
     checked_timeout,
-    header_pairs,
     listed,
     parsed_url,
+    request_headers,
 )
 from .errors import ConnectionClosed
 from .links import Link, link_for
@@ -645,7 +645,7 @@ class Client(Base):
         parsed = parsed_url(self._caller, url)
         self.host, self.port, self.path = parsed.host, parsed.port, parsed.target
         self.subprotocols = listed(self._caller, subprotocols)
-        pairs = header_pairs(self._caller, headers)
+        pairs = request_headers(self._caller, headers)
         context = checked_context(self._caller, 'ssl_context', ssl_context)
         session = client_session(parsed, self.subprotocols, pairs, max_message_size, ping_interval)
         deadline = None if self.connect_timeout is None else monotonic() + self.connect_timeout

@@ -72,7 +72,10 @@ def naming_the_url(given: str, url: URL, proxy: str | bool | None, seconds: floa
         seconds: `connect_timeout`, for the message of a `TimeoutError` that is not the kernel's.
     """
     try:
-        yield
+        try:
+            yield
+        except UnicodeError as exc:  # a host name with an empty or too long label
+            raise socket.gaierror(socket.EAI_NONAME, f'no such host: {exc}') from None
     except OSError as exc:
         if exc.errno is None and isinstance(exc, TimeoutError):
             if seconds is None:

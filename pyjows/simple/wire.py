@@ -215,6 +215,9 @@ class WireCore:
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed."""
         self._gone = True
+        if self._opening and self._failure is None:
+            self._failure = exc  # such as a reset
+            self._received.wake()
         self._at_end()
         self._forget_timer()
         self._ended.wake()
