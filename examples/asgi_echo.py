@@ -1,6 +1,6 @@
 """An ASGI application whose WebSockets have the same calls as everywhere else.
 
-    pip install uvicorn wsproto
+    pip install uvicorn                             # or hypercorn
     python examples/asgi_echo.py                    # then: python examples/blocking_client.py
     hypercorn --bind 127.0.0.1:3000 examples/asgi_echo.py
 

@@ -13,7 +13,9 @@ from program import ROOT
 import pyjows
 
 DOCUMENTS = sorted(
-    path for pattern in ('*.md', 'docs/*.md', 'bench/*.md', '.github/**/*.md') for path in ROOT.glob(pattern)
+    path
+    for pattern in ('*.md', 'docs/*.md', 'bench/*.md', 'examples/*.md', '.github/**/*.md')
+    for path in ROOT.glob(pattern)
 )
 
 
@@ -42,6 +44,13 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(document):
 def test_every_python_snippet_is_python(document):
     for snippet in re.findall(r'^```python\n(.*?)^```', document.read_text('utf-8'), re.M | re.S):
         ast.parse(textwrap.dedent(snippet), named(document))
+
+
+def test_every_example_is_in_the_list_of_them():
+    folder = ROOT / 'examples'
+    listed = set(re.findall(r'\]\(([^/)]+)', (folder / 'README.md').read_text('utf-8')))
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(('.', '_')) and path.suffix != '.pyc'}
+    assert listed == there - {'README.md'}
 
 
 def test_what_pages_show_of_example_files_stands_in_them():
