@@ -23,8 +23,10 @@ from installed import prefer_installed
 
 prefer_installed()  # `python -m pytest` in the clone tests what is installed
 
+from amounts import EVERYTHING
 from brokers import RedisServer
 from gathering import Gathering, gatherings
+from rewriting import shared_rewriting
 
 import pyjows
 from pyjows import reactor as reactors
@@ -36,8 +38,6 @@ REACTORS = reactors.available()
 SPAWNING = [name for name in REACTORS if name in ('asyncio', 'uvloop')]
 
 _tests_run = count(1)
-
-EVERYTHING = os.environ.get('PYJOWS_TEST_ALL', '0') not in ('', '0')
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else the programs that they run would ignore Ctrl-C too
@@ -253,11 +253,15 @@ def _assert_idle(loop: Any) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
-    """Collect the tests without collecting garbage: they make next to none."""
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Collect the tests without collecting garbage: they make next to none.
+
+    Then take the suite itself out of what each `gc.collect()` of a test looks through: that took half of the time.
+    """
     gc.disable()
-    result = yield
-    _freeze()
+    with shared_rewriting(session.config):
+        result = yield
+    gc.freeze()
     gc.enable()
     return result
 
@@ -265,13 +269,8 @@ def pytest_collection() -> Iterator[None]:
 def pytest_runtest_logfinish() -> None:
     """Every 50 tests, take the reports and caches that have piled up out of the garbage collector's way too."""
     if next(_tests_run) % 50 == 0:
-        _freeze()
-
-
-def _freeze() -> None:
-    """Take the suite itself out of what each `gc.collect()` of a test looks through: that took half of the time."""
-    gc.collect()
-    gc.freeze()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from wire import TEXT, asked, close, frame
 
 import pyjows
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 @pytest.fixture
 def lines(caplog):

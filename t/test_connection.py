@@ -16,6 +16,7 @@ import wsproto.extensions
 import wsproto.frame_protocol
 import wsproto.handshake
 import wsproto.utilities
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, UPGRADE, asked, close, cut, frame, frames, payloads, read, texts
@@ -1023,7 +1024,7 @@ def same(ours, theirs):
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 def test_the_same_bytes_mean_the_same_as_in_wsproto(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     ours, theirs = Connection(side), theirs_for(side)
@@ -1067,7 +1068,7 @@ def outcome(connection, module, name, args):
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 def test_the_same_calls_do_the_same_as_in_wsproto(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     ours, theirs = Connection(side), theirs_for(side)
@@ -1094,7 +1095,7 @@ def test_the_same_calls_do_the_same_as_in_wsproto(data):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_compressed_messages_go_to_wsproto_and_back(data):
     client_forgets, server_forgets = data.draw(st.booleans()), data.draw(st.booleans())
     ours_serves = data.draw(st.booleans())
@@ -1127,7 +1128,7 @@ THEIRS = wsproto.extensions.PerMessageDeflate
 
 
 @given(data=st.data(), compress=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_handshake_with_wsproto_says_the_same_on_both_sides(data, compress):
     """Their client and ours ask our server and theirs: four pairs, and the same events come out everywhere."""
     host, target, names, headers = (data.draw(each) for each in (hosts, targets, subprotocols, more))

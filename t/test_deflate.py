@@ -10,6 +10,7 @@ import zlib
 from types import ModuleType
 
 import pytest
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -812,7 +813,7 @@ texts = st.binary(max_size=300) | st.sampled_from(MESSAGES) | st.integers(0, 70_
 
 
 @every_engine
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(data=st.data())
 def test_any_fragments_arriving_in_any_pieces_give_the_message(engine, data):
     options = data.draw(parameters)

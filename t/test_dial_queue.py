@@ -8,6 +8,8 @@ import pytest
 
 from pyjows.ioloop.dial_queue import DialQueue
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 @pytest.fixture
 def dial_queue(reactor: Any) -> DialQueue:

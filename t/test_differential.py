@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import examples
 from byhand import BINARY, CLOSE, CONT, PING, PONG, REQUEST, TEXT, frame
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -183,7 +184,7 @@ def scripts(draw: Any) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
 @pytest.mark.slow
 @settings(
     deadline=None,
-    max_examples=int(os.environ.get('PYJOWS_TEST_EXAMPLES', '300')),
+    max_examples=int(os.environ.get('PYJOWS_TEST_EXAMPLES', examples(300))),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 @given(script=scripts())

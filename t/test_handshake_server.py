@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import h11
 import pytest
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opening import ACCEPT, KEY, TOKEN, read, upgrade
@@ -236,7 +237,7 @@ FIELD = st.tuples(TOKEN, st.sampled_from([':', ': ', ':\t ']), st.text('ab \t:,"
 LINES = ['GET / HTTP/1.1'] * 6 + ['GET /\xe9 HTTP/1.1', 'GET  / HTTP/1.1', 'get / HTTP/1.1', 'GET / HTTP/1.0']
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=examples(600))
 @given(
     line=st.sampled_from(LINES),
     more=st.lists(st.sampled_from(AWKWARD) | FIELD, max_size=2),

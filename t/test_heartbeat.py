@@ -12,6 +12,8 @@ from wire import accepted, asked, frame, read
 import pyjows
 from pyjows import State
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 def served(ioloop: Any, **options: Any) -> tuple[Any, list[Any], list[tuple[int, str]]]:
     """A server, the connections that it gets, and how they end."""
@@ -188,7 +190,6 @@ def test_one_message_may_be_larger_than_the_backlog(ioloop, run_until):
 
 
 @pytest.mark.slow
-@pytest.mark.wide(later=True)
 def test_a_slow_reader_that_makes_progress_lives(ioloop, run_until):
     server, connections, ends = served(ioloop, ping_interval=0.1, ping_timeout=0.4, backlog_timeout=0.5)
     with deaf(server) as sock:

@@ -18,6 +18,8 @@ from wire import TEXT, asked, close, frame
 import pyjows
 from pyjows.errors import Close, ConnectionClosedError
 
+pytestmark = pytest.mark.wide(later=True)
+
 LONG = 'A' * 15000
 
 #: A log line has less than this, whatever a peer sends.

@@ -13,6 +13,8 @@ import pytest
 import pyjows
 from pyjows import Response
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 def get(path: str = '/', *, close: bool = False) -> bytes:
     return f'GET {path} HTTP/1.1\r\nHost: a\r\n{"Connection: close" + chr(13) + chr(10) if close else ""}\r\n'.encode()
@@ -140,7 +142,6 @@ def test_the_last_of_many_pipelined_requests_may_upgrade(ioloop, serve, run_unti
 
 
 @pytest.mark.slow
-@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('close', [True, False], ids=['close', 'keep-alive'])
 def test_an_answer_that_is_taken_slowly_is_not_cut(ioloop, serve, run_until, close):
     server = serve(handshake_timeout=0.25)
@@ -163,7 +164,6 @@ def test_an_answer_that_is_taken_slowly_is_not_cut(ioloop, serve, run_until, clo
     run_until(ioloop, lambda: not ioloop.connections)
 
 
-@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('close', [True, False], ids=['close', 'keep-alive'])
 def test_a_client_that_takes_nothing_of_its_answer_is_closed(ioloop, serve, run_until, close):
     server = serve(handshake_timeout=0.2)

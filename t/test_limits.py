@@ -20,6 +20,8 @@ import pyjows
 from pyjows import HandshakeError, IOLoop
 from pyjows.ioloop import ConnectionLimit
 
+pytestmark = pytest.mark.wide(later=True)
+
 Serve = Callable[..., pyjows.Server]
 
 
@@ -147,7 +149,6 @@ def received(peer: socket.socket, got: bytearray) -> bool:
     return bool(got)
 
 
-@pytest.mark.wide(later=True)
 def test_a_refused_connection_is_closed_whatever_it_sends(ioloop, serve, run_until):
     server = serve(max_connections_per_address=1, handshake_timeout=1000)
     with contextlib.ExitStack() as stack:

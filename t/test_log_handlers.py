@@ -12,6 +12,8 @@ import pytest
 import pyjows
 from pyjows.reactor import Reactor
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 class Broken(logging.Handler):
     """A handler that does not catch what happens to it."""

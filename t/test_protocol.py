@@ -9,6 +9,7 @@ import uuid
 import pytest
 import websockets.extensions.permessage_deflate
 import websockets.protocol
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, cut, frame, frames, read
@@ -194,7 +195,7 @@ def test_a_ping_is_answered_while_we_close(side):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_arbitrary_cuts_change_nothing(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     wire = b''.join(data.draw(frames(side is SERVER)))
@@ -570,7 +571,7 @@ def test_behind_our_own_close_there_is_nothing_to_wait_for(side, end, code):
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_every_frame_can_be_answered_before_the_close_and_nothing_else_changes(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     default, deferring = Protocol(side, max_size=256), Protocol(side, max_size=256, defer_close=True)
@@ -991,7 +992,7 @@ def written(protocol):
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 def test_the_same_bytes_mean_the_same_as_in_websockets(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     limit = data.draw(st.sampled_from([1048576, None, 100, (None, 50), (100, 50)]))
@@ -1047,7 +1048,7 @@ def outcome(protocol, name, *args):
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 def test_the_same_calls_do_the_same_as_in_websockets(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     ours, theirs = Protocol(side), their(side)
@@ -1060,7 +1061,7 @@ def test_the_same_calls_do_the_same_as_in_websockets(data):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_compressed_messages_go_to_websockets_and_back(data):
     side = data.draw(st.sampled_from([SERVER, CLIENT]))
     forgets = data.draw(st.booleans())

@@ -18,6 +18,8 @@ import pyjows
 from pyjows import HandshakeError, IOLoop, backoff, reconnect
 from pyjows.client.reconnect import is_temporary
 
+pytestmark = pytest.mark.wide(later=True)
+
 # How long
 
 

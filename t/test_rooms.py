@@ -21,6 +21,8 @@ from pyjows.deflate import Deflate
 from pyjows.rooms import Message, PayloadTooLarge, RoomLimit
 from pyjows.rooms.memory import MemoryEngine
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 @pytest.fixture
 def gather(ioloop: Any, run_until: Any, assert_idle: Any) -> Iterator[Any]:

@@ -20,7 +20,7 @@ import pyjows
 from pyjows.rooms import MalformedEntry
 
 pytest.importorskip('nats')
-pytestmark = needs_nats
+pytestmark = [needs_nats, pytest.mark.wide(later=True)]
 
 
 @pytest.fixture
@@ -373,7 +373,6 @@ def test_a_prefix_that_is_no_subject_is_refused(prefix):
 
 
 @pytest.mark.slow
-@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('count', [3000, pytest.param(10_000, marks=pytest.mark.wide)])
 def test_of_many_rooms_that_were_left_nothing_remains(tmp_path, gather, count):
     port = free_port()

@@ -21,6 +21,8 @@ import pyjows
 from pyjows import Request, Response
 from pyjows.server.static import StaticFiles
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 def get(path: str = '/', method: str = 'GET', **headers: str) -> bytes:
     fields = ''.join(f'{name.replace("_", "-")}: {value}\r\n' for name, value in headers.items())

@@ -17,6 +17,7 @@ import websockets.http11
 import websockets.protocol
 import websockets.server
 import websockets.uri
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import BINARY, PING, TEXT, UPGRADE, asked, cut, frame
@@ -1185,7 +1186,7 @@ def test_a_reserved_bit_that_no_extension_clears_fails_the_connection():
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_server_answers_as_the_one_of_websockets(data):
     subprotocols = data.draw(st.sampled_from([None, ['v1'], ['v2', 'v1']]))
     origins = data.draw(st.sampled_from([None, ['http://a', None], ['http://a']]))
@@ -1236,7 +1237,7 @@ def test_a_server_answers_as_the_one_of_websockets(data):
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_client_takes_answers_as_the_one_of_websockets(data):
     subprotocols = data.draw(st.sampled_from([None, ['v1'], ['v2', 'v1']]))
     ours = ClientProtocol('ws://example.com/chat', subprotocols=subprotocols)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from amounts import EVERYTHING
 from background import until
 from program import Program
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -38,7 +39,7 @@ ASGI = ('uvicorn', 'hypercorn')
 
 where_pyjows_speaks = pytest.mark.parametrize('host', [name for name in HOSTS if name not in ASGI], indirect=True)
 
-MANY = 200 if os.environ.get('PYJOWS_TEST_ALL') else 40
+MANY = 200 if EVERYTHING else 40
 
 
 class Host:

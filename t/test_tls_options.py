@@ -23,6 +23,8 @@ import pyjows
 from pyjows import TLS
 from pyjows.ioloop import IOLoop
 
+pytestmark = pytest.mark.wide(later=True)
+
 Until = Callable[..., None]
 
 

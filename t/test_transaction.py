@@ -11,6 +11,7 @@ from typing import Any
 
 import pyee
 import pytest
+from amounts import examples
 from byhand import BINARY, CLOSE, CONT, PING, REQUEST, TEXT, close, frame, frames, log, opened, pair, pump
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -759,7 +760,7 @@ def test_several_messages_in_one_read_come_in_order(side):
     assert seen == [('message', str(i)) for i in range(100)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.data())
 def test_the_events_do_not_depend_on_how_the_bytes_are_cut(data):
     messages = data.draw(st.lists(st.one_of(st.text(max_size=200), st.binary(max_size=300)), max_size=6))

@@ -17,6 +17,8 @@ import pyjows
 from pyjows import State
 from pyjows.limits import LIMITS
 
+pytestmark = pytest.mark.wide(later=True)
+
 
 @pytest.fixture
 def serve(ioloop, run_until):
