@@ -11,7 +11,8 @@ The page (chat.html), its client (rooms.js) and the WebSocket share one port. Al
 
     from the page    join (name, key), say (text, ref), typing (typing)
     to the page      welcome (me, people, history), joined and left (member, who), typing (who, typing), slow,
-                     refused (reason), served (by);  and numbered, by the room: said (id, by, text, time)
+                     alive (every 20 seconds), refused (reason), served (by);  and numbered, by the room:
+                     said (id, by, text, time)
 
 A person is {id, name, hue}. The id is a hash of the key, a secret of the page: two people may have the same name, and
 a page that reconnects with its key is the same person. A page gets the list of people once, as {member: person}, and
@@ -27,6 +28,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 from urllib.parse import urlsplit
 
 import pyjows
@@ -36,12 +38,23 @@ HERE = Path(__file__).parent
 PAGE = (HERE / 'chat.html').read_text('utf-8')
 SCRIPT = (HERE / 'rooms.js').read_text('utf-8')
 MAX_NAME, MAX_TEXT, MAX_HISTORY, MAX_WORD = 24, 2000, 200, 64
+HIDDEN = {'Cc', 'Cf', 'Cs', 'Zl', 'Zp'}  # categories of Unicode: control, format, half a character, line, paragraph
 HUES = range(0, 360, 15)
 
 parser = argparse.ArgumentParser(description='A chat room for the browser.')
 parser.add_argument('url', nargs='?', default='ws://127.0.0.1:3000', help='where to listen')
 parser.add_argument('--workers', type=int, default=1, help='how many processes (with --redis)')
 parser.add_argument('--redis', default='memory://', metavar='URL', help='what they share, redis://127.0.0.1')
+
+
+def readable(name: str) -> str:
+    """A name on one line, as it looks: without control characters and marks that turn the direction of the text.
+
+    Of the invisible characters, those that join the parts of an emoji or of a word stay, but not alone.
+    """
+    line = ' '.join(name[: 4 * MAX_NAME].split())
+    shown = ''.join(one for one in line if one in '\u200c\u200d' or category(one) not in HIDDEN)
+    return shown.strip(' \u200c\u200d')[:MAX_NAME].rstrip(' \u200c\u200d')
 
 
 def chat(server: pyjows.Server, engine: str, workers: int) -> None:
@@ -84,18 +97,16 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
     def leave(lobby: Room, member: Member) -> None:
         tell_others(member, 'left')
 
-    @lobby.on
-    def gap(lobby: Room) -> None:
-        tell = {'type': 'refused', 'reason': 'Some messages are lost.'}
-        lobby.broadcast(json=tell)
-
     late: set[pyjows.WebSocket] = set()  # slow readers, who get a notice when all is written
 
     def look_for_slow_ones(ioloop: pyjows.IOLoop) -> None:
         late.update(member.ws for member in lobby.local_members if not member.ws.can_write)
 
-    timer = server.ioloop.recurring(look_for_slow_ones, 0.5)
-    server.on('finish', lambda server: server.ioloop.remove(timer))
+    timers = [
+        server.ioloop.recurring(look_for_slow_ones, 0.5),
+        server.ioloop.recurring(lambda ioloop: server.broadcast(json={'type': 'alive'}), 20),
+    ]
+    server.on('finish', lambda server: [server.ioloop.remove(timer) for timer in timers])
 
     @server.on
     def request(server: pyjows.Server, req: pyjows.Request) -> pyjows.Response | None:
@@ -119,10 +130,10 @@ def chat(server: pyjows.Server, engine: str, workers: int) -> None:
         def json(ws: pyjows.WebSocket, message: object) -> None:
             nonlocal me
             match message:
-                case {'type': 'join', 'name': str(name), **more} if me is None and name.strip():
+                case {'type': 'join', 'name': str(name), **more} if me is None and (name := readable(name)):
                     key = more.get('key')
                     key = key if isinstance(key, str) and 16 <= len(key) <= MAX_WORD else uuid.uuid4().hex
-                    info = person(name.strip()[:MAX_NAME], key)
+                    info = person(name, key)
                     since = ws.req.query_params.get('since') if ws.req else None
                     me = lobby.join(ws, info, since=since, numbered=True)
                     typing.join(ws)

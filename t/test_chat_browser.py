@@ -1,5 +1,6 @@
 """The chat as people use it: examples/chat.py as a process, its page twice in headless Chromium."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,8 +9,9 @@ from contextlib import suppress
 
 import pytest
 from background import until
-from brokers import RedisServer, needs_redis
+from brokers import FaultyLink, RedisServer, needs_redis
 from program import ROOT, Program
+from websockets.sync.client import connect
 
 webdriver = pytest.importorskip('selenium.webdriver')
 By = pytest.importorskip('selenium.webdriver.common.by').By
@@ -52,6 +54,7 @@ def browser():
         options.binary_location = CHROMIUM
         for argument in [*QUIET, f'--user-data-dir={folder}/profile']:
             options.add_argument(argument)
+        options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
         os.environ['SE_OFFLINE'] = 'true'  # the driver is here: nothing is to be looked up or downloaded
         environment = {**os.environ, 'TMPDIR': folder}  # Chromium has a Unix socket there: its path must be short
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER, env=environment))
@@ -75,10 +78,14 @@ def open_page(browser, chat):
         return page
 
     yield open_page
+    messages = []
     for page in pages:
         page.focus()
+        messages += [entry['message'] for entry in browser.get_log('browser')]
         browser.close()
     browser.switch_to.window(first)
+    # That a connection failed is in the console too; nothing else may be.
+    assert not [message for message in messages if 'WebSocket connection to' not in message]
 
 
 class Page:
@@ -312,6 +319,48 @@ def test_who_is_offline_sees_it_and_nothing_is_lost_nor_said_twice(open_page, ch
 
 
 @pytest.mark.wide
+def test_a_network_that_is_gone_silently_is_noticed_and_nothing_is_lost(open_page, chat, browser):
+    link = FaultyLink(int(chat.port))
+    try:
+        bob = open_page('Bob')
+        chat.url = f'http://127.0.0.1:{link.port}/'
+        ann = open_page('Ann')
+        ann.say('before')
+        bob.sees('.said:not(.pending) p', 'before')
+        ann.focus()
+        browser.execute_script('client.silence = 500; client.expect()')
+        link.drop = True
+        ann.sees_state('offline')
+        bob.say('meanwhile')
+        link.cut()
+        link.drop = False
+        browser.switch_to.window(ann.window)
+        browser.execute_script('client.silence = 0')
+        ann.sees('.said:not(.pending) p', 'before', 'meanwhile')
+        ann.sees_state('online')
+        for page in (ann, bob):
+            page.sees('#people span:last-child', 'Ann', 'Bob')
+        assert 'Some messages may be missing here.' not in ann.all('.note')
+    finally:
+        link.close()
+
+
+def test_the_page_keeps_the_last_five_hundred_messages_and_forgets_older_ones(open_page, chat, browser):
+    ann = open_page('Ann')
+    with connect(chat.url.replace('http', 'ws')) as bob:
+        bob.send(json.dumps({'type': 'join', 'name': 'Bob'}))
+        for number in range(700):
+            bob.send(json.dumps({'type': 'say', 'text': str(number)}))
+        until(lambda: ann.all('#talk li:last-child p') == ['699'], 'the last message')
+    until(lambda: ann.all('#talk li:last-child') == ['Bob left'], 'the note')
+    assert len(ann.all('#talk li')) == 500
+    assert [text.startswith('Bob') for text in ann.all('#talk li:first-child .by')] == [True], 'it says who said it'
+    assert browser.execute_script('return shown.size') == 499
+    ann.reload()
+    assert len(ann.all('#talk li')) == 200
+
+
+@pytest.mark.wide
 def test_a_page_of_another_site_is_not_let_in(open_page, chat, browser):
     page = open_page('Ann')
     page.focus()
@@ -341,6 +390,7 @@ def test_the_pages_reconnect_when_the_server_comes_back_on_its_port(open_page, c
         ann.say('')
         for page in (ann, bob):
             page.sees('.said p', 'before', 'written meanwhile')
+            assert 'Some messages may be missing here.' in page.all('.note'), 'another process knows no older ones'
 
 
 @pytest.fixture

@@ -369,6 +369,7 @@ def one_chat():
         '{"type": "say", "text": "before joining"}',
         '{"type": "join", "name": 5}',
         '{"type": "join", "name": " "}',
+        '{"type": "join", "name": "\\u200d \\u202e\\n"}',
     ],
 )
 def test_chat_refuses_what_it_does_not_understand(one_chat, nonsense):
@@ -377,6 +378,27 @@ def test_chat_refuses_what_it_does_not_understand(one_chat, nonsense):
         ws.send(nonsense)
         assert json.loads(ws.recv(timeout=30))['type'] == 'refused'
         assert Guest(ws, name).hears('welcome')['me']['name'] == name
+
+
+@pytest.mark.parametrize(
+    ('given', 'shown'),
+    [
+        (' Ann\r\n O\u2028Hara ', 'Ann O Hara'),
+        ('\u202eBob\u2066 \u200f\0\x1b[1m\u200b', 'Bob [1m'),
+        ('👩\u200d🚀 می\u200cخواهم \u200d', '👩\u200d🚀 می\u200cخواهم'),
+        ('x' * 10_000, 'x' * 24),
+        ('<b>&amp;', '<b>&amp;'),
+    ],
+)
+def test_chat_shows_a_name_on_one_line_without_characters_that_are_not_seen(one_chat, given, shown):
+    with connect(one_chat) as ws:
+        assert Guest(ws, given).hears('welcome')['me']['name'] == shown
+
+
+@pytest.mark.wide
+def test_chat_is_never_silent_for_long_so_that_a_page_notices_a_network_that_is_gone(one_chat):
+    with connect(one_chat) as ws:
+        assert json.loads(ws.recv(timeout=30)) == {'type': 'alive'}
 
 
 def test_chat_knows_people_by_their_key_and_not_by_their_name():

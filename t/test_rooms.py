@@ -443,6 +443,57 @@ def test_what_is_no_envelope_is_not_remembered(one, message):
     one.until(lambda: client.is_finished)
 
 
+@pytest.mark.parametrize('long', [1, 100])
+def test_a_client_of_many_rooms_recovers_all_or_is_told_which_it_did_not(one, long):
+    rooms = [f'{number}/{"x" * long}' for number in range(150)]
+
+    def come_in(server, ws):
+        for room in rooms:
+            one.rooms[room].join(ws, since=ws.req.query_params.get('since'), numbered=True)
+
+    one.server.on('websocket', come_in)
+    heard: list[Any] = []
+    client = pyjows.reconnect(one.server.urls[0], ioloop=one.ioloop, delays=lambda: repeat(0.01), resume=True)
+    client.on('websocket', lambda client, ws: ws.on('json', lambda ws, message: heard.append(message)))
+    one.until(lambda: len(heard) == 150)
+    for room in rooms:
+        one.rooms[room].publish(json=1)
+    one.until(lambda: len(heard) == 300)
+    heard.clear()
+    one.members[0].ws.finish(1012)
+    one.until(lambda: len(heard) == 150)
+    told = {message['room']: message['recovered'] for message in heard}
+    assert None not in told.values()
+    if long == 1:
+        assert all(told.values())
+    else:
+        assert 30 < list(told.values()).count(True) < 150
+        assert told[rooms[-1]], 'the most recent ones are sent'
+    client.finish()
+    one.until(lambda: client.is_finished)
+
+
+def test_a_position_that_was_received_counts_before_one_in_the_url(one):
+    ann = one.join(room='a,b', numbered=1)
+    for room in 'abab':
+        one.rooms[room].publish(json=room)
+    one.until(lambda: len(ann.data) == 4)
+    since = f'a@{ann.positions[0]},b@{ann.positions[1]}'
+    heard: list[Any] = []
+    url = f'{one.server.urls[0]}/?{urlencode({"room": "a,b", "numbered": 1, "since": since})}'
+    client = pyjows.reconnect(url, ioloop=one.ioloop, delays=lambda: repeat(0.01), resume=True)
+    client.on('websocket', lambda client, ws: ws.on('json', lambda ws, message: heard.append(message)))
+    one.until(lambda: len(heard) == 4)
+    assert [message['data'] for message in heard if 'data' in message] == ['a', 'b']
+    one.members[-1].ws.finish(1012)
+    one.until(lambda: len(heard) >= 6)
+    one.rooms['b'].publish(json='last')
+    one.until(lambda: heard[-1].get('data') == 'last')
+    assert [message.get('recovered', message.get('data')) for message in heard[4:]] == [True, True, 'last']
+    client.finish()
+    one.until(lambda: client.is_finished)
+
+
 # Rooms
 
 

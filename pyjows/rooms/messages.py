@@ -227,7 +227,9 @@ def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, P
 
     Args:
         since: ``epoch:offset``, or ``room@epoch:offset`` for several rooms, separated by commas; or a list of such
-            strings, as ``ws.req.query_params.get('since')`` has it; None for a client that sends nothing.
+            strings, as ``ws.req.query_params.get('since')`` has it; None for a client that sends nothing. Of two
+            positions in a room the first counts. A word that is no position means that not all were
+            sent.
         room: whose position is looked for.
     """
     if since is None:
