@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -190,6 +191,16 @@ def test_a_stop_that_waits_says_for_what_and_how_long(program, client_loop, run_
     assert warned[1:] == ['stopping: the time is over, 2 open connections are closed now']
     for ws in clients:
         client_loop.stream(ws.connection).close()
+
+
+@pytest.mark.slow
+def test_a_stop_whose_last_connection_ends_when_the_warning_is_due_does_not_warn(ioloop, caplog):
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    with socket.create_connection(('127.0.0.1', server.ports[0])):  # and no request: it has a second for it
+        ioloop.timer(0.1)(lambda ioloop: ioloop.stop_gracefully())
+        ioloop.timer(1.05)(lambda ioloop: time.sleep(0.1))  # what is due meanwhile is called in one turn of the loop
+        ioloop.start()
+    assert [record.getMessage() for record in caplog.records if 'still stopping' in record.getMessage()] == []
 
 
 def test_run_returns_when_nothing_is_left_to_do(ioloop):

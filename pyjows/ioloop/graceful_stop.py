@@ -77,7 +77,8 @@ class GracefulStop:
 
     def _report_later(self, seconds: float) -> None:
         def report(reactor: Reactor) -> None:
-            _log.warning('still stopping: %s', self._waiting_for())
+            if self._open_in_words():  # else the check of the last one follows in this turn
+                _log.warning('still stopping: %s', self._waiting_for())
             self._report_later(2 * seconds)
 
         self._report_timer = self._reactor.timer(report, seconds)
