@@ -1,4 +1,4 @@
-"""Authentication: origins, and a token in a cookie, in the query or in the list of subprotocols.
+"""Authentication: origins, and a token in a header, a cookie, the query or the list of subprotocols.
 
     python examples/authenticated.py
 

@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import inspect
 import os
 import pkgutil
 import re
@@ -44,6 +45,16 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(document):
 def test_every_python_snippet_is_python(document):
     for snippet in re.findall(r'^```python\n(.*?)^```', document.read_text('utf-8'), re.M | re.S):
         ast.parse(textwrap.dedent(snippet), named(document))
+
+
+def test_the_page_of_events_has_those_that_the_classes_name():
+    text = (ROOT / 'docs' / 'events.md').read_text('utf-8')
+    for cls in (pyjows.WebSocket, pyjows.Server, pyjows.Reconnector, pyjows.Rooms, pyjows.Room, pyjows.IOLoop):
+        named = re.search(r'^Events:\n(.*?)(?=^\S|\Z)', inspect.getdoc(cls), re.M | re.S)[1]
+        events = re.findall(r'``(\w+)`` ``\((\w+)', named)
+        assert events, cls
+        for event, first in events:
+            assert re.search(rf'^\|.*`{event}`.*\| `\({first}\b', text, re.M), f'{cls.__name__}: {event}'
 
 
 def test_every_example_is_in_the_list_of_them():

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 README = ROOT / 'README.md'
 PAGES = (
-    'authentication', 'back-pressure', 'by-hand', 'clients', 'compression', 'containers', 'deployment', 'http', 'index',
-    'loop', 'monitoring', 'processes', 'security', 'testing', 'threads', 'tls', 'tutorial',
+    'authentication', 'back-pressure', 'by-hand', 'clients', 'compression', 'containers', 'deployment', 'events',
+    'http', 'index', 'loop', 'monitoring', 'processes', 'security', 'testing', 'threads', 'tls', 'tutorial',
 )  # fmt: skip
 DOCUMENTS = [README, *(ROOT / 'docs' / f'{page}.md' for page in PAGES)]
 

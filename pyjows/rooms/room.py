@@ -111,7 +111,9 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         def leave(lobby, member):
             print(member.info['name'], 'is gone')
 
-    Events, in each process that follows the room, that is, has members in it or called `follow`:
+    Its events are emitted in each process that follows the room: one that has members in it, or has called `follow`.
+
+    Events:
         ``message`` ``(room, message)``: a `Message` was published; it was sent to the members here just before.
         ``join`` ``(room, member)``: a `Member` has joined, here or (``member.ws`` is None) in another process. One
             that joined here was sent what it missed, and nothing else yet: the place to send a welcome.
