@@ -24,7 +24,7 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 import pyee
 
 from ._signature import ConstructorSignature
-from .errors import ConnectionClosed
+from .errors import ConnectionClosed, ungrouped
 from .event_names import warn_of_unknown_event
 from .safe_logger import SafeLogger
 
@@ -281,7 +281,7 @@ class EmitterCore:
                 if result is not None:
                     self._spawn_if_coroutine(result)
             except BaseException as another:
-                if isinstance(another, ConnectionClosed):
+                if isinstance(ungrouped(another), ConnectionClosed):
                     self._log_late_use(another)
                 else:
                     self._log_error(another)
@@ -302,7 +302,7 @@ class EmitterCore:
 
         That is not an error, because the handler could not know. It is emitted all the same if ``error`` has a handler.
         """
-        if isinstance(exc, ConnectionClosed) and 'error' not in self._events:
+        if 'error' not in self._events and isinstance(ungrouped(exc), ConnectionClosed):
             self._log_late_use(exc)
             return True
         return False

@@ -47,6 +47,7 @@ __all__ = [
     'UnexpectedMessage',
     'WebSocketError',
     'WebSocketException',
+    'ungrouped',
 ]
 
 
@@ -210,6 +211,20 @@ class UnexpectedMessage(ProtocolError):
             raise ValueError(f'UnexpectedMessage({message!r}): {exc}') from None
         super().__init__(message, code)
         self.message = received
+
+
+def ungrouped(exc: BaseException) -> BaseException:
+    """What an exception says about the connection.
+
+    `asyncio.TaskGroup` raises what its tasks raise as an exception group. If all exceptions in it are
+    `ConnectionClosed` or `UnexpectedMessage`, one of them is returned, rather the latter; else the group itself.
+    """
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    found = [ungrouped(one) for one in exc.exceptions]
+    if not all(isinstance(one, ConnectionClosed | UnexpectedMessage) for one in found):
+        return exc
+    return next((one for one in found if isinstance(one, UnexpectedMessage)), found[0])
 
 
 class Close:

@@ -966,6 +966,78 @@ def test_a_client_that_leaves_abnormally_is_no_error_of_the_server(ioloop, run, 
     assert not caplog.records
 
 
+@pytest.mark.parametrize('nested', [False, True])
+def test_what_a_task_group_raises_for_a_client_that_left_is_no_error_of_the_server(ioloop, run, serve, caplog, nested):
+    ended: list[Any] = []
+
+    async def receive(ws: Any) -> None:
+        if nested:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ws.receive())
+                group.create_task(ws.receive())
+        else:
+            await ws.receive()
+
+    async def websocket(server: Any, ws: Any) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(receive(ws))
+                group.create_task(receive(ws))
+        finally:
+            ended.append(ws)
+
+    async def main() -> None:
+        ws = await pyjows.connect(serve(websocket), ioloop=ioloop)
+        ws.terminate()
+        while not ended:
+            await asyncio.sleep(0)
+
+    with caplog.at_level(logging.WARNING, 'pyjows'):
+        run(main())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize('inside', [False, True])
+def test_an_unexpected_message_closes_with_its_code_also_out_of_a_task_group(ioloop, run, serve, caplog, inside):
+    async def websocket(server: Any, ws: Any) -> None:
+        async with ws if inside else contextlib.nullcontext(), asyncio.TaskGroup() as group:
+            group.create_task(ws.receive(json=True))
+            group.create_task(ws.wait_closed())
+
+    async def main() -> None:
+        ws = await pyjows.connect(serve(websocket), ioloop=ioloop)
+        ws.send(text='{')
+        assert (await ws.wait_closed()).code == 1007
+
+    with caplog.at_level(logging.WARNING, 'pyjows'):
+        run(main())
+    assert not caplog.records
+
+
+def test_a_task_group_that_raises_something_else_too_closes_with_1011(ioloop, run, serve, caplog):
+    async def fail(ws: Any) -> None:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    async def misunderstand(ws: Any) -> None:
+        try:
+            await ws.receive(json=True)
+        finally:
+            raise UnexpectedMessage
+
+    async def websocket(server: Any, ws: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(misunderstand(ws))
+            group.create_task(fail(ws))
+
+    async def main() -> None:
+        ws = await pyjows.connect(serve(websocket), ioloop=ioloop)
+        assert (await ws.wait_closed()).code == 1011
+
+    run(main())
+    assert 'LookupError' in caplog.text
+
+
 def test_what_was_awaited_is_freed_at_the_end_by_reference_counting(ioloop, run, run_until, serve):
     there: list[Any] = []
 

@@ -491,6 +491,30 @@ async def test_what_an_aiohttp_handler_sent_leaves_before_aiohttps_own_answer():
 
 
 @on_a_loop
+@pytest.mark.parametrize('managed', [True, False])
+async def test_the_end_of_an_aiohttp_server_closes_its_connections_with_1001(managed):
+    async def websocket(request: web.Request) -> web.Response:
+        ws = await AioServer.accept(aiohttp=request)
+        if managed:
+            async with ws:
+                await ws.receive()
+        else:
+            await ws.receive()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get('/', websocket)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, '127.0.0.1', 0).start()
+    ws = await AioClient.connect(f'ws://127.0.0.1:{runner.addresses[0][1]}/')
+    receiving = asyncio.ensure_future(ws.receive())
+    await runner.cleanup()
+    with pytest.raises(ConnectionClosed, match='1001'):
+        await receiving
+
+
+@on_a_loop
 async def test_an_aiohttp_request_over_tls_is_accepted():
     async def websocket(request: web.Request) -> web.Response:
         async with await AioServer.accept(aiohttp=request) as ws:

@@ -332,6 +332,11 @@ class _HostTransport:
         """As `write`."""
         self.write(b''.join(pieces))
 
+    def close(self) -> None:
+        """End the connection, as aiohttp does when it shuts down: an open one is closed with 1001."""
+        self._wire.go_away()
+        self._transport.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 from .. import _json
-from ..errors import Close, CloseCode, ConnectionClosed, UnexpectedMessage
+from ..errors import Close, CloseCode, ConnectionClosed, UnexpectedMessage, ungrouped
 from ..handshake import ClientHandshake
 from .inbox import Inbox
 
@@ -53,10 +53,11 @@ class Coroutines:
         The code is 1000; for an exception 1011, or its own for an `UnexpectedMessage`; 1001 when cancelled.
         """
         ws: Any = self
+        unexpected = None if exc is None else ungrouped(exc)
         if exc is None:
             ws.finish(CloseCode.NORMAL_CLOSURE)
-        elif isinstance(exc, UnexpectedMessage):
-            ws.finish(exc.code, Close.truncated(exc.code, str(exc)).reason)
+        elif isinstance(unexpected, UnexpectedMessage):
+            ws.finish(unexpected.code, Close.truncated(unexpected.code, str(unexpected)).reason)
         else:
             ws.finish(CloseCode.INTERNAL_ERROR if isinstance(exc, Exception) else CloseCode.GOING_AWAY)
         inbox = _inbox_of(ws, 'async with ws')

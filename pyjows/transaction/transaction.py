@@ -27,7 +27,7 @@ from .. import _json
 from .._options import WEBSOCKET, WebSocketOptions, check_options
 from ..buffers import WriteBuffer
 from ..emitter import EmitterCore, EventEmitter
-from ..errors import ConnectionClosed, ProtocolError, UnexpectedMessage
+from ..errors import ConnectionClosed, ProtocolError, UnexpectedMessage, ungrouped
 from ..frames import (
     Close,
     CloseCode,
@@ -412,9 +412,10 @@ class TransactionCore(TransactionUpgrade):
         opening = self._protocol.opening
         if (opening is None or not opening.awaits_answer()) and self._is_late_use(exc):
             return
-        if isinstance(exc, UnexpectedMessage) and 'error' not in self._events:
-            _log.info('%r: failing the connection with %d: %s', self, exc.code, exc)
-            self._protocol.fail(exc.code, str(exc))
+        unexpected = ungrouped(exc)
+        if isinstance(unexpected, UnexpectedMessage) and 'error' not in self._events:
+            _log.info('%r: failing the connection with %d: %s', self, unexpected.code, unexpected)
+            self._protocol.fail(unexpected.code, str(unexpected))
             self._emit_resume()
             return
         if not isinstance(exc, Exception):
