@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from .. import events
 from ..frames import CloseCode
-from ..http11 import in_origin_form
 from .arguments import checked_timeout, close_frame
 from .errors import ConnectionClosed, ConnectionError
-from .session import typed_request
+from .session import in_origin_form_with_host, typed_request
 
 __all__ = ['ASGI', 'ASGIChannel', 'check_asgi']
 
@@ -222,10 +222,6 @@ def _request_of(scope: Mapping[str, Any]) -> events.Request:
     headers = [(name.decode('latin-1'), value.decode('latin-1')) for name, value in scope['headers']]
     query = scope.get('query_string', b'').decode('latin-1')
     target = str(scope.get('path', '/')) + (f'?{query}' if query else '')
-    try:
-        authority, target = in_origin_form(target)  # a server may give the absolute form as it was sent
-    except ValueError:
-        authority = None
-    if authority is not None:
-        headers = [('host', authority), *(pair for pair in headers if pair[0] != 'host')]
+    with suppress(ValueError):
+        target, headers = in_origin_form_with_host(target, headers)  # a server may give the absolute form as it came
     return replace(typed_request(target, headers), subprotocols=list(scope.get('subprotocols', ())))

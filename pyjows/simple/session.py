@@ -26,6 +26,7 @@ __all__ = [
     'Session',
     'client_session',
     'first_common',
+    'in_origin_form_with_host',
     'read_response',
     'server_session',
     'typed_request',
@@ -227,9 +228,7 @@ def server_session(
         join_fragments=True,
     )
     try:
-        authority, target = in_origin_form(target)
-        if authority is not None:  # it counts, and Host does not (RFC 9112 3.2.2)
-            headers = [('Host', authority), *(pair for pair in headers if pair[0].lower() != 'host')]
+        target, headers = in_origin_form_with_host(target, headers)
         request = Request(target, Headers(headers), method, version)
     except ValueError as exc:
         raise ConnectionError(400) from exc
@@ -289,6 +288,18 @@ def read_response(session: Session, data: bytes) -> bool:
     frames = [event for event in protocol.events_received() if not isinstance(event, Response)]
     session.take_frames(frames)
     return True
+
+
+def in_origin_form_with_host(target: str, headers: HeaderPairs) -> tuple[str, HeaderPairs]:
+    """The target in origin form, and the headers; the authority of an absolute one is ``Host`` (RFC 9112 3.2.2).
+
+    Raises:
+        ValueError: the target is not valid.
+    """
+    authority, target = in_origin_form(target)
+    if authority is not None:
+        headers = [('Host', authority), *(pair for pair in headers if pair[0].lower() != 'host')]
+    return target, headers
 
 
 def typed_request(target: str, headers: HeaderPairs) -> events.Request:
