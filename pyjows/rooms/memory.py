@@ -16,7 +16,11 @@ __all__ = ['MemoryEngine']
 
 
 class MemoryEngine(Counter, Engine):
-    """Rooms in one process, and no broker: what `pyjows.rooms` uses without a URL."""
+    """Rooms in one process, and no broker: what `pyjows.rooms` uses without a URL.
+
+    Raises:
+        ValueError: the URL is another than ``memory://``.
+    """
 
     shares_presence = False
     outlives_process = False

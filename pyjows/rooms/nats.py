@@ -71,6 +71,10 @@ class NatsEngine(Broker):
         tls: an `ssl.SSLContext`, where the default one does not trust the server.
         prefix: what all subjects begin with (``pyjows``).
         **options: those of `Broker`: ``timeout``, ``max_queue``, ``max_queue_size``, ``delays``.
+
+    Raises:
+        ValueError: a URL names no NATS server, or an option is out of range.
+        TypeError: an option is of another type.
     """
 
     keeps_history = False

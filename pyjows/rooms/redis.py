@@ -76,6 +76,10 @@ class RedisEngine(Broker):
             ``redis+sentinel://host:port,host:port/service/db``.
         prefix: what all keys and channels begin with (``pyjows``).
         **options: those of `Broker`: ``timeout``, ``max_queue``, ``max_queue_size``, ``presence_ttl``, ``delays``.
+
+    Raises:
+        ValueError: the URL or the prefix is malformed, or an option is out of range.
+        TypeError: an option is of another type.
     """
 
     def __init__(self, url: str = 'redis://127.0.0.1', *, prefix: str = 'pyjows', **options: Any) -> None:

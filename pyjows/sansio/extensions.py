@@ -132,6 +132,10 @@ class ServerPerMessageDeflateFactory(deflate.PerMessageDeflate, ServerExtensionF
         server_max_window_bits, client_max_window_bits: 8 to 15; None for 15.
         compress_settings: ``level`` and ``memLevel`` for `zlib.compressobj`.
         require_client_max_window_bits: decline clients that cannot limit their window.
+
+    Raises:
+        ValueError: a number is out of range, or `require_client_max_window_bits` lacks the other of the two.
+        TypeError: an argument is of another type.
     """
 
     def __init__(
