@@ -47,6 +47,7 @@ ENDS: dict[str, Callable[[Any, Any], object]] = {
 }
 
 
+@pytest.mark.wide(options=[{'compression': True}, {'tls': True}])
 @pytest.mark.parametrize('end', ENDS.values(), ids=list(ENDS))
 @pytest.mark.parametrize('options', [{}, {'compression': True}, {'tls': True}], ids=str)
 def test_both_ends_are_freed(

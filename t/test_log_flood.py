@@ -17,8 +17,6 @@ from wire import BINARY, CLOSE, CONT, PING, TEXT, asked, close, frame
 
 import pyjows
 
-pytestmark = pytest.mark.wide(later=True)
-
 N = 20
 MEBIBYTE = 1 << 20
 
@@ -96,6 +94,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('how', LEAVING)
 def test_clients_that_leave_are_not_logged(serving, levels, how):
     service = serving()
@@ -106,6 +105,7 @@ def test_clients_that_leave_are_not_logged(serving, levels, how):
     assert levels() == {}
 
 
+@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('data', [b'', b'GET / HT', asked()[:-2], asked()], ids=['nothing', 'a line', 'almost', 'all'])
 def test_clients_that_leave_before_they_are_answered_are_not_logged(serving, levels, data):
     service = serving()
@@ -118,6 +118,7 @@ def test_clients_that_leave_before_they_are_answered_are_not_logged(serving, lev
     assert levels() == {}
 
 
+@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('name', FAULTS)
 def test_a_fault_is_logged_once_a_connection_at_info(serving, levels, name):
     service = serving()
@@ -130,6 +131,7 @@ def test_a_fault_is_logged_once_a_connection_at_info(serving, levels, name):
     assert levels() == {'INFO': N}
 
 
+@pytest.mark.wide(later=True)
 def test_json_that_is_not_valid_is_logged_once_a_connection_at_info(serving, levels):
     service = serving(lambda server, ws: ws.on('json', lambda ws, value: ws.send(json=value)))
     for _ in range(N):
@@ -140,6 +142,7 @@ def test_json_that_is_not_valid_is_logged_once_a_connection_at_info(serving, lev
     assert levels() == {'INFO': N}
 
 
+@pytest.mark.wide(later=True)
 @pytest.mark.parametrize('data', [b'\x16\x03\x01\x02\x00\x01\x00', b'BOGUS\r\n\r\n', b'GET / HTTP/1.1\r\n\r\n' * 100])
 def test_a_bad_request_is_logged_once_a_connection_at_info(serving, levels, data):
     service = serving()
@@ -152,6 +155,7 @@ def test_a_bad_request_is_logged_once_a_connection_at_info(serving, levels, data
     assert levels() == {'INFO': N}
 
 
+@pytest.mark.wide(later=True)
 def test_a_slow_consumer_is_logged_once_at_info(serving, levels):
     def flood(server, ws):
         ws.on('open', lambda ws: [ws.send(bytes(MEBIBYTE)) for _ in range(40) if ws.state is pyjows.State.OPEN])
@@ -164,6 +168,7 @@ def test_a_slow_consumer_is_logged_once_at_info(serving, levels):
     assert levels() == {'INFO': 5}
 
 
+@pytest.mark.wide(later=True)
 def test_a_peer_that_answers_no_ping_is_logged_once_at_info(serving, levels):
     service = serving(ping_interval=0.1, ping_timeout=0.1)
     socks = [upgraded(service) for _ in range(5)]
@@ -173,6 +178,7 @@ def test_a_peer_that_answers_no_ping_is_logged_once_at_info(serving, levels):
     assert levels() == {'INFO': 5}
 
 
+@pytest.mark.wide(later=True)
 def test_a_tls_handshake_that_fails_is_logged_once_at_info(reactor_name, levels, tmp_path):
     files = ['-keyout', tmp_path / 'key.pem', '-out', tmp_path / 'cert.pem']
     command = ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost']
@@ -228,6 +234,7 @@ def test_sending_to_those_who_have_gone_is_not_logged(serving, levels, is_corout
     assert levels() == {}
 
 
+@pytest.mark.wide(later=True)
 def test_a_graceful_stop_with_many_clients_logs_no_traceback(reactor_name, levels):
     loop = pyjows.IOLoop(reactor_name)
     server = pyjows.serve('ws://127.0.0.1:0', ioloop=loop)

@@ -121,15 +121,7 @@ def test_a_route_that_returns_nothing_is_a_404_and_one_that_raises_a_500(server,
     assert say(asked('GET /ws HTTP/1.1')).status == 500
 
 
-def test_routes_may_be_coroutine_functions(ioloop, server, say):
-    if not ioloop.reactor.can_spawn:
-        with pytest.raises(RuntimeError, match='needs a loop that runs coroutines'):
-
-            @server.route('/')
-            async def nothing(server, req): ...
-
-        return
-
+def test_routes_may_be_coroutine_functions(server, say, coroutines):
     @server.route('/<name>')
     async def later(server, req, name):
         await asyncio.sleep(0)
@@ -142,6 +134,17 @@ def test_routes_may_be_coroutine_functions(ioloop, server, say):
 
     assert say(get('/ann')).body == b'ann'
     assert say(asked('GET /ws/418 HTTP/1.1')).status == 418
+
+
+def test_a_coroutine_function_needs_a_loop_that_runs_coroutines():
+    loop = pyjows.IOLoop('poll')
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=loop)
+    with pytest.raises(RuntimeError, match='needs a loop that runs coroutines'):
+
+        @server.route('/')
+        async def nothing(server, req): ...
+
+    loop.close()
 
 
 def test_a_malformed_rule_is_refused_at_once(server):
