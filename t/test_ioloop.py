@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -820,6 +821,64 @@ def test_a_graceful_stop_with_no_connection_stops_at_once(ioloop: IOLoop, echo: 
     ioloop.start()
     assert finished == [ioloop]
     assert_idle(ioloop)
+
+
+def test_stop_is_emitted_when_all_connections_are_closed(
+    ioloop: IOLoop, peers: tuple[Stream, Stream], assert_idle: Any
+) -> None:
+    events: list[Any] = []
+    client, server = peers
+    server.on('close', lambda stream: events.append('close'))
+    ioloop.on('finish', lambda loop: events.append('finish'))
+    ioloop.on('stop', lambda loop: events.append(('stop', len(loop.connections), loop.is_running)))
+    ioloop.timer(lambda loop: client.close(), 0.05)
+    ioloop.next_tick(lambda loop: loop.stop_gracefully())
+    ioloop.start()
+    assert events == ['finish', 'close', ('stop', 0, True)]
+    assert_idle(ioloop)
+
+
+def test_stop_is_emitted_by_close_and_not_by_reset(ioloop: IOLoop) -> None:
+    events: list[Any] = []
+    ioloop.on('stop', events.append)
+    ioloop.reset()
+    ioloop.next_tick(lambda loop: loop.stop())
+    ioloop.start()
+    assert events == []
+    ioloop.close()
+    ioloop.close()
+    assert events == [ioloop]
+
+
+@pytest.mark.parametrize(('after', 'seconds'), [(0.1, 10), (10, 0.1)])
+def test_a_handler_of_stop_delays_it(ioloop: IOLoop, assert_idle: Any, after: float, seconds: float) -> None:
+    began = monotonic()
+
+    @ioloop.on('stop')
+    def wait(loop: IOLoop) -> None:
+        loop.delay_stop(lambda: True, 10)
+        loop.delay_stop(lambda: monotonic() - began > after, seconds)
+
+    ioloop.next_tick(lambda loop: loop.stop_gracefully())
+    ioloop.start()
+    assert 0.1 <= monotonic() - began < 5
+    assert_idle(ioloop)
+
+
+@pytest.mark.parametrize('seconds', [0.05, 3600])
+def test_a_graceful_stop_gives_coroutines_a_second(ioloop: IOLoop, coroutines: None, seconds: float) -> None:
+    ended: list[float] = []
+
+    async def work(loop: IOLoop) -> None:
+        loop.stop_gracefully()
+        await asyncio.sleep(seconds)
+        ended.append(seconds)
+
+    ioloop.next_tick(work)
+    began = monotonic()
+    ioloop.start()
+    assert monotonic() - began < 4
+    assert ended == ([] if seconds > 1 else [seconds])
 
 
 def test_reset_removes_everything(ioloop: IOLoop, echo: Any, peers: tuple[Stream, Stream], assert_idle: Any) -> None:

@@ -23,7 +23,7 @@ from ..safe_logger import SafeLogger
 from ..tls import TLS, ServerTLS
 from .connector import Connector
 from .dial_queue import DialQueue
-from .graceful_stop import GracefulStop
+from .graceful_stop import GracefulStop, becomes_true
 from .limit import ConnectionLimit
 from .listener import Listener, listen
 from .never_run import expect_run, warn_if_never_run
@@ -83,6 +83,8 @@ class IOLoop(Scheduling):
     Events:
         ``finish`` ``(loop)``: a graceful stop began: no new connections are accepted, and the loop waits until all
             connections are closed. Handlers should close theirs.
+        ``stop`` ``(loop)``: a graceful stop has closed all connections, and coroutine handlers have ended or had a
+            second for it; or `close` was called. `stop` and `reset` do not emit it. See `delay_stop`.
         ``reset`` ``(loop)``: `reset` was called, nothing is removed yet.
 
     Attributes:
@@ -98,7 +100,7 @@ class IOLoop(Scheduling):
         connections, acceptors, ports, is_running, is_closed: see there.
 
     Methods: `server`, `client`, `stream`, `acceptor`, `timer`, `recurring`, `next_tick`, `call_threadsafe`, `remove`,
-    `start`, `stop`, `stop_gracefully`, `one_tick`, `reset`, `close`, `statistics`, `singleton`.
+    `start`, `stop`, `stop_gracefully`, `delay_stop`, `one_tick`, `reset`, `close`, `statistics`, `singleton`.
 
     Each that takes a callback also works as a decorator, and the decorated name then stands for what the method
     returns: the id of a server or client, the `Timer`. ``async def`` callbacks need a reactor that runs coroutines.
@@ -106,7 +108,7 @@ class IOLoop(Scheduling):
     While the loop runs, methods that change it raise RuntimeError on another thread; `call_threadsafe` is for those.
     """
 
-    _own_events = frozenset(('finish', 'reset', 'new_listener'))
+    _own_events = frozenset(('finish', 'stop', 'reset', 'new_listener'))
 
     _singleton: ClassVar[IOLoop | None] = None
     _singleton_lock: ClassVar[threading.Lock] = threading.Lock()
@@ -132,10 +134,13 @@ class IOLoop(Scheduling):
         self._ids: dict[Stream, str] = {}
         self._is_accepting_paused = False
         self._closed = self._is_resetting = False
-        self._stopping = GracefulStop(self.reactor, self._open_things, self._close_all, self._stopped_gracefully)
+        self._stopping = GracefulStop(
+            self.reactor, self._open_things, self._close_all, self._all_closed, self._stopped_gracefully
+        )
         self.stops_over = 0.0
         self.loop_data.on_closed = self._stream_closed
         self.reactor.on('shutdown', self._host_shuts_down)
+        self.reactor.on('end', self._all_closed)
         self.reactor.on('close', self._host_closes)
 
     def __repr__(self) -> str:
@@ -563,6 +568,16 @@ class IOLoop(Scheduling):
             self._emit_safely('finish')
             self._stopping.check_later()
 
+    def delay_stop(self, is_done: Callable[[], object], seconds: float) -> None:
+        """In a handler of ``stop``: have the graceful stop wait until ``is_done()`` is true, for so long at most.
+
+        Where `close` was called, nothing waits.
+        """
+        if self._stopping.is_begun:
+            self._stopping.delay(is_done, seconds)
+        elif self.is_running and self.reactor.can_spawn:
+            self.reactor.spawn(becomes_true(is_done, seconds))  # the host waits for it
+
     def _open_things(self) -> dict[str, int]:
         """What a graceful stop waits for."""
         return {
@@ -570,6 +585,9 @@ class IOLoop(Scheduling):
             'connections being made': len(self._connectors),
             'TLS handshakes': len(self._negotiations),
         }
+
+    def _all_closed(self, reactor: Reactor | None = None) -> None:
+        self._emit_safely('stop')
 
     def _stopped_gracefully(self) -> None:
         self._accepts = 0
@@ -598,6 +616,11 @@ class IOLoop(Scheduling):
     def close(self) -> None:
         """`reset`, and close what the loop itself has open; it cannot be used any more."""
         self.reset()
+        if not self._closed:
+            self._emit_safely('stop')
+        self._end()
+
+    def _end(self) -> None:
         self._closed = True
         self.reactor.close()
 
@@ -608,7 +631,8 @@ class IOLoop(Scheduling):
         self._close_all()
 
     def _host_closes(self, reactor: Reactor) -> None:
-        self.close()
+        self.reset()
+        self._end()
 
     def _close_all(self) -> None:
         self.dial_queue.clear()

@@ -11,7 +11,8 @@ raise RuntimeError. A loop that the reactor made itself is run and closed by the
 
 `asyncio.run` closes its loop with no notice to what uses it, except to asynchronous generators: it finalizes them first
 (`shutdown_asyncgens`), while the loop still runs. The reactor on a host's loop therefore starts one, which emits
-``shutdown`` then, gives handlers a moment to end, and closes the reactor.
+``shutdown`` then, gives handlers a moment to end, emits ``end``, gives what that began a moment too, and closes the
+reactor.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ def _running_tasks() -> dict[Any, Any] | None:
 
 _RUNNING_TASKS = _running_tasks()
 
-# Seconds that coroutine handlers have to end when the host shuts its loop down.
+# Seconds that coroutine handlers have to end when the host shuts its loop down, and what is spawned at its end.
 _SHUTDOWN_TIMEOUT = 1.0
+_END_TIMEOUT = 3.0
 
 
 class AsyncioReactor(PollingReactor):
@@ -79,13 +81,15 @@ class AsyncioReactor(PollingReactor):
 
     Events:
         ``shutdown`` ``(reactor)``: the host is about to close its loop, which still runs.
+        ``end`` ``(reactor)``: then, when the coroutine handlers have ended, or their time is over; coroutines that are
+            spawned now have a moment to end.
         ``close`` ``(reactor)``: nothing can run any more.
 
     Attributes:
         loop: the asyncio loop.
     """
 
-    _own_events = frozenset(('error', 'shutdown', 'close', 'new_listener'))
+    _own_events = frozenset(('error', 'shutdown', 'end', 'close', 'new_listener'))
 
     name = 'asyncio'
     can_spawn = True
@@ -105,6 +109,7 @@ class AsyncioReactor(PollingReactor):
         self.task_gate = TaskGate(loop, asyncio.CancelledError, self._current_task)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
+        self._stop_call: asyncio.Handle | None = None
         self._alarm_at = math.inf
         self._ticks_scheduled = False
         self._until_event = False
@@ -121,11 +126,18 @@ class AsyncioReactor(PollingReactor):
             if self._host_watch is not None:  # it was not closed before
                 self._emit_safely('shutdown')
                 await asyncio.sleep(0)  # the ticks
-                if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=_SHUTDOWN_TIMEOUT)
+                await self._wait_for_tasks(frozenset(), _SHUTDOWN_TIMEOUT)
+                left = self.tasks
+                self._emit_safely('end')
+                await self._wait_for_tasks(left, _END_TIMEOUT)
                 self._host_watch = None
                 self._emit_safely('close')
                 self.close()
+
+    async def _wait_for_tasks(self, without: frozenset[asyncio.Task[Any]], seconds: float) -> None:
+        until = monotonic() + seconds
+        while (left := self.tasks - without) and (seconds := until - monotonic()) > 0:
+            await asyncio.wait(left, timeout=seconds)
 
     @property
     def is_closed(self) -> bool:
@@ -261,6 +273,11 @@ class AsyncioReactor(PollingReactor):
         task.add_done_callback(self._task_done)
         return task
 
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[Any]]:
+        """The tasks of the coroutines that it runs."""
+        return frozenset(self._tasks)
+
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         exc = None if task.cancelled() else task.exception()
@@ -296,7 +313,7 @@ class AsyncioReactor(PollingReactor):
         """Have `start` return when the current turn is done. A loop that a host runs goes on."""
         if self._running:
             self._running = False
-            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._stop_call = self.loop.call_soon_threadsafe(self.loop.stop)
 
     def reset(self) -> None:
         # Not by `remove`: a forked child shares the kernel's objects with its parent, and must leave them as they are.
@@ -346,6 +363,9 @@ class AsyncioReactor(PollingReactor):
                 self.loop.run_forever()
         finally:
             self._running = False
+            if self._stop_call is not None:
+                self._stop_call.cancel()  # where the loop had stopped before it, it would end the next run of the loop
+                self._stop_call = None
 
     def _has_work(self) -> bool:
         return bool(self._tasks) or super()._has_work()

@@ -157,6 +157,7 @@ class Reactor(EventEmitter):
         is_running: whether it is inside `start` or `one_tick`.
         is_closed: whether it was closed.
         thread: the thread that it belongs to (`LoopThread`).
+        tasks: the coroutines that it runs (`spawn`), as tasks of asyncio.
         task_gate: for the waiters of the coroutines that it runs (`TaskGate`); None where it runs none.
 
     Methods: `io`, `watch`, `remove`, `timer`, `recurring`, `again`, `next_tick`, `raise_later`, `report`,
@@ -364,6 +365,11 @@ class Reactor(EventEmitter):
             f'the {self.name} reactor runs no coroutines: use a plain function, '
             "or a loop on asyncio: IOLoop(reactor='asyncio'), or PYJOWS_REACTOR=asyncio"
         )
+
+    @property
+    def tasks(self) -> frozenset[Any]:
+        """The tasks of the coroutines that it runs; none where it runs none."""
+        return frozenset()
 
     # Running
 

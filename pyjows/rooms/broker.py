@@ -1,7 +1,7 @@
 """`Broker`: an engine whose messages go through a server of any kind.
 
-Owns the life of the connection: where it runs, its loss and the next attempt, what waits meanwhile, and the order of
-messages. Must not know the server's protocol: that is a subclass (`redis.py`, `nats.py`).
+Owns the life of the connection: where it runs, its loss and the next attempt, and in what order things are sent. Must
+not know the server's protocol: that is a subclass (`redis.py`, `nats.py`); nor what waits to be sent (`outgoing.py`).
 
 It is written once, as coroutines. On an asyncio reactor they run as a task of that loop; on the other reactors in one
 thread with an asyncio loop of its own. Calls from the rooms come in through two queues; reports to them go out through
@@ -30,27 +30,27 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from itertools import count
 from time import monotonic, sleep, time
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from .._options import Rule, check_options, function, number
 from ..client import backoff
 from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
 from .messages import BrokerLost, Message, QueueFull, RoomRefused, closed
+from .outgoing import Entry, Outgoing, Publication
 from .tasks import cancel, within
 
 __all__ = ['Broker', 'BrokerLost', 'Entry', 'Feed', 'Publication', 'Snapshot']
 
 _log = logging.getLogger('pyjows')
 
-# Bytes of one batch.
-_BATCH_SIZE = 4 * 1024 * 1024
-
 # Calls that wait for the rooms' loop, and bytes of their messages; above it `listen` pauses, and with it TCP.
 _BACKLOG = 10_000
 _BACKLOG_SIZE = 16 * 1024 * 1024
+
+# Seconds after which an asyncio loop whose tasks were cancelled is not one that ends.
+_RESUME_AFTER = 1.0
 
 _RULES: dict[str, Rule] = {
     'timeout': number(0, 'seconds: a day at most', above=True, largest=86400),
@@ -59,22 +59,6 @@ _RULES: dict[str, Rule] = {
     'max_queue_size': number(1, 'bytes', whole=True),
     'delays': function,
 }
-
-
-class Publication(NamedTuple):
-    """A message to publish. `number` grows by one with each of this process, so that a server can detect a repeat."""
-
-    number: int
-    message: Message
-    keep: Keep
-
-
-class Entry(NamedTuple):
-    """A member joined (`info` is JSON) or left (`info` is None) a room here."""
-
-    room: str
-    id: str
-    info: bytes | None
 
 
 class Broker(Follower):
@@ -113,15 +97,10 @@ class Broker(Follower):
         self.max_queue_size = max_queue_size
         self.presence_ttl = presence_ttl
         self._delays = delays
-        # What other threads use too: the queues and the members here. The lock is for these.
-        self._lock = threading.Lock()
-        self._commands: deque[Publication | Entry] = deque()
-        self._waiting = 0
-        self._waiting_size = 0
-        self._numbers = count(1)
+        # What other threads use too.
+        self._outgoing = Outgoing(max_queue, max_queue_size, self._check_open)
+        self._lock = self._outgoing.lock  # for beginning and ending too
         self._changes: deque[tuple[str, str, Keep | None]] = deque()
-        self._here: dict[str, dict[str, bytes]] = {}
-        self._undeclared: set[str] = set()
         self._awake = False
         self._questions: set[Future[Any]] = set()
         # Where it runs.
@@ -133,7 +112,6 @@ class Broker(Follower):
         self._closing = False
         self._closed = False
         # What only its own loop uses.
-        self._is_up = False
         self._is_lost = False
         self._alive_at = 0.0
         self._reports: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
@@ -184,21 +162,10 @@ class Broker(Follower):
     # What the rooms call
 
     def publish(self, message: Message, keep: Keep) -> bool:
-        with self._lock:
-            self._check_open()  # what is queued before `close` is sent by it
-            size = len(message.payload)
-            full = self._waiting >= self.max_queue or self._waiting_size + size > self.max_queue_size
-            if not full or not self._waiting:
-                self._waiting += 1
-                self._waiting_size += size
-                self._commands.append(Publication(next(self._numbers), message, keep))
-                full = False
-        if full:
-            text = (
-                f'{self._waiting} messages ({self._waiting_size} bytes) wait for the broker: one for room '
-                f'{message.room!r} is refused; max_queue={self.max_queue}, max_queue_size={self.max_queue_size}'
-            )
-            self.receiver.post(self.receiver.failed, QueueFull(text, message))
+        try:
+            self._outgoing.publish(message, keep)
+        except QueueFull as exc:
+            self.receiver.post(self.receiver.failed, exc)
             return False
         self._wake_up()
         return True
@@ -220,28 +187,13 @@ class Broker(Follower):
         self._wake_up()
 
     def enter(self, room: str, id: str, info: bytes) -> None:
-        with self._lock:
-            self._here.setdefault(room, {})[id] = info
-        self._entry(Entry(room, id, info))
+        if self.shares_presence:
+            self._outgoing.enter(room, id, info)
+            self._wake_up()
 
     def leave(self, room: str, id: str) -> None:
-        with self._lock:
-            members = self._here.get(room)
-            if members is None or members.pop(id, None) is None:
-                return
-            if not members:
-                del self._here[room]
-        self._entry(Entry(room, id, None))
-
-    def _entry(self, entry: Entry) -> None:
-        if not self.shares_presence:
-            return
-        with self._lock:
-            if self._is_up:
-                self._commands.append(entry)
-            else:
-                self._undeclared.add(entry.room)  # the next session writes all of it
-        self._wake_up()
+        if self._outgoing.leave(room, id):
+            self._wake_up()
 
     def fetch_history(self, room: str, n: int, timeout: float, keep: Keep) -> list[Message]:
         async def fetch() -> list[Message]:
@@ -267,7 +219,7 @@ class Broker(Follower):
 
         async def in_session() -> Any:
             async with asyncio.timeout(timeout):
-                while not self._is_up:
+                while not self._outgoing.is_up:
                     self._check_open()
                     await asyncio.sleep(0.01)
                 try:
@@ -296,28 +248,33 @@ class Broker(Follower):
 
     def flush(self, timeout: float) -> bool:
         if self._loop is None or self._closed:
-            return not self._commands
+            return not self._outgoing
         if self._native and self.receiver.may_run():
             with suppress(asyncio.TimeoutError):
                 self._loop.run_until_complete(asyncio.wait_for(self.drained(), timeout))
-            return not self._commands
+            return not self._outgoing
         if self._native and self.receiver.is_loop_thread():
             raise RuntimeError('flush() would wait for its own loop: await rooms.drained()')
         until = monotonic() + timeout
-        while self._commands and monotonic() < until and not self._closed:
+        while self._outgoing and monotonic() < until and not self._closed:
             sleep(0.002)
-        return not self._commands
+        return not self._outgoing
 
     async def drained(self) -> None:
-        while self._commands and not self._closed:
+        while self._outgoing and not self._closed:
             await asyncio.sleep(0.002)
 
     def close(self, timeout: float) -> None:
         with self._lock:
             self._closing = True
-        if self._loop is None:
+        if self._loop is None or self._pid != os.getpid():
             self._closed = True
             return
+        if self._is_interrupted():
+            if self._outgoing.waiting and self._loop.is_running():
+                self._start_task()
+            else:
+                self._end()
         self._poke()
         self._join(timeout)
 
@@ -384,8 +341,17 @@ class Broker(Follower):
 
     def _start_task(self) -> None:
         assert self._loop is not None
-        if self._task is None:
+        if self._task is None or self._is_interrupted():
             self._task = self._loop.create_task(self._main())
+
+    def _is_interrupted(self) -> bool:
+        """Whether the host of an asyncio loop has cancelled the task: `asyncio.run` does that at first when it ends."""
+        return self._task is not None and self._task.done() and not self._closed
+
+    def _resume(self) -> None:
+        """The task was cancelled some time ago, and the loop goes on."""
+        if self._is_interrupted() and not self._closing:
+            self._start_task()
 
     def _run(self) -> None:
         assert self._loop is not None
@@ -399,10 +365,14 @@ class Broker(Follower):
             self._post_reports()
         finally:
             self._loop.close()
+            with suppress(RuntimeError):  # the rooms' loop is closed
+                self.receiver.post(self.receiver.ended)
             self._closed = True
 
     def _join(self, timeout: float) -> None:
         """Wait for the end; not on the thread of the running loop, which it needs."""
+        if self._closed:
+            return
         if self._thread is not None:
             if timeout > 0:
                 self._thread.join(timeout)
@@ -429,7 +399,7 @@ class Broker(Follower):
         try:
             while not is_last:
                 is_last = self._closing
-                if is_last and not self._waiting:
+                if is_last and not self._outgoing.waiting:
                     break
                 began = monotonic()
                 exc: BaseException | None
@@ -451,10 +421,18 @@ class Broker(Follower):
         finally:
             for future in list(self._questions):
                 future.cancel()
-            if self._waiting:
-                _log.error('%r was closed before %d messages could be sent', self, self._waiting)
-            self._closed = self._native  # in a thread, when its loop is closed too
-            atexit.unregister(self._at_exit)
+            if self._closing:
+                self._end()
+            else:
+                asyncio.get_running_loop().call_later(_RESUME_AFTER, self._resume)
+
+    def _end(self) -> None:
+        if waiting := self._outgoing.waiting:
+            _log.error('%r was closed before %d messages could be sent', self, waiting)
+        atexit.unregister(self._at_exit)
+        if self._native:  # in a thread, when its loop is closed too
+            self._closed = True
+            self.receiver.post(self.receiver.ended)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not when `close` was called."""
@@ -491,13 +469,7 @@ class Broker(Follower):
             await cancel(tasks)
 
     async def _end_session(self) -> None:
-        with self._lock:
-            self._is_up = False
-            # The next session declares all members here: the single joins and leaves need not be sent.
-            entries = [command for command in self._commands if isinstance(command, Entry)]
-            if entries:
-                self._undeclared.update(entry.room for entry in entries)
-                self._commands = deque(command for command in self._commands if isinstance(command, Publication))
+        self._outgoing.end_session()
         with suppress(Exception):
             await within(1.0, self.disconnect(), self)
 
@@ -523,21 +495,16 @@ class Broker(Follower):
             await self._wake.wait()
 
     async def _declare_all(self) -> None:
-        with self._lock:
-            rooms = {room: dict(members) for room, members in self._here.items()}
-            rooms.update((room, {}) for room in self._undeclared if room not in rooms)
-            self._is_up = True
+        rooms = self._outgoing.begin_session()
         if rooms and self.shares_presence:
             await self.declare(rooms)
-        self._undeclared.clear()  # not if that failed: the next session declares them
+        self._outgoing.declared()  # not if that failed: the next session declares them
 
     async def _send_and_withdraw(self) -> None:
         """Send what waits, and remove the entries of the members of this process."""
         while await self._send():
             pass
-        with self._lock:
-            rooms: dict[str, dict[str, bytes]] = {room: {} for room in self._here}
-            self._here.clear()
+        rooms = self._outgoing.withdrawn(self._closing)
         if rooms and self.shares_presence:
             await self.declare(rooms)
 
@@ -581,17 +548,7 @@ class Broker(Follower):
 
     async def _send(self) -> bool:
         """Send the next batch of publications, joins and leaves; returns whether there was one."""
-        batch: list[Publication | Entry] = []
-        size = 0
-        with self._lock:
-            for command in self._commands:
-                if len(batch) == BATCH or size > _BATCH_SIZE:
-                    break
-                if isinstance(command, Publication):
-                    if command.message.room in self._loading:
-                        break  # the members that wait for the copy of that room are to get it
-                    size += len(command.message.payload)
-                batch.append(command)
+        batch = self._outgoing.batch(BATCH, self._loading)
         if not batch:
             return False
         try:
@@ -605,13 +562,7 @@ class Broker(Follower):
         return True
 
     def _done(self, batch: Sequence[Publication | Entry], refusals: Sequence[BaseException | None]) -> None:
-        with self._lock:
-            for command in batch:
-                if self._commands and self._commands[0] is command:
-                    self._commands.popleft()
-                    if isinstance(command, Publication):
-                        self._waiting -= 1
-                        self._waiting_size -= len(command.message.payload)
+        self._outgoing.done(batch)
         for command, refusal in zip(batch, refusals, strict=True):
             if isinstance(refusal, OSError):
                 self._report(self.receiver.failed, refusal)
@@ -675,11 +626,7 @@ class Broker(Follower):
 
     async def _refresh(self) -> None:
         """Refresh the entries of this process, and read which other processes have one."""
-        with self._lock:
-            here = {room: len(members) for room, members in self._here.items()}
-            here.update(
-                (command.room, -1) for command in self._commands if isinstance(command, Entry) and command.room in here
-            )
+        here = self._outgoing.counts()
         wanted = {feed.room for feed in self._feeds.values() if feed.keep.presence and feed.epoch}
         rooms = sorted(here.keys() | wanted)
         for i in range(0, len(rooms), BATCH):
@@ -690,8 +637,6 @@ class Broker(Follower):
                     continue
                 was_there, living = entry
                 if mine and not was_there:
-                    with self._lock:
-                        members = dict(self._here.get(room, ()))
-                    await self.declare({room: members})
+                    await self.declare({room: self._outgoing.members_of(room)})
                 if (feed := self._feeds.get(room)) is not None:
                     self._check_living(feed, living)

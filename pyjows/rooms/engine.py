@@ -108,6 +108,9 @@ class Receiver(Protocol):
     def back(self) -> None:
         """The broker is connected again, and what could be recovered was."""
 
+    def ended(self) -> None:
+        """The engine was closed, and nothing of it runs any more. One that closes at once need not call it."""
+
     def failed(self, exc: BaseException) -> None:
         """A message or a command was refused, and is not tried again."""
 

@@ -35,6 +35,9 @@ _log = logging.getLogger('pyjows')
 # Redis disconnects a subscriber for which more than 32 MiB wait: a few messages of this size have to fit.
 _LARGEST_PAYLOAD = 8 * 1024 * 1024
 
+# Seconds that the broker has for what waits when the loop stops.
+_LAST_TIMEOUT = 2.0
+
 # What `Rooms.room` takes: what becomes a `Keep`.
 _KEEP: dict[str, Rule] = {
     'history_size': number(0, 'messages', whole=True, largest=100_000),
@@ -128,7 +131,8 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
     Methods: `room`, `rooms_of`, `leave`, `flush`, `drained`, `close`, ``rooms[name]``, ``name in rooms``,
     ``len(rooms)``, iteration, and those of `EventEmitter`.
 
-    It connects when it is first used, so that it can be made before a process forks.
+    It connects when it is first used, so that it can be made before a process forks. It closes with its loop: when a
+    graceful stop has closed all connections (`IOLoop`, event ``stop``), and what waits has 2 seconds to be sent.
     """
 
     _own_events = frozenset(('lost', 'back', 'error', 'new_listener'))
@@ -167,7 +171,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._posted = False
         self._sweeper: Any = None
-        self.ioloop.on('finish', self._loop_finishes)
+        self.ioloop.on('stop', self._loop_stops)
         self.engine.attach(self)
         _ALL.add(self)
 
@@ -357,6 +361,10 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         _log.info('%r: the broker is back', self)
         self._emit_safely('back')
 
+    def ended(self) -> None:
+        """Nothing of the engine runs any more."""
+        self.ioloop.unsubscribe('stop', self._loop_stops)
+
     def failed(self, exc: BaseException) -> None:
         """A message or a command was refused."""
         self._handler_failed(exc)
@@ -420,10 +428,11 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
             sleep(0.005)
 
     def _close(self, timeout: float) -> None:
-        self.ioloop.unsubscribe('finish', self._loop_finishes)
         self._is_closing = True
         self.post(self._leave_all)
         self.engine.close(timeout)
+        if self.is_closed:
+            self.ended()
 
     def _leave_all(self) -> None:
         if self._sweeper is not None:
@@ -449,5 +458,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         if not sent and kind is None:
             raise TimeoutError(f'{self.engine!r}: messages that were published could not be sent in time')
 
-    def _loop_finishes(self, ioloop: IOLoop) -> None:
-        self.close(0)
+    def _loop_stops(self, ioloop: IOLoop) -> None:
+        """The loop's connections are closed: send what was published until now, and end."""
+        self._close(0 if ioloop.is_running else _LAST_TIMEOUT)
+        ioloop.delay_stop(lambda: self.is_closed, _LAST_TIMEOUT)

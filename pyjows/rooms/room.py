@@ -207,7 +207,7 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         member: Member | None = self._members.get(ws) or self._waiting.get(ws)
         if member is not None:
             return member
-        if ws.state in (State.CLOSING, State.CLOSED):  # a message on its way while a server stops, which ends its rooms
+        if ws.state in (State.CLOSING, State.CLOSED):
             raise ConnectionClosed()
         self.rooms.check_open('join()')
         encoded = _json.dumps_to_keep(info)
