@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocket
 
 from pyjows.simple import AioServer, ConnectionClosed
 
@@ -112,6 +113,26 @@ def test_messages_before_a_close_that_a_send_has_found_come_first():
         assert [await ws.receive(), await ws.receive(30)] == ['a', 'b']
         with pytest.raises(ConnectionClosed, match='1001'):
             await ws.receive()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize('method', ['send', 'close'])
+def test_the_connection_of_starlette_or_fastapi_tells_of_a_client_that_is_gone_as_any_other(method):
+    async def main() -> None:
+        server = ASGIServer()
+        websocket = WebSocket({'type': 'websocket', 'path': '/', 'headers': []}, server.incoming.get, server.send)
+        ws = await AioServer.accept(asgi=(websocket.scope, websocket.receive, websocket.send))
+        server.text('a')
+        assert await ws.receive() == 'a'
+        server.text('b')
+        server.disconnect(1001)
+        if method == 'close':
+            await ws.close()  # both sides have closed: no fault of the program
+            return
+        with pytest.raises(ConnectionClosed, match='1001'):
+            await ws.send('x')
+        assert await ws.receive() == 'b'
 
     asyncio.run(main())
 

@@ -6,6 +6,7 @@ Owns the translation between ASGI messages and the calls of `AioServer` (ASGI sp
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
@@ -62,7 +63,10 @@ class ASGIChannel:
         if message['type'] == 'websocket.disconnect':
             raise ConnectionError(None)
         if message['type'] != 'websocket.connect':
-            raise ValueError(f'expected websocket.connect, not {message["type"]}: asgi= is for a WebSocket scope')
+            raise ValueError(
+                f'expected websocket.connect, not {message["type"]}: asgi= is for a WebSocket scope that nothing has '
+                'accepted before, such as `await websocket.accept()` of Starlette'
+            )
         subprotocol = choose_subprotocol(_request_of(self.scope))
         await self._send({'type': 'websocket.accept', 'subprotocol': subprotocol})
         self.connected = True
@@ -82,7 +86,9 @@ class ASGIChannel:
             raise self._closed()
         try:
             await self._send(message)
-        except OSError:  # so says the specification (2.4)
+        except Exception as exc:
+            if not _says_gone(exc):
+                raise
             await self._find_close()
             raise self._closed() from None
 
@@ -194,8 +200,9 @@ class ASGIChannel:
             await asyncio.wait([pending])
         try:
             await self._send({'type': 'websocket.close', 'code': int(frame.code), 'reason': frame.reason})
-        except OSError:
-            pass  # the client is gone already
+        except Exception as exc:
+            if not _says_gone(exc):
+                raise
 
     async def leave(self) -> None:
         """Close the connection; the server may wait for the peer."""
@@ -209,6 +216,12 @@ class ASGIChannel:
 
     def _closed(self) -> ConnectionClosed:
         return ConnectionClosed(self.close_reason, self.close_message)
+
+
+def _says_gone(exc: Exception) -> bool:
+    """Whether `send` says that the client is gone: OSError (ASGI 2.4), in Starlette its own exception."""
+    starlette = sys.modules.get('starlette.websockets')
+    return isinstance(exc, OSError) or (starlette is not None and isinstance(exc, starlette.WebSocketDisconnect))
 
 
 def _named(code: int) -> int:
