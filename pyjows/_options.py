@@ -43,6 +43,22 @@ __all__ = [
     'unix_mode',
 ]
 
+# What other libraries call them; of several, the first that a function takes.
+_ELSEWHERE = {
+    'additional_headers': ('headers',),
+    'extra_headers': ('headers',),
+    'heartbeat': ('ping_interval',),
+    'max_message_size': ('max_websocket_size',),
+    'max_msg_size': ('max_websocket_size',),
+    'max_payload': ('max_websocket_size',),
+    'max_size': ('max_websocket_size',),
+    'open_timeout': ('timeout', 'handshake_timeout'),
+    'ssl': ('tls',),
+    'ssl_context': ('tls',),
+    'sslopt': ('tls',),
+    'write_limit': ('high_water_mark',),
+}
+
 _is_cookie_value = re.compile(r'[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*').fullmatch
 
 Rule = Callable[[str, str, Any], Any]
@@ -95,7 +111,8 @@ def check_options(caller: str, options: Mapping[str, Any], rules: Mapping[str, R
     for name, value in options.items():
         rule = rules.get(name)
         if rule is None:
-            similar = difflib.get_close_matches(name, rules, 1)
+            known = [other for other in _ELSEWHERE.get(name, ()) if other in rules]
+            similar = known or difflib.get_close_matches(name, rules, 1)
             hint = f'; did you mean {similar[0]!r}?' if similar else ''
             raise TypeError(f'{caller} has no option {name!r}{hint}')
         checked[name] = rule(caller, name, value)

@@ -75,7 +75,7 @@ class Headers(Mapping[str, str]):
 
     Raises:
         ValueError: a name is not a valid token, or a value has a line end, NUL, or a character beyond ISO 8859-1.
-        TypeError: a name or value is neither `str` nor `bytes`.
+        TypeError: it is neither a mapping nor pairs, or a name or value is neither `str` nor `bytes`.
     """
 
     # The "block": b'\nHost:example.com\nAccept: text/html\n', the white space around a value as it came. A value has no
@@ -89,9 +89,7 @@ class Headers(Mapping[str, str]):
         if isinstance(headers, Headers):
             self._block = headers._block
             return
-        pairs: Iterable[tuple[str | bytes, str | bytes]]
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
-        self._block = b'\n%b' % b''.join([_field_line(name, value) for name, value in pairs])
+        self._block = b'\n%b' % b''.join([_field_line(name, value) for name, value in _pairs(headers)])
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of that name, in order; an empty list if there is none."""
@@ -152,6 +150,20 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f'Headers({[(name.decode("ascii"), value.decode("latin-1")) for name, value in self.raw]!r})'
+
+
+def _pairs(headers: HeadersLike) -> Iterable[tuple[str | bytes, str | bytes]]:
+    """Names and values of a mapping or of pairs; TypeError for anything else, such as ``['Host: a']``."""
+    if isinstance(headers, Mapping):
+        return headers.items()
+    if isinstance(headers, Iterable) and not isinstance(headers, (str, bytes)):
+        pairs = list(headers)
+        if not any(isinstance(pair, (str, bytes)) for pair in pairs):
+            try:
+                return [(name, value) for name, value in pairs]
+            except (TypeError, ValueError):
+                pass
+    raise TypeError(f'{shown(headers)} is neither a mapping of headers nor pairs of names and values')
 
 
 def _field_line(name: str | bytes, value: str | bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -96,6 +97,14 @@ def test_a_name_that_is_not_a_token_is_refused(name: str) -> None:
 def test_a_value_that_is_no_text_is_a_type_error() -> None:
     with pytest.raises(TypeError, match='Content-Length'):
         Headers({'Content-Length': 5})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize('wrong', ['text', b'Host: a', ['Host: a'], None, 5, [('a', 'b', 'c')], ['ab']])
+def test_what_is_neither_a_mapping_nor_pairs_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match='is neither a mapping of headers nor pairs of names and values'):
+        Headers(wrong)
+    with pytest.raises(TypeError, match='is neither a mapping of headers nor pairs of names and values'):
+        Response(200, wrong)
 
 
 def test_headers_show_what_is_in_them() -> None:

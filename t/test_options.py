@@ -53,6 +53,11 @@ SERVE = [
     ({'ioloop': 'epoll'}, TypeError, 'ioloop takes an IOLoop'),
     ({'handshake_timout': 3}, TypeError, "no option 'handshake_timout'; did you mean 'handshake_timeout'"),
     ({'masked': True}, TypeError, "no option 'masked'"),
+    ({'max_size': 1}, TypeError, "no option 'max_size'; did you mean 'max_websocket_size'"),
+    ({'max_msg_size': 1}, TypeError, "no option 'max_msg_size'; did you mean 'max_websocket_size'"),
+    ({'heartbeat': 1}, TypeError, "no option 'heartbeat'; did you mean 'ping_interval'"),
+    ({'ssl': None}, TypeError, "no option 'ssl'; did you mean 'tls'"),
+    ({'open_timeout': 1}, TypeError, "no option 'open_timeout'; did you mean 'handshake_timeout'"),
 ]
 
 CONNECT = [
@@ -75,6 +80,10 @@ CONNECT = [
     ({'local_address': 'localhost'}, ValueError, 'local_address: .localhost. does not appear'),
     ({'ioloop': 5}, TypeError, 'ioloop takes an IOLoop'),
     ({'timout': 3}, TypeError, "no option 'timout'; did you mean 'timeout'"),
+    ({'additional_headers': {}}, TypeError, "no option 'additional_headers'; did you mean 'headers'"),
+    ({'open_timeout': 1}, TypeError, "no option 'open_timeout'; did you mean 'timeout'"),
+    ({'headers': 'X-A: 1'}, TypeError, "headers: 'X-A: 1' is neither a mapping of headers nor pairs"),
+    ({'headers': ['X-A: 1']}, TypeError, r"headers: \['X-A: 1'\] is neither a mapping of headers nor pairs"),
 ]
 
 RECONNECT = [

@@ -46,7 +46,7 @@ class Proxies:
     """The reverse proxies of a server.
 
     Args:
-        trusted: the proxies that are believed.
+        trusted: the proxies whose headers are used.
         forwarding: one of `FORWARDING`.
     """
 

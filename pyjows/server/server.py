@@ -175,8 +175,8 @@ class Server(LoopEmitter):
             be ``async``. What it returns is kept as ``ws.user``; a `Response` refuses the request with it, None,
             False or an empty string or collection with 403, an exception with 500. See `pyjows.auth`.
         trusted_proxies: addresses and networks of the reverse proxies in front (``['127.0.0.1', '10.0.0.0/8']``;
-            ``'unix'`` for those that connect to a Unix socket). What they tell of the client is believed:
-            ``ws.remote_address``, ``ws.remote_port``, ``ws.scheme`` and ``ws.host``, and the limit for each address.
+            ``'unix'`` for those that connect to a Unix socket). What they forward of the client is used
+            for ``ws.remote_address``, ``ws.remote_port``, ``ws.scheme``, ``ws.host`` and the limit for each address.
         forwarding: how they tell it: ``'x-forwarded'`` (``X-Forwarded-For`` and ``X-Forwarded-Proto``, the default),
             ``'forwarded'`` (RFC 7239), or ``'proxy-protocol'`` (each connection from them begins with a header of the
             PROXY protocol, version 1 or 2). The proxy has to set it in each request, and the others are ignored.
@@ -292,7 +292,7 @@ class Server(LoopEmitter):
                 self._connection_dropped,
             )
             self.ioloop.max_connections = max(self.ioloop.max_connections, max_connections or 0)
-        # A dict, not a set: a broadcast iterates in the order of creation, which is kind to the CPU's caches.
+        # A dict, not a set: a broadcast iterates in the order of creation, for the sake of the CPU's caches.
         # The values: the address of a client behind a proxy that the limit has counted.
         self._websockets: dict[WebSocket, str | None] = {}
         self._incoming: set[HTTPConnection] = set()
