@@ -6,9 +6,12 @@ python examples/aiohttp_echo.py                 # then: python examples/blocking
 
 import sys
 
-from aiohttp import web
-
 from pyjows.simple import AioServer, ConnectionError
+
+try:
+    from aiohttp import web
+except ImportError as exc:
+    sys.exit(f'{exc}: pip install aiohttp')
 
 
 async def echo(request: web.Request) -> web.StreamResponse:

@@ -10,8 +10,6 @@ The ASGI server implements the protocol; with `uvicorn --ws pyjows.asgi:WebSocke
 import sys
 from typing import Any
 
-import uvicorn
-
 from pyjows.simple import AioServer
 
 
@@ -26,7 +24,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 if __name__ == '__main__':
     try:
+        import uvicorn
+
         port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
         uvicorn.run(app, port=port, ws='pyjows.asgi:WebSocketProtocol', lifespan='off')
+    except ImportError as exc:
+        sys.exit(f'{exc}: pip install uvicorn')
     except (OverflowError, ValueError) as exc:
         sys.exit(str(exc))

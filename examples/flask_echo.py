@@ -9,9 +9,12 @@ Werkzeug's development server, Gunicorn with threads or gevent, gevent's and Eve
 
 import sys
 
-from flask import Flask, request
-
 from pyjows.simple import ConnectionError, Server
+
+try:
+    from flask import Flask, request
+except ImportError as exc:
+    sys.exit(f'{exc}: pip install flask')
 
 app = Flask(__name__)
 

@@ -6,10 +6,13 @@ python examples/sans_io_trio.py 4000
 
 import sys
 
-import trio
-
 from pyjows.connection import ConnectionState, ConnectionType, RemoteProtocolError, WSConnection
 from pyjows.events import AcceptConnection, CloseConnection, Message, Ping, Request
+
+try:
+    import trio
+except ImportError as exc:
+    sys.exit(f'{exc}: pip install trio')
 
 
 async def echo(stream: trio.SocketStream) -> None:

@@ -312,6 +312,19 @@ def test_an_example_says_in_one_line_what_is_wrong_with_its_other_argument(name,
     assert says in complaint(name, *args)
 
 
+@pytest.mark.parametrize(
+    ('name', 'package'),
+    [('aiohttp_echo', 'aiohttp'), ('asgi_echo', 'uvicorn'), ('flask_echo', 'flask'), ('sans_io_trio', 'trio')],
+)
+def test_an_example_names_the_package_that_it_needs(name, package, tmp_path, monkeypatch):
+    (tmp_path / f'{package}.py').write_text(f'raise ImportError("No module named {package!r}")')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert complaint(name) == f'No module named {package!r}: pip install {package}'
+    if name == 'asgi_echo':  # another server imports it
+        with Program('-c', 'import asgi_echo') as run:
+            assert run.end() == 0, run
+
+
 def test_a_coroutine_client_does_not_ask_again_for_a_number_that_is_refused():
     with example('coroutine_server.py', ANYWHERE) as server:
         with example('coroutine_client.py', url_of(server), '1000000') as client:
