@@ -35,5 +35,5 @@ def echo() -> str | tuple[str, int]:
 if __name__ == '__main__':
     try:
         app.run(port=int(sys.argv[1]) if len(sys.argv) > 1 else 3000, threaded=True)
-    except (OSError, ValueError) as exc:
+    except (OSError, OverflowError, ValueError) as exc:
         sys.exit(str(exc))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -334,6 +335,37 @@ def test_what_a_handler_of_the_client_raises_is_its_error(ioloop, server, run_un
     assert isinstance(seen[0][1], ZeroDivisionError)
     client.finish()
     run_until(ioloop, lambda: client.is_finished)
+
+
+def test_every_attempt_has_the_headers_and_subprotocols_of_an_iterator(ioloop, server, run_until):
+    seen: list[Any] = []
+    server.on(
+        'websocket',
+        lambda server, ws: seen.append((ws.req.headers.get('x-a'), ws.req.headers.get('sec-websocket-protocol'))),
+    )
+    server.on('websocket', lambda server, ws: ws.reject(503))
+    client = reconnect(
+        server.urls[0], ioloop=ioloop, delays=soon, headers=iter([('X-A', '1')]), subprotocols=iter(['a', 'b'])
+    )
+    run_until(ioloop, lambda: len(seen) == 3)
+    client.finish()
+    assert seen == [('1', 'a, b')] * 3
+    run_until(ioloop, lambda: client.is_finished)
+
+
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        ({'resume': 'yes'}, "reconnect(): resume takes True or False, not 'yes'"),
+        ({'resum': True}, "reconnect() has no option 'resum'; did you mean 'resume'?"),
+        ({'max_redirect': 1}, "reconnect() has no option 'max_redirect'; did you mean 'max_redirects'?"),
+        ({'delay': 5, 'headers': dict}, "reconnect() has no option 'delay'; did you mean 'delays'?"),
+    ],
+)
+def test_a_wrong_option_is_named_as_one_of_reconnect(ioloop, options, says):
+    with pytest.raises(TypeError, match=re.escape(says)):
+        reconnect('ws://a/', ioloop=ioloop, **options)
+    ioloop.start()
 
 
 def test_what_is_malformed_raises_at_the_call(ioloop):

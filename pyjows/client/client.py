@@ -81,7 +81,7 @@ def client_tls(caller: str, name: str, value: Any) -> TLS | ssl.SSLContext | boo
     return tls
 
 
-_RULES: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     'url': instance(str, "a URL, such as 'ws://127.0.0.1:3000'"),
     'ioloop': instance(IOLoop, 'an IOLoop or None', optional=True),
     'origin': text,
@@ -223,7 +223,7 @@ def connect(
         'simultaneous': simultaneous,
         'timeout': timeout,
     }
-    checked = check_options('connect()', {**given, **options}, _RULES)
+    checked = check_options('connect()', {**given, **options}, RULES)
     if checked['cookies']:
         if 'cookie' in checked['headers']:
             raise ValueError('connect(): cookies= and a Cookie header in headers= are both given: use one of them')

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from math import inf, isfinite
 from typing import Any, Unpack
 
-from .._options import Rule, check_options, function, instance, number
+from .._options import Rule, check_options, flag, function, instance, number
 from .._text import as_text, printable
 from ..errors import HandshakeError
 from ..frames import CloseCode
@@ -28,7 +28,7 @@ from ..safe_logger import SafeLogger
 from ..transaction import WebSocket
 from ..url import checked_url
 from ..waiter import Waiter
-from .client import TIMEOUT, DialOptions, connect
+from .client import RULES, TIMEOUT, DialOptions, connect
 from .resume import Positions
 from .unsent import Unsent
 
@@ -55,6 +55,7 @@ _RULES: dict[str, Rule] = {
     'delays': function,
     'retry': function,
     'stable_after': number(0, 'seconds'),
+    'resume': flag,
     'timeout': number(0, 'seconds', above=True),
 }
 
@@ -238,9 +239,12 @@ class Reconnector(LoopEmitter):
         super().__init__()
         self._timeout = options.get('timeout', TIMEOUT)
         given = {'url': url, 'ioloop': ioloop, 'delays': delays, 'retry': retry, 'stable_after': stable_after}
-        check_options('reconnect()', {**given, 'timeout': self._timeout}, _RULES)
+        check_options('reconnect()', {**given, 'resume': resume, 'timeout': self._timeout}, _RULES)
         if 'sock' in options:
             raise TypeError('reconnect() has no option sock: a socket is connected once')
+        # The values of the other options are checked by each `connect`.
+        others = {name: value for name, value in options.items() if name not in RULES}
+        check_options('reconnect()', others, {**RULES, **_RULES})
         self.ioloop = IOLoop.singleton() if ioloop is None else ioloop
         self.ioloop.check_usable('reconnect()')
         self.ws: WebSocket | None = None
@@ -251,7 +255,10 @@ class Reconnector(LoopEmitter):
         self._name = (
             str(checked_url('reconnect()', url)) if isinstance(url, str) else '(not known yet)'
         )  # without a password
-        self._options = options
+        # An iterator serves one attempt.
+        self._options: Any = {
+            name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()
+        }
         self._new_delays = delays
         self._delays = delays()
         if not isinstance(self._delays, Iterator):
