@@ -37,7 +37,7 @@ from .._options import Rule, check_options, function, number
 from ..client import backoff
 from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
-from .messages import BrokerLost, Message, QueueFull, RoomRefused, closed
+from .messages import BrokerLost, Message, QueueFull, RoomRefused, closed, forked
 from .outgoing import Entry, Outgoing, Publication
 from .tasks import cancel, within
 
@@ -174,7 +174,17 @@ class Broker(Follower):
         self._changes.append(('follow', room, keep))
         self._wake_up()
 
+    def forked(self) -> bool:
+        self._outgoing.forked()
+        self._lock = self._outgoing.lock
+        return self._loop is not None
+
+    def _is_parents(self) -> bool:
+        return self._loop is not None and self._pid != os.getpid()
+
     def unfollow(self, room: str) -> None:
+        if self._is_parents():
+            return
         self._changes.append(('unfollow', room, None))
         self._wake_up()
 
@@ -192,7 +202,7 @@ class Broker(Follower):
             self._wake_up()
 
     def leave(self, room: str, id: str) -> None:
-        if self._outgoing.leave(room, id):
+        if self._outgoing.leave(room, id) and not self._is_parents():
             self._wake_up()
 
     def fetch_history(self, room: str, n: int, timeout: float, keep: Keep) -> list[Message]:
@@ -203,7 +213,7 @@ class Broker(Follower):
             oldest = (time() if snapshot.now is None else snapshot.now) - keep.seconds
             return [message for message in snapshot.messages if message.time > oldest]
 
-        found: list[Message] = self._ask(fetch, timeout)
+        found: list[Message] = self._ask(fetch, timeout, f'history() of room {room!r}')
         return found
 
     def fetch_members(self, room: str, timeout: float) -> dict[str, Any]:
@@ -211,10 +221,10 @@ class Broker(Follower):
             (processes,) = await self.rosters([room])
             return {id: info for members in processes.values() for id, info in members.items()}
 
-        found: dict[str, Any] = self._ask(fetch, timeout)
+        found: dict[str, Any] = self._ask(fetch, timeout, f'members() of room {room!r}')
         return found
 
-    def _ask(self, fetch: Callable[[], Any], timeout: float) -> Any:
+    def _ask(self, fetch: Callable[[], Any], timeout: float, what: str) -> Any:
         """Have a coroutine run in a session, and wait for its result."""
 
         async def in_session() -> Any:
@@ -230,6 +240,12 @@ class Broker(Follower):
                         raise
                     raise BrokerLost(str(exc)) from exc
 
+        try:
+            return self._result(in_session, timeout)
+        except TimeoutError as exc:
+            raise TimeoutError(f'{self!r} did not answer {what} within {timeout:g} s') from exc
+
+    def _result(self, in_session: Callable[[], Any], timeout: float) -> Any:
         self._check_open()
         self._wake_up()
         assert self._loop is not None
@@ -267,7 +283,7 @@ class Broker(Follower):
     def close(self, timeout: float) -> None:
         with self._lock:
             self._closing = True
-        if self._loop is None or self._pid != os.getpid():
+        if self._loop is None or self._is_parents():
             self._closed = True
             return
         if self._is_interrupted():
@@ -307,8 +323,8 @@ class Broker(Follower):
 
     def _wake_up(self) -> None:
         """There is something to do."""
-        if self._loop is not None and self._pid != os.getpid():
-            raise RuntimeError('these rooms were used before this process forked: use them in the child alone')
+        if self._is_parents():
+            raise forked(self)
         if self._loop is None:
             if self._closing:
                 return

@@ -132,6 +132,10 @@ class Engine(ABC):
         """Set the rooms to serve; called once, before everything else."""
         self.receiver = receiver
 
+    def forked(self) -> bool:
+        """Called in a forked child; returns whether it was used before, and so can be used in the parent alone."""
+        return False
+
     @abstractmethod
     def publish(self, message: Message, keep: Keep) -> bool:
         """Send a message, which has no position yet, to all processes that follow its room; any thread.

@@ -25,7 +25,7 @@ from ..ioloop import IOLoop, LoopEmitter
 from ..transaction import TransactionCore
 from .delivery import RoomsCore
 from .engine import Engine, Keep, open_engine
-from .messages import Message, RoomLimit, check_name, closed
+from .messages import Message, RoomLimit, check_name, closed, forked
 from .room import Room
 
 __all__ = ['Rooms', 'rooms']
@@ -59,7 +59,7 @@ _ALL: WeakSet[Rooms] = WeakSet()
 
 def _forked() -> None:
     for each in list(_ALL):
-        each.process = secrets.token_hex(6)
+        each.begin_anew()
 
 
 if hasattr(os, 'register_at_fork'):
@@ -164,6 +164,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         self.is_lost = False
         self.process = secrets.token_hex(6)
         self._is_closing = False
+        self._is_parents = False
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._known: WeakValueDictionary[str, Room] = WeakValueDictionary()
@@ -177,6 +178,14 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f'<Rooms {self.engine!r} rooms={len(self._held)} connections={len(self._of)}>'
+
+    def begin_anew(self) -> None:
+        """In a forked child: be a process of its own; what waits, and who may hold a lock, is the parent's."""
+        self.process = secrets.token_hex(6)
+        self._lock = threading.Lock()
+        self._calls.clear()
+        self._posted = False
+        self._is_parents = self.engine.forked()
 
     # Rooms
 
@@ -192,7 +201,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
             TypeError, ValueError: the name or an option is malformed.
         """
         with self._lock:
-            room = self._known.get(name)
+            room = self._known.get(name) if isinstance(name, str) else None
             if room is None:
                 room = Room(self, check_name(name), self._changed(self._keep, options))
                 self._known[name] = self._held[name] = room
@@ -214,7 +223,7 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
         return keep if self.engine.keeps_history else keep._replace(size=0)
 
     def __getitem__(self, name: str) -> Room:
-        room = self._held.get(name)
+        room = self._held.get(name) if isinstance(name, str) else None
         return self.room(name) if room is None else room
 
     def __contains__(self, name: object) -> bool:
@@ -243,9 +252,11 @@ class Rooms(RoomsCore, LoopEmitter):  # type: ignore[misc]
             self._known[room.name] = self._held[room.name] = room
 
     def check_open(self, method: str) -> None:
-        """Raise RuntimeError if the rooms are closed, or wait for a loop that asyncio keeps from running."""
+        """Raise RuntimeError if the rooms are closed, a parent's, or of a loop that asyncio keeps from running."""
         if self._is_closing:
             raise closed(self.engine)
+        if self._is_parents:
+            raise forked(self.engine)
         if self.engine.outlives_process and not self.ioloop.is_running and runs_asyncio():
             raise RuntimeError(
                 f'{method} inside of asyncio, and these rooms wait for {self.ioloop!r}, which does not run: '

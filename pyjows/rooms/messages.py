@@ -37,6 +37,7 @@ __all__ = [
     'closed',
     'encode',
     'find_position',
+    'forked',
     'new_epoch',
     'unsent',
 ]
@@ -252,6 +253,14 @@ def find_position(since: str | Iterable[str] | None, room: str) -> tuple[bool, P
 def closed(engine: object) -> RuntimeError:
     """What is raised where rooms that were closed are used."""
     return RuntimeError(f'these rooms are closed: {engine!r}')
+
+
+def forked(engine: object) -> RuntimeError:
+    """What is raised in a forked child where rooms are used that the parent has used before."""
+    return RuntimeError(
+        f'these rooms were used before this process forked, and belong to its parent: {engine!r}; '
+        'make others in the child, or use them in the child alone'
+    )
 
 
 def new_epoch() -> str:

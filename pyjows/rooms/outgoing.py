@@ -65,6 +65,10 @@ class Outgoing:
         self._here: dict[str, dict[str, bytes]] = {}
         self._undeclared: set[str] = set()  # rooms whose entry of the last session may be out of date
 
+    def forked(self) -> None:
+        """In a forked child, a thread that is not there may hold the lock."""
+        self.lock = threading.Lock()
+
     def __bool__(self) -> bool:
         return bool(self._commands)
 

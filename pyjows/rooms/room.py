@@ -330,6 +330,8 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
 
     def history(self, n: int | None = None, timeout: float = 5.0) -> list[Message]:
         """The last `n` messages (by default all that are kept), newest last; raises as `members` does."""
+        if n is not None and not isinstance(n, int):
+            raise TypeError(f'history(n): n is the number of messages, not {n!r}')
         if n is not None and n <= 0:
             return []
         if not self._has_copy('history()'):
@@ -444,6 +446,8 @@ class Room(RoomCore, LoopEmitter):  # type: ignore[misc]
         Raises:
             RuntimeError: the rooms are closed, or on a loop that does not run.
         """
+        if cb is not None and not callable(cb):
+            raise TypeError(f'follow() takes a function to call, not {cb!r}')
         self.rooms.check_open('follow()')
         self.rooms.post(self._follow, cb)
         return self
