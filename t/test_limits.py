@@ -313,11 +313,11 @@ def test_a_clock_that_is_set_back_and_forth_changes_no_timeout(ioloop, serve, ru
         return (-1) ** next(jumps) * 1e9
 
     monkeypatch.setattr('time.time', erratic)
-    server = serve(ping_interval=0.05, handshake_timeout=0.2)
+    server, strict = serve(ping_interval=0.05), serve(handshake_timeout=0.2)
     pings = []
     ws = connect(ioloop, server)
     ws.on('frame', lambda ws, frame: pings.append(frame))
-    with socket.create_connection(('127.0.0.1', server.ports[0])) as silent:
+    with socket.create_connection(('127.0.0.1', strict.ports[0])) as silent:
         run_until(ioloop, lambda: len(pings) >= 2)
         assert ws.established
         run_until(ioloop, lambda: not received_nothing(silent))
