@@ -258,6 +258,12 @@ def test_a_refusal_that_the_client_can_do_something_about_says_what(url, answer,
     assert 'u:p' not in told
 
 
+def test_an_address_that_does_not_exist_is_named_once(ioloop):
+    with pytest.raises(OSError, match="cannot listen to 'nobody.invalid': no such address: ") as caught:
+        pyjows.serve('ws://nobody.invalid:0', ioloop=ioloop)
+    assert str(caught.value).count('[Errno') == 1
+
+
 @pytest.mark.parametrize('proxy', [False, True])
 def test_a_timeout_says_what_has_not_come_and_what_sets_it(ioloop, run_until, proxy):
     with socket.create_server(('127.0.0.1', 0)) as listening:

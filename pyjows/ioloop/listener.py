@@ -285,7 +285,9 @@ def _bind_tcp(address: str, port: int, reuse_port: bool) -> _socket.socket:
     try:
         found = _socket.getaddrinfo(address, port, type=_socket.SOCK_STREAM, flags=_socket.AI_PASSIVE)
     except (OSError, UnicodeError) as exc:
-        raise OSError(getattr(exc, 'errno', None), f'cannot listen to {address!r}: no such address: {exc}') from exc
+        raise OSError(
+            getattr(exc, 'errno', None), f'cannot listen to {address!r}: no such address: {cause_of(exc)}'
+        ) from exc
     # One socket, one address: a name with addresses of both families stands for its IPv4 address.
     family, kind, proto, _, place = min(found, key=lambda info: info[0] != _socket.AF_INET)
     socket = _new_socket(f'{address} port {port}', family, kind, proto)
