@@ -37,7 +37,7 @@ from .._options import Rule, check_options, function, number
 from ..client import backoff
 from .engine import Keep
 from .follower import BATCH, Feed, Follower, Snapshot
-from .messages import BrokerLost, Message, QueueFull, RoomRefused, closed, forked
+from .messages import BrokerLost, Message, QueueFull, RoomRefused, closed, forked, lost
 from .outgoing import Entry, Outgoing, Publication
 from .tasks import cancel, within
 
@@ -430,7 +430,7 @@ class Broker(Follower):
                     break
                 if not self._is_lost:
                     self._is_lost = True
-                    self._report(self.receiver.lost, exc)
+                    self._report(self.receiver.lost, lost(self, exc))
                 if monotonic() - began > 10 * self.timeout:
                     delays = self._delays()
                 await self._pause(next(delays, 5.0))

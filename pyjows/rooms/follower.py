@@ -31,6 +31,9 @@ BATCH = 500
 _ASIDE = 10_000
 _ASIDE_SIZE = 16 * 1024 * 1024
 
+# An offset that no count reaches: what is read next is no continuation of it.
+_NOWHERE = 10**15
+
 
 class Snapshot(NamedTuple):
     """A room as the broker has it.
@@ -53,6 +56,7 @@ class Feed:
     Attributes:
         room, keep: which room, and how much of it is kept.
         epoch, offset: the position of the last message handed over; an empty epoch before the first copy.
+        time: that of this message, `Message.time`; None while it is not known.
         aside: messages, joins and leaves that came while the feed is stale, else None.
         aside_size: bytes of the messages among them.
         subscribed: whether the server has confirmed it in this session.
@@ -77,6 +81,7 @@ class Feed:
         'refused',
         'room',
         'subscribed',
+        'time',
     )
 
     def __init__(self, room: str, keep: Keep) -> None:
@@ -84,6 +89,7 @@ class Feed:
         self.keep = keep
         self.epoch = ''
         self.offset = 0
+        self.time: float | None = None
         self.begin_aside()
         self.subscribed = False
         self.processes: set[str] = set()
@@ -184,6 +190,10 @@ class Follower(Engine):
             if feed.recheck or not known:
                 report(receiver.synced, feed.room, epoch, offset, () if known else messages, not known)
         feed.recheck = False
+        if messages:
+            feed.time = messages[-1].time
+        elif (epoch, offset) != (feed.epoch, feed.offset):
+            feed.time = None
         feed.epoch, feed.offset = epoch, offset
         self._loading.discard(feed.room)
 
@@ -265,8 +275,12 @@ class Follower(Engine):
             self._put_aside(feed, message)
         elif message.epoch == feed.epoch and message.offset == feed.offset + 1:
             feed.offset += 1
+            feed.time = message.time
             self._report(self.receiver.received, message)
         elif message.epoch != feed.epoch or message.offset > feed.offset:
+            self._make_stale(feed)
+        elif feed.time is not None and message.time > feed.time:  # no double: the count has gone back
+            feed.offset = _NOWHERE
             self._make_stale(feed)
 
     def entered(self, room: str, process: str, id: str, info: bytes) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     'encode',
     'find_position',
     'forked',
+    'lost',
     'new_epoch',
     'unsent',
 ]
@@ -261,6 +262,15 @@ def forked(engine: object) -> RuntimeError:
         f'these rooms were used before this process forked, and belong to its parent: {engine!r}; '
         'make others in the child, or use them in the child alone'
     )
+
+
+def lost(engine: object, exc: BaseException) -> BrokerLost:
+    """A loss, with a text that names the engine."""
+    if isinstance(exc, BrokerLost) and str(exc).startswith(repr(engine)):
+        return exc
+    named = BrokerLost(f'{engine!r}: {exc}')
+    named.__cause__ = exc
+    return named
 
 
 def new_epoch() -> str:

@@ -56,15 +56,15 @@ __all__ = ['RedisEngine']
 # Messages of one script at most: Redis serves no other client meanwhile (about 10 µs for each).
 _BATCH = 100
 
-# Errors of the server's state: the command may succeed later, or on another server.
+# Answers of a server whose state may pass: the command may succeed later, or on another server.
 _AWAY = (
-    redis.exceptions.ConnectionError,
     redis.exceptions.ReadOnlyError,
-    redis.exceptions.MasterDownError,
-    redis.exceptions.ClusterDownError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.AskError,  # and MovedError: redirected again and again, while a slot moves
     redis.exceptions.TryAgainError,
 )
-_AWAY_WORDS = ('BUSY ', 'UNBLOCKED', 'NOREPLICAS')  # for these redis-py has no class
+# For these redis-py has no class. The last is about a room of which some keys are in another node, as its slot moves.
+_AWAY_WORDS = ('BUSY ', 'UNBLOCKED', 'NOREPLICAS', 'Script attempted to access a non local key')
 
 
 class RedisEngine(Broker):
@@ -92,8 +92,11 @@ class RedisEngine(Broker):
         self._scheme = url.partition('://')[0]
         self._ttl = max(1, int(self.presence_ttl * 2000 / 3))
         self._server = ''
+        self._last_number = 0  # of the publications that were sent
         self._client: Any = None
         self._sentinels: list[Any] = []
+        self._attempts = 0
+        self._nodes: list[tuple[str, int]] = []  # those of a cluster, as the last session found them
         self._subscriber: Any = None
         # Connections of the subscriber.
         self._connection: Any = None
@@ -118,8 +121,7 @@ class RedisEngine(Broker):
         }
         if self._scheme == 'redis+cluster':
             options['retry'] = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 1)  # slots move: ask once more
-            url = 'redis' + self._url.removeprefix('redis+cluster')
-            return redis.asyncio.cluster.RedisCluster.from_url(url, **options)
+            return redis.asyncio.cluster.RedisCluster(**{**options, **self._parsed_url()})
         if self._scheme != 'redis+sentinel':
             return redis.asyncio.Redis.from_url(self._url, **options)
         parts = urlsplit(self._url)
@@ -132,25 +134,33 @@ class RedisEngine(Broker):
         if password:
             options.update(username=unquote(user) or None, password=unquote(password))
         make: Any = redis.asyncio.sentinel.Sentinel
-        sentinel = make(
-            [(host, int(port or 26379)) for host, _, port in (each.rpartition(':') for each in hosts.split(','))],
-            sentinel_kwargs={'socket_timeout': self.timeout, 'socket_connect_timeout': self.timeout},
-        )
+        pairs = (address.rpartition(':') for address in hosts.split(','))
+        addresses = deque((host, int(port or 26379)) for host, _, port in pairs)
+        addresses.rotate(-self._attempts)  # the next attempt begins with the next sentinel: this one may never answer
+        asking = {'socket_timeout': self.timeout, 'socket_connect_timeout': self.timeout, 'retry': options['retry']}
+        sentinel = make(list(addresses), sentinel_kwargs=asking)
         self._sentinels += sentinel.sentinels
         return sentinel.master_for(service, db=int(db or 0), **options)
 
+    def _parsed_url(self) -> dict[str, Any]:
+        """The options of a cluster's URL; at every other attempt with the address of another node."""
+        found: dict[str, Any] = {**redis.asyncio.connection.parse_url(self._url.replace('redis+cluster', 'redis', 1))}
+        found.pop('connection_class', None)
+        if self._nodes and self._attempts % 2:
+            found['host'], found['port'] = self._nodes[self._attempts // 2 % len(self._nodes)]
+        return found
+
     async def connect(self) -> None:
+        self._attempts += 1
         self._client = self._make()
         self._subscribing.clear()
         try:
             if self._scheme == 'redis+cluster':
                 await self._client.initialize()
+                self._nodes = [(node.host, node.port) for node in self._client.get_nodes()]
                 node = self._client.get_random_node()
-                options: dict[str, Any] = {
-                    **redis.asyncio.connection.parse_url('redis' + self._url.removeprefix('redis+cluster'))
-                }
-                options.update(host=node.host, port=node.port, socket_timeout=None, protocol=2)
-                options.pop('connection_class', None)
+                options = {**self._parsed_url(), 'host': node.host, 'port': node.port}
+                options.update(socket_timeout=None, protocol=2)
                 self._subscriber = redis.asyncio.Redis(**options)
             else:
                 self._subscriber = self._make()
@@ -164,7 +174,7 @@ class RedisEngine(Broker):
             raise BrokerLost(f'{self!r}: {exc}') from exc
 
     async def _find_server(self) -> None:
-        """Set the identity of the server that counts; one with an append-only file always has the same.
+        """Set the identity of the server that counts: its run, and whether its append-only file outlives that.
 
         Raises:
             BrokerLost: the server is a node of a cluster, and the URL is not.
@@ -178,7 +188,8 @@ class RedisEngine(Broker):
                 return
             if found.get('redis_mode') == 'cluster':
                 raise BrokerLost(f'{self!r} is a node of a cluster: its URL is redis+cluster://host:port')
-            self._server = 'aof' if found.get('aof_enabled') else str(found.get('run_id', 'unknown'))
+            run = str(found.get('run_id', 'unknown'))
+            self._server = f'aof:{run}' if found.get('aof_enabled') else run
 
     async def disconnect(self) -> None:
         client, subscriber, connections = self._client, self._subscriber, (self._connection, self._publisher)
@@ -330,7 +341,9 @@ class RedisEngine(Broker):
             room = start + message.room.encode()
             keys += (room + b'}:log', room + b'}:meta', room + end)
             words += (b'%d' % keep.size, b'%d' % max(1, keep.seconds), b'%d' % number, message.kind + message.payload)
-        return [b'%d' % len(keys), *keys, new_epoch().encode(), self._server.encode(), *words]
+        self._last_number = max(self._last_number, publications[-1].number)
+        known = new_epoch().encode(), self._server.encode(), b'%d' % self._last_number
+        return [b'%d' % len(keys), *keys, *known, *words]
 
     async def _announce(self, entries: Sequence[Entry]) -> Sequence[Exception | None]:
         """Publish joins and leaves; for each None, or why it was refused."""
@@ -354,7 +367,8 @@ class RedisEngine(Broker):
         calls = []
         for feed in feeds:
             channel = self._channel(feed.room)
-            known = feed.epoch, feed.offset, feed.keep.size, max(1, int(feed.keep.seconds))
+            time = -1 if feed.time is None else round(feed.time * 1000)
+            known = feed.epoch, feed.offset, feed.keep.size, max(1, int(feed.keep.seconds)), time
             calls.append(('load', 2, f'{channel}:log', f'{channel}:meta', new_epoch(), self._server, *known))
         found = []
         for feed, result in zip(
@@ -425,8 +439,12 @@ def _flat(pairs: Iterable[tuple[str, bytes]]) -> list[str | bytes]:
 
 
 def _is_away(exc: Exception) -> bool:
-    """Whether an error comes from the server's state, which may pass, and not from the command."""
-    return isinstance(exc, _AWAY) or str(exc).startswith(_AWAY_WORDS)
+    """Whether an error comes from the server's state, which may pass, and not from the command.
+
+    What is no answer of the server comes from redis-py: a node of a cluster that it does not know yet.
+    """
+    refused = isinstance(exc, redis.exceptions.ResponseError) and not isinstance(exc, _AWAY)
+    return not refused or str(exc).startswith(_AWAY_WORDS)
 
 
 def _packed(*words: bytes) -> bytes:

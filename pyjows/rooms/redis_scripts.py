@@ -10,10 +10,14 @@ import hashlib
 __all__ = ['SCRIPTS', 'SHA']
 
 # How the count of a room begins, goes on, or begins anew; also where another program has overwritten it.
-# ARGV: 1 a new epoch, 2 the server or '' to have the script look.
+# ARGV: 1 a new epoch, 2 the server: its run id, `aof:` and its run id, `unknown`, or '' to have the script look.
+# The count goes on in the same run; in another run if the append-only file was on in both. All processes come to the
+# same result, also where some of them were connected before the append-only file was turned on.
 _COUNT = """
 local server = ARGV[2]
 if server == '' then server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or '' end
+local run = string.match(server, '[^:]*$')
+local lasts = string.sub(server, 1, 4) == 'aof:'
 local function begin(log, meta)
   redis.call('DEL', log, meta)
   redis.call('HSET', meta, 'epoch', ARGV[1], 'offset', 0, 'server', server)
@@ -21,7 +25,13 @@ local function begin(log, meta)
 end
 local function count(log, meta)
   local found = redis.pcall('HMGET', meta, 'epoch', 'offset', 'server')
-  if found.err or not found[1] or found[3] ~= server then return begin(log, meta) end
+  if found.err or not found[1] then return begin(log, meta) end
+  local before = found[3] or ''
+  if before ~= server and run ~= 'unknown' then
+    local lasted = string.sub(before, 1, 4) == 'aof:'
+    if string.match(before, '[^:]*$') ~= run and not (lasts and lasted) then return begin(log, meta) end
+    if lasts then redis.pcall('HSET', meta, 'server', server) end
+  end
   if not string.match(found[1], '^[0-9a-f]+$') or #found[1] > 32 then return begin(log, meta) end
   if not string.match(found[2] or '', '^%d+$') or #found[2] > 15 then return begin(log, meta) end
   return found[1], tonumber(found[2])
@@ -31,7 +41,8 @@ end
 # Publishes messages, of several rooms where they are on one server. A refused one does not keep the next from being
 # published: the reply has an offset (0 for one that was published before) or an error for each.
 # `make_room` removes what another program has put where the next entry of the stream belongs.
-# KEYS, for each: log, meta, from. ARGV from 3 on, for each: size, seconds, number, kind and payload.
+# KEYS, for each: log, meta, from. ARGV: 3 the last number that the process has sent; from 4 on, for each: size,
+# seconds, number, kind and payload.
 _PUBLISH = (
     _COUNT
     + """
@@ -47,7 +58,7 @@ end
 local function publish(log, meta, from, size, seconds, number, said)
   local last = redis.pcall('GET', from)
   last = type(last) == 'string' and tonumber(last)
-  if last and last >= tonumber(number) then return 0 end
+  if last and last >= tonumber(number) and last <= tonumber(ARGV[3]) then return 0 end
   local epoch = count(log, meta)
   local offset = redis.call('HINCRBY', meta, 'offset', 1)
   local place = string.format('%.0f', offset)
@@ -66,7 +77,7 @@ local function publish(log, meta, from, size, seconds, number, said)
 end
 local found = {}
 for i = 1, #KEYS / 3 do
-  local k, a = 3 * i, 4 * i - 1
+  local k, a = 3 * i, 4 * i
   local ok, result = pcall(publish, KEYS[k - 2], KEYS[k - 1], KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
   if not ok and type(result) ~= 'table' then result = {err = result} end
   found[i] = result
@@ -75,12 +86,23 @@ return found
 """
 )
 
-# KEYS: log, meta. ARGV: 3 known epoch, 4 known offset, 5 how many at most, 6 seconds.
+# The count has gone back where the known offset is ahead of it, or is that of a message of another time: then it begins
+# anew, so that every process is told.
+# KEYS: log, meta. ARGV: 3 known epoch, 4 known offset, 5 how many at most, 6 seconds, 7 the time of the message at the
+# known offset in milliseconds, or -1.
 _LOAD = (
     _COUNT
     + """
 local epoch, offset = count(KEYS[1], KEYS[2])
-if epoch == ARGV[3] and offset < tonumber(ARGV[4]) then epoch, offset = begin(KEYS[1], KEYS[2]) end
+local function has_gone_back()
+  if offset < tonumber(ARGV[4]) then return true end
+  if ARGV[7] == '-1' then return false end
+  local place = string.format('%.0f-0', tonumber(ARGV[4]))
+  local found = redis.pcall('XRANGE', KEYS[1], place, place)
+  if found.err or not found[1] then return false end
+  return string.match(found[1][2][2] or '', '^%d+') ~= ARGV[7]
+end
+if epoch == ARGV[3] and has_gone_back() then epoch, offset = begin(KEYS[1], KEYS[2]) end
 local longest = tonumber(ARGV[6]) + 86400
 if redis.call('TTL', KEYS[2]) < longest then redis.call('EXPIRE', KEYS[2], longest) end
 local first = '-'
