@@ -8,14 +8,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyjows
 
-__all__ = ['TIMEOUT', 'Service', 'accepts', 'echo', 'free_port', 'open_files', 'until']
+__all__ = ['TIMEOUT', 'Service', 'accepts', 'echo', 'free_port', 'open_files', 'silent_port', 'until']
 
 TIMEOUT = 30.0
 
@@ -126,3 +126,17 @@ def echo(server: Any, ws: Any) -> None:
     """Answer text with text and bytes with bytes."""
     ws.on('text', lambda ws, message: ws.send(text=message))
     ws.on('binary', lambda ws, message: ws.send(binary=message))
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port whose backlog is full: connecting gets no answer at all."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(('127.0.0.1', 0))
+        full.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield full.getsockname()[1]

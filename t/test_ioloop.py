@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 import trustme
-from background import free_port
+from background import free_port, silent_port
 
 from pyjows.buffers import Receiver
 from pyjows.ioloop import IOLoop, Stream, TLSStream
@@ -473,20 +473,6 @@ def test_a_path_too_long_for_a_unix_socket_is_explained(
         echo(ioloop, path=path)
     err = dial(ioloop, path=path)
     assert f'could not connect to {path}: the path of a Unix socket may have 107 bytes' in str(err)
-
-
-@contextlib.contextmanager
-def silent_port() -> Iterator[int]:
-    """A port whose backlog is full: connecting gets no answer at all."""
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.socket())
-        full.bind(('127.0.0.1', 0))
-        full.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        yield full.getsockname()[1]
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='other systems answer when the backlog is full')

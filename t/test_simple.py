@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import pytest
 import trustme
-from background import free_port, until
+from background import free_port, silent_port, until
 from threaded import Peer, Threaded, reset, upgrade_environ
 from wire import BINARY, CLOSE, PING, PONG, TEXT, close, frame
 
@@ -663,6 +663,36 @@ def test_a_server_that_says_nothing_is_given_up():
 
     with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(TimeoutError):
         Impatient.connect(f'ws://127.0.0.1:{silent.getsockname()[1]}')
+
+
+def addresses(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """Have a name mean these ports of this host."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port)) for port in ports]
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *args, **options: found)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems answer when the backlog is full')
+def test_the_time_to_connect_is_that_of_all_addresses_of_a_host_together(monkeypatch):
+    class Impatient(Client):
+        connect_timeout = 0.4
+
+    with silent_port() as silent:
+        addresses(monkeypatch, *[silent] * 20)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match='did not open within 0.4 seconds'):
+            Impatient.connect('ws://silent.test')
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems answer when the backlog is full')
+def test_the_next_address_is_tried_where_one_is_silent_or_refuses(monkeypatch):
+    with silent_port() as silent, Threaded(echo) as server:
+        addresses(monkeypatch, silent, free_port(), server.port)
+        began = time.monotonic()
+        with Client.connect('ws://several.test') as ws:
+            ws.send('x')
+            assert ws.receive() == 'x'
+        assert time.monotonic() - began < Client.connect_timeout
 
 
 def test_what_could_not_be_connected_to_is_named(socket_folder):
