@@ -10,6 +10,8 @@ import pytest
 from brokers import FaultyLink, RedisServer, needs_redis
 from program import Program
 
+import pyjows
+
 pytest.importorskip('redis')
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.wide(later=True)]
 
@@ -91,3 +93,19 @@ def test_a_process_that_is_stopped_and_goes_on_keeps_its_link(redis, link, tmp_p
             sleep(0.05)
         assert program.lines.count('hears') > heard + 2
         assert not [line for line in program.lines if line.startswith('lost')]
+
+
+def test_a_loop_that_stands_still_while_more_waits_for_it_than_is_read_keeps_its_broker(gather, redis):
+    a, heard = gather(), []
+    a.rooms['lobby'].on('message', lambda room, message: heard.append(message.data[:2]))
+    a.rooms['lobby'].follow()
+    a.until(lambda: a.rooms['lobby'].is_ready)
+    with pyjows.rooms(redis.url, ioloop=pyjows.IOLoop('poll')) as worker:
+        for i in range(24):
+            assert worker['lobby'].publish(text=f'{i:02}' + 'x' * 1_000_000)
+            assert i % 8 != 7 or worker.flush(30)
+    worker.ioloop.close()
+    sleep(2.5)  # nothing runs the loop of `a` meanwhile
+    a.until(lambda: len(heard) == 24)
+    assert heard == [f'{i:02}' for i in range(24)]
+    assert a.events == []

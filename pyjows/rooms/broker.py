@@ -612,6 +612,7 @@ class Broker(Follower):
             await asyncio.sleep(0)  # `_post_reports`
         while self.receiver.backlog > limit:
             await asyncio.sleep(0.005)
+            self.mark_alive()  # the server is not silent: nothing is read
 
     # Signs of life
 
