@@ -44,6 +44,7 @@ cdef class FrameDecoder(Receiver):
     cpdef object feed(self, object data, Py_ssize_t n)
     cdef object _input_processed(self)
     cdef object _keep_unread(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
+    cdef object _keep_rest(self, memory.octets p, Py_ssize_t at, Py_ssize_t n)
     cdef object _pause_input(self, int reasons)
     cdef object _resume_input(self, int reasons)
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, have=Py_ssize_t, header=FrameHeader, cut=bytearray)

@@ -7,7 +7,8 @@ what a frame does to a connection (states, answers, closing: `protocol.py`), nor
 `feed` is called with the bytes. What it finds goes to methods that `Protocol` overrides: `_frame_received` (a whole
 frame), `_part_received` (a part of a data frame, where parts are wanted), `_check_sequence` (whether a data frame is
 allowed now), `_fail_violation` (the peer broke a rule), `_fail_internally` (an extension failed, or memory ran out),
-`_turn_is_over` (many frames were delivered at once) and `_input_processed` (all bytes at hand are).
+`_turn_is_over` (many frames were delivered at once) and `_input_processed` (all bytes at hand are). Bytes that are fed
+within one of these methods, such as by a handler, are parsed behind those that are being parsed.
 
 A frame that is whole in the bytes of one `feed` is unmasked straight out of them: no buffer, no copy but the payload.
 A frame that is cut is collected in memory of its own, and its text is checked as it arrives, so that an invalid byte
@@ -38,7 +39,7 @@ _STEP = 1 << 20
 # Frames that are delivered before other connections have their turn; one that was inflated counts as several.
 _TURN = 2048
 
-#: Instead of what is left of a turn: nothing is being processed. Only where `_input_processed` sets it.
+#: Instead of what is left of a turn: nothing is being processed.
 AT_REST = _TURN + 1
 _AT_REST = AT_REST
 
@@ -133,54 +134,71 @@ class FrameDecoder(Receiver):
         if self._discarding:
             return
         p = memory.pointer(data)
-        if self._paused:
+        if self._paused or self._turn != _AT_REST:
+            if self._header is None:  # compiled, not made: the turn is 0 then
+                raise AttributeError(f'{type(self).__name__}.__init__() was not called')
             self._keep_unread(p, 0, n)
             return
         header = self._header
-        at = 0
-        self._turn = _TURN
-        try:
-            if self._remaining or self._cut_header is not None:
-                at = self._continue_frame(p, n)
-            while at < n and not self._discarding:
-                if self._paused:
-                    self._keep_unread(p, at, n - at)
-                    return
-                size = header.parse(p, at, n)
-                if size == 0:
-                    self._cut_header = bytearray(memory.copied(p, at, n - at))
-                    return
-                at += size
-                head, length = header.head, header.length
-                # A whole text or binary message (0x81, 0x82) within the limits is the rule; others are checked in full.
-                if (
-                    (head != 0x82 and head != 0x81)
-                    or self._opcode
-                    or header.masked == self._masks
-                    or length > self._max_message
-                    or self._max_frame >= 0
-                ):
-                    self._check_header(head, header.masked, length)
-                if n - at < length:
-                    self._begin_frame(p, at, n)
-                    return
-                payload = memory.unmasked(p, at, length, header.key) if header.masked else memory.copied(p, at, length)
-                at += length
-                self._frame_received(head, payload)
-                self._turn -= 1
-                if self._turn <= 0:
-                    self._turn_is_over()
-        except ProtocolError as exc:
-            self._fail_violation(exc)
-        except BaseException as exc:
-            self._fail_internally(exc)
-        finally:
-            self._input_processed()
+        while True:
+            at = 0
+            self._turn = _TURN
+            try:
+                if self._remaining or self._cut_header is not None:
+                    at = self._continue_frame(p, n)
+                while at < n and not self._discarding:
+                    if self._paused:
+                        self._keep_rest(p, at, n - at)
+                        break
+                    size = header.parse(p, at, n)
+                    if size == 0:
+                        self._cut_header = bytearray(memory.copied(p, at, n - at))
+                        break
+                    at += size
+                    head, length = header.head, header.length
+                    # A whole text or binary message (0x81, 0x82) within the limits is the rule; others are checked in
+                    # full.
+                    if (
+                        (head != 0x82 and head != 0x81)
+                        or self._opcode
+                        or header.masked == self._masks
+                        or length > self._max_message
+                        or self._max_frame >= 0
+                    ):
+                        self._check_header(head, header.masked, length)
+                    if n - at < length:
+                        self._begin_frame(p, at, n)
+                        break
+                    payload = (
+                        memory.unmasked(p, at, length, header.key) if header.masked else memory.copied(p, at, length)
+                    )
+                    at += length
+                    self._frame_received(head, payload)
+                    self._turn -= 1
+                    if self._turn <= 0:
+                        self._turn_is_over()
+            except ProtocolError as exc:
+                self._fail_violation(exc)
+            except BaseException as exc:
+                self._fail_internally(exc)
+            finally:
+                self._turn = _AT_REST
+                self._input_processed()
+            if self._unread is None or self._paused:
+                return
+            # A loop: two connections that feed each other in their handlers may go on like this for long.
+            data, self._unread = self._unread, None
+            p, n = memory.pointer(data), len(data)
 
     def _keep_unread(self, p: Any, at: int, n: int) -> None:
-        """Keep `n` bytes until `_resume_input`."""
+        """Keep `n` bytes until `_resume_input`, or until those before them are parsed."""
         unread = memory.copied(p, at, n)
         self._unread = unread if self._unread is None else self._unread + unread
+
+    def _keep_rest(self, p: Any, at: int, n: int) -> None:
+        """Keep `n` bytes until `_resume_input`, in front of those that came in a handler."""
+        rest = memory.copied(p, at, n)
+        self._unread = rest if self._unread is None else rest + self._unread
 
     def _pause_input(self, reasons: int) -> None:
         """Deliver no more frames for these reasons (bits), not even those of the bytes that are being parsed."""
@@ -362,7 +380,12 @@ class FrameDecoder(Receiver):
 
 def _limit(size: int | None) -> int:
     """A limit as a C integer, -1 for none."""
-    return -1 if size is None else min(operator.index(size), sys.maxsize)
+    if size is None:
+        return -1
+    limit = operator.index(size)
+    if limit < 0:
+        raise ValueError(f'a limit of {limit} bytes; it takes 0 or more, or None for no limit')
+    return min(limit, sys.maxsize)
 
 
 def decode_text(payload: bytes) -> str:

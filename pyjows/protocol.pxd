@@ -7,7 +7,7 @@ cdef int _SERVER, _CLIENT
 cdef int _UNKNOWN, _RECEIVED_FIRST, _SENT_FIRST
 cdef int _CONNECTING, _OPEN, _CLOSING, _CLOSED
 cdef Py_ssize_t _MAX_BEFORE_PONG
-cdef int _MAX_UNANSWERED
+cdef int _MAX_UNANSWERED, _AT_REST
 cdef int _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG
 
 

@@ -58,7 +58,7 @@ from .errors import (
     PayloadTooBig,
     ProtocolError,
 )
-from .frame_decoder import decode_text
+from .frame_decoder import AT_REST, decode_text
 from .frame_log import FrameLog
 from .frames import Opcode, as_bytes, head_byte, make_frame, write_frame
 
@@ -90,6 +90,7 @@ _SERVER, _CLIENT = Side.SERVER.value, Side.CLIENT.value
 _CONNECTING, _OPEN, _CLOSING, _CLOSED = [state.value for state in State]
 _CONT, _TEXT, _BINARY = Opcode.CONT.value, Opcode.TEXT.value, Opcode.BINARY.value
 _CLOSE, _PING, _PONG = Opcode.CLOSE.value, Opcode.PING.value, Opcode.PONG.value
+_AT_REST = AT_REST
 
 #: The largest number of frames of one message, unless another is given.
 MAX_FRAGMENTS = 131072
@@ -135,6 +136,10 @@ class Protocol(FrameLog):
         join_fragments: whether the fragments of a message are joined, so that each message is one frame in
             `events_received`. By default each fragment is a frame there.
         logger: for log records of the connection; the logger ``pyjows.server`` or ``pyjows.client`` by default.
+
+    Raises:
+        ValueError: a limit that is not a number in its range, a side or a state that there is not.
+        TypeError: a limit in bytes that is not a whole number.
     """
 
     def __init__(
@@ -148,7 +153,9 @@ class Protocol(FrameLog):
         join_fragments: bool = False,
         logger: Any = None,
     ) -> None:
-        self._begin_protocol(side, state, max_size, max_fragments, logger)
+        if max_fragments is not None and (not isinstance(max_fragments, int) or max_fragments < 1):
+            raise ValueError(f'max_fragments={max_fragments!r}, but it takes 1 or more frames, or None for no limit')
+        self._begin_protocol(Side(side), State(state), max_size, max_fragments, logger)
         self._joins = join_fragments
         self._defers_close = defer_close
 
@@ -297,7 +304,7 @@ class Protocol(FrameLog):
         """The peer ended its half of the connection; a second call does nothing."""
         if self._eof_received:
             return
-        while self._unread is not None:
+        while self._unread is not None and self._turn == _AT_REST:
             self._resume_input(0xFF)  # it was received before the end; a handler may pause after each message
         self._eof_received = True
         if self._deferred_close is not None:

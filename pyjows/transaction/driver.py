@@ -28,12 +28,13 @@ from ..safe_logger import SafeLogger
 from ..statistics import Traffic
 from .handlers import MessageHandlers
 
-__all__ = ['PAUSED_BY_PROGRAM', 'Connector', 'Owner', 'TransactionProtocol']
+__all__ = ['PAUSED_BY_PROGRAM', 'PAUSED_FOR_OTHERS', 'Connector', 'Owner', 'TransactionProtocol']
 
 # Why reading pauses, as bits; two more are in `handler_queue.py` and `inbox.py`. `WebSocket.pause_reading` was called;
 # or so many frames came at once that the rest waits for the loop's next turn, when other connections were served.
 PAUSED_BY_PROGRAM = 1
-_PAUSED_FOR_OTHERS = 8
+PAUSED_FOR_OTHERS = 8
+_PAUSED_FOR_OTHERS = PAUSED_FOR_OTHERS
 
 # Compiled, these are C integers.
 _AT_REST = AT_REST
@@ -260,6 +261,9 @@ class TransactionProtocol(Protocol):
             raise InvalidState('a frame can be processed when the connection is open; this one is connecting')
         if self._discarding or self.ws is None:
             return
+        is_nested = self._turn != _AT_REST
+        if not is_nested:
+            self._turn = _AT_REST - 1  # a frame is being processed
         try:
             self._check_frame(head, len(payload))
             self._process_frame(head, payload)
@@ -267,7 +271,11 @@ class TransactionProtocol(Protocol):
             self._fail_violation(exc)
         except BaseException as exc:
             self._fail_internally(exc)
-        self._input_processed()
+        finally:
+            if not is_nested:
+                self._turn = _AT_REST
+                self._input_processed()
+                self._resume_input(0)  # what a handler fed
 
     def _message_received(self, opcode: int, payload: bytes) -> None:
         ws = self.ws
@@ -279,7 +287,6 @@ class TransactionProtocol(Protocol):
 
     def _input_processed(self) -> None:
         """All that is at hand was delivered: run the coroutines that wait for a message."""
-        self._turn = _AT_REST
         if self.is_finished:
             ws = self.ws
             if ws is not None:

@@ -6,7 +6,7 @@ from pyjows.frames cimport write_frame
 from pyjows.handshake.server cimport ServerHandshake
 from pyjows.transaction.info cimport TransactionInfo
 
-cdef int _RAW, _CLOSE, _TEXT, _BINARY
+cdef int _RAW, _PAUSED_FOR_OTHERS, _CLOSE, _TEXT, _BINARY
 cdef Py_ssize_t _MAX_HEADER
 
 
@@ -23,7 +23,6 @@ cdef class Opening(Receiver):
     cdef object _task
     cdef object _timer
     cdef bint _reading_stopped
-    cdef bytes _trailing
 
     cdef object _receive(self, bytes data)
     cpdef object queue(self, int head, object payload)
@@ -45,7 +44,7 @@ cdef class Opening(Receiver):
     cdef object _accepted(self, object handshake, object response)
     cpdef object failed(self, object exc)
     cpdef object restart(self)
-    cdef object _open(self, object extensions)
+    cdef object _open(self, object handshake)
     cdef object _stop_reading(self)
     cpdef object _resume_reading(self, object reactor)
     cdef object _cancel_timer(self)

@@ -26,7 +26,7 @@ from ..http11 import Headers, Request, Response
 from ..protocol import State
 from ..safe_logger import SafeLogger
 from ..sansio.http import PendingResponse
-from .driver import TransactionProtocol
+from .driver import PAUSED_FOR_OTHERS, TransactionProtocol
 
 __all__ = ['Accepted', 'Opening']
 
@@ -37,7 +37,9 @@ _CLOSE = 0
 
 _MAX_HEADER = 14  # bytes of a frame's header
 
-_RAW = RAW  # compiled, these are C integers: this one, and the first bytes of frames with a whole message
+# Compiled, these are C integers: these two, and the first bytes of frames with a whole message.
+_RAW = RAW
+_PAUSED_FOR_OTHERS = PAUSED_FOR_OTHERS
 _TEXT, _BINARY = 0x80 | Opcode.TEXT.value, 0x80 | Opcode.BINARY.value
 
 _log = SafeLogger('pyjows')
@@ -72,7 +74,6 @@ class Opening(Receiver):
         self._task: Any = None
         self._timer: Any = None
         self._reading_stopped = False
-        self._trailing = b''
 
     # What a stream calls
 
@@ -332,13 +333,12 @@ class Opening(Receiver):
         ws._handshake = None  # from now on, the request is enough
         self._cancel_timer()
         self.outgoing().put(head)
-        self._trailing = handshake.trailing_data
         if is_early and self.stream is not None:
             self._stop_reading()
             self.protocol.ioloop.reactor.next_tick(self._resume_reading)
-            self._open(handshake.agreed_extensions)
+            self._open(handshake)
         else:
-            self._open(handshake.agreed_extensions)
+            self._open(handshake)
             self._resume_reading(None)
 
     def refuse(self, response: Response) -> None:
@@ -362,11 +362,9 @@ class Opening(Receiver):
             stream.stop()
 
     def _resume_reading(self, reactor: Any) -> None:
-        """Feed the frames that came with the handshake, and read again if reading was stopped."""
+        """Deliver the frames that came with the handshake, and read again if reading was stopped."""
         protocol = self.protocol
-        trailing, self._trailing = self._trailing, b''
-        if trailing:
-            protocol.feed(trailing, len(trailing))
+        protocol.resume(_PAUSED_FOR_OTHERS)
         if self._reading_stopped:
             self._reading_stopped = False
             if protocol.stream is not None and not protocol._paused:
@@ -422,8 +420,7 @@ class Opening(Receiver):
         connector: Any = self.protocol.owner
         if connector is not None:
             connector.answered(ws)
-        self._trailing = handshake.trailing_data
-        self._open(handshake.agreed_extensions)
+        self._open(handshake)
         self._resume_reading(None)
 
     def failed(self, exc: BaseException) -> None:
@@ -464,10 +461,14 @@ class Opening(Receiver):
 
     # Both
 
-    def _open(self, extensions: Sequence[Any]) -> None:
-        """The handshake is done: send what waited for it, and emit ``open``."""
-        ws = self.ws
+    def _open(self, handshake: ServerHandshake | ClientHandshake) -> None:
+        """The handshake is done: send what waited for it, and emit ``open``. Frames wait for `_resume_reading`."""
+        ws, protocol = self.ws, self.protocol
+        extensions, trailing = handshake.agreed_extensions, handshake.trailing_data
         self._hand_over(extensions)
+        protocol._pause_input(_PAUSED_FOR_OTHERS)
+        if trailing:
+            protocol.feed(trailing, len(trailing))
         if self.protocol._logs_frames:
             names = ', '.join(extension.name for extension in extensions)
             opened = f'open, subprotocol {ws.subprotocol}, extensions: {names or "none"}'

@@ -13,6 +13,7 @@ cdef object _MISSING
 
 
 cdef class TransactionCore(TransactionUpgrade):
+    cdef bytes _written
 
     cdef object _begin(self, object side, Limits limits, object compression, object subprotocols, object headers)
     @cython.locals(protocol=TransactionProtocol)

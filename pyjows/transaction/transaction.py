@@ -97,6 +97,7 @@ class TransactionCore(TransactionUpgrade):
         self._begin_info()
         self._protocol = TransactionProtocol(self, side, limits)
         self._compression = compression
+        self._written = b''  # what `server_write` is about to return, while handlers of ``drain`` are called
         self._protocol.opening = Opening(self, self._protocol, compression, subprotocols, headers)
 
     # Sending
@@ -260,8 +261,11 @@ class TransactionCore(TransactionUpgrade):
         Raises:
             ProtocolError: the data are longer.
             InvalidState: the connection is not open.
+            TypeError: the data are not bytes-like, or `cb` cannot be called.
         """
         self._check_thread('WebSocket.ping()')
+        if cb is not None and not callable(cb):
+            raise TypeError(f'ping() takes a function to call when it is answered, cb(ws, latency), not {cb!r}')
         self._protocol.ping(data, cb)
         self._emit_resume()
         return self
@@ -461,21 +465,32 @@ class TransactionCore(TransactionUpgrade):
         return self.server_read(chunk)
 
     def server_write(self) -> bytes:
-        """All that waits to be written to the client."""
+        """All that waits to be written to the client.
+
+        Where it is called by a handler of ``drain``, or by one of ``resume`` for what that handler has sent, this is
+        all that the call that emits ``drain`` has not returned yet, and then what was sent; the outer call returns
+        nothing.
+        """
         receiver = self._protocol.receiver()
         if receiver.out is None:
             if not self.is_writing:
                 self._call_callbacks()
-            return b''
+            data, self._written = self._written, b''
+            return data
         protocol = self._protocol
         if protocol._unanswered_ping is not None:
             protocol._send_late_pong()
         data = receiver.out.take()
         receiver.out = None
+        if self._written:
+            data = self._written + data
         if data:
             if receiver.awaits_drain:
+                self._written = data
                 receiver.drained()
+                data, self._written = self._written, b''
             if self._interrupt is not None:
+                self._written = data  # for the next call
                 self._raise_interrupt()
         return data
 
