@@ -37,6 +37,10 @@ PER_MESSAGE = {
     'waiter',
 }
 
+# An attribute of None is an AttributeError, as in Python, and no crash (``nonecheck``): a subclass may forget to call
+# `__init__`. Not in these modules: each message would pay for it, and what calls them has been checked.
+UNCHECKED = {'buffers', 'driver', 'frame_decoder', 'frames', 'handlers', 'inbox', 'protocol', 'waiter'}
+
 
 def pure() -> bool:
     """Whether the environment asks for the interpreted form (the same rule as in `pyjows/_build.py`)."""
@@ -81,14 +85,16 @@ class BuildAllOrNothing(build_ext):
         """Have Cython write the C, below build/ and never beside the sources."""
         from Cython.Build import cythonize
 
-        translated = cythonize(
-            self.extensions,
-            nthreads=os.cpu_count() or 1,
-            build_dir='build/cython',
-            compiler_directives=DIRECTIVES,
-            quiet=True,
-        )
-        sources = {extension.name: extension.sources for extension in translated}
+        sources = {}
+        for nonecheck in (True, False):
+            translated = cythonize(
+                [one for one in self.extensions if (one.name.rpartition('.')[2] not in UNCHECKED) == nonecheck],
+                nthreads=os.cpu_count() or 1,
+                build_dir='build/cython',
+                compiler_directives={**DIRECTIVES, 'nonecheck': nonecheck},
+                quiet=True,
+            )
+            sources.update({extension.name: extension.sources for extension in translated})
         for extension in self.extensions:
             extension.sources = sources[extension.name]
         # The largest first, so that in the end no processor waits for another.

@@ -63,6 +63,7 @@ from .events import (
 from .extensions import format_extensions
 from .frames import Close, CloseCode, Opcode, as_bytes
 from .handshake import ClientHandshake, ServerHandshake
+from .limits import checked_number
 from .protocol import Protocol, Side
 
 __all__ = [
@@ -221,6 +222,15 @@ def _close_code(code: int) -> int:
     return CloseCode._value2member_map_.get(code, code)  # type: ignore[return-value]
 
 
+def _is_client(caller: str, connection_type: Any) -> bool:
+    """Whether this is the client's end; raises TypeError for what is not a `ConnectionType`."""
+    if not isinstance(connection_type, ConnectionType):
+        raise TypeError(
+            f'{caller} takes ConnectionType.CLIENT or ConnectionType.SERVER of pyjows, not {connection_type!r}'
+        )
+    return connection_type is CLIENT
+
+
 class Connection:
     """A WebSocket connection after its handshake, as events.
 
@@ -254,7 +264,7 @@ class Connection:
         *,
         max_size: int | None = None,
     ) -> None:
-        self.client = connection_type is CLIENT
+        self.client = _is_client('Connection()', connection_type)
         self._protocol = EventProtocol(Side.CLIENT if self.client else Side.SERVER, max_size)
         self._state = _OPEN
         self._unread: list[bytes] = []
@@ -301,6 +311,7 @@ class Connection:
 
         Raises:
             LocalProtocolError: the connection is closed.
+            TypeError: it is not bytes-like.
         """
         if data is None:
             self._parse_received()
@@ -308,7 +319,7 @@ class Connection:
             self._state = _CLOSED
         elif self._state is _OPEN or self._state is _LOCAL_CLOSING:
             if data:
-                self._unread.append(data if type(data) is bytes else bytes(data))
+                self._unread.append(as_bytes(data))
         elif self._state is _CLOSED:
             raise LocalProtocolError('the connection is closed')
 
@@ -381,7 +392,9 @@ class WSConnection:
     __signature__ = ConstructorSignature()
 
     def __init__(self, connection_type: ConnectionType, *, max_size: int | None = None) -> None:
-        self.client = connection_type is CLIENT
+        self.client = _is_client('WSConnection()', connection_type)
+        if max_size is not None:
+            checked_number('WSConnection()', 'max_size', max_size, 0, 'bytes', whole=True)
         self.handshake = Handshake(connection_type, max_size=max_size)
         self.connection: Connection | None = None
         self._unfetched: list[bytes] | None = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from typing import Any
 
 from ._signature import ConstructorSignature
@@ -54,7 +55,9 @@ def checked_number(
     kind = 'a whole number' if whole else 'a number'
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f'{function}: {name} takes {kind} ({unit}), not {value!r}')
-    if not math.isfinite(value) or not smallest <= value <= largest or (above and value == smallest):
+    # Not `math.isfinite`: a number may be an int that is too large for a float.
+    is_finite = whole or abs(value) <= sys.float_info.max
+    if not is_finite or not smallest <= value <= largest or (above and value == smallest):
         limit = f'more than {smallest:g}' if above else f'{smallest:g} or more'
         if largest < math.inf:
             limit += f', at most {largest}'
@@ -83,7 +86,8 @@ class Limits:
             value = options.pop(name, None)
             if value is None:
                 value = _default_size() if default is None else default
-            values[name] = checked_number(function, name, value, smallest, unit, whole=whole)
+            value = checked_number(function, name, value, smallest, unit, whole=whole)
+            values[name] = min(value, sys.maxsize) if whole else value  # compiled, a C integer
         if options:
             raise TypeError(f'{function} has no option {next(iter(options))!r}')
         if values['max_backlog'] < values['high_water_mark']:

@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import weakref
@@ -155,6 +156,122 @@ def test_a_limit_is_a_number_however_large(made):
     assert getattr(made, name) == sys.maxsize
     setattr(made, name, 5)
     assert getattr(made, name) == 5
+
+
+@pytest.mark.parametrize('made', ['Protocol', 'ServerProtocol', 'WebSocket'], indirect=True)
+def test_a_limit_is_not_negative(made):
+    name = 'max_websocket_size' if isinstance(made, WebSocket) else 'max_size'
+    before = getattr(made, name)
+    with pytest.raises(ValueError, match='-1.* of 0 or more|a limit of -1 bytes; it takes 0 or more'):
+        setattr(made, name, -1)
+    assert getattr(made, name) == before
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{'max_size': -1}, {'max_size': (5, -2**70)}, {'max_fragments': 0}, {'max_fragments': -1},
+     {'max_fragments': float('nan')}, {'max_fragments': 'x'}, {'state': 'x'}, {'state': None}, {'state': 4},
+     {'side': 2}, {'side': -1}, {'side': None}],
+    ids=str,
+)  # fmt: skip
+def test_what_a_protocol_cannot_be_made_of_is_refused_at_once(options):
+    [value] = options.values()
+    with pytest.raises(ValueError, match='a limit of -' if 'max_size' in options else re.escape(str(value))):
+        Protocol(**{'side': Side.SERVER, **options})
+
+
+@pytest.mark.parametrize(
+    'take',
+    [Protocol(Side.SERVER).receive_data, ServerProtocol().receive_data, ClientProtocol('ws://example.com/').receive_data,
+     Connection(SERVER).receive_data, WebSocket().server_read, WebSocket(established=True).client_read],
+    ids=lambda take: take.__qualname__ + type(take.__self__).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize('data', [5, [1, 2], 'text', 2**31], ids=str)
+def test_what_is_received_is_bytes_and_not_a_number_of_them(take, data):
+    with pytest.raises(TypeError, match='bytes'):
+        take(data)
+
+
+@pytest.mark.parametrize('number', [2**63, 2**64, 10**400])
+def test_limits_may_be_larger_than_what_a_machine_counts(number):
+    names = 'max_websocket_size', 'max_fragments', 'max_queue', 'max_backlog', 'high_water_mark'
+    limits = WebSocket(**dict.fromkeys(names, number)).limits
+    assert {getattr(limits, name) for name in names} == {sys.maxsize}
+
+
+@pytest.mark.parametrize('name', ['backlog_timeout', 'ping_interval', 'ping_timeout', 'idle_timeout', 'close_timeout'])
+def test_a_time_that_no_float_can_hold_is_refused(name):
+    with pytest.raises(ValueError, match=f'{name}=1000.* takes a number of 0 or more'):
+        WebSocket(**{name: 10**400})
+
+
+def test_a_callback_of_a_ping_that_cannot_be_called_is_refused_at_once():
+    ws = WebSocket(established=True)
+    with pytest.raises(TypeError, match='not 5'):
+        ws.ping(b'', 5)
+    assert ws.server_write() == b''
+
+
+@pytest.mark.parametrize('kind', [Connection, WSConnection])
+@pytest.mark.parametrize('side', [None, 'client', 1, Side.CLIENT], ids=str)
+def test_a_connection_of_events_is_not_a_server_s_by_mistake(kind, side):
+    with pytest.raises(TypeError, match=f'{kind.__name__}.* takes ConnectionType.CLIENT or ConnectionType.SERVER'):
+        kind(side)
+
+
+@pytest.mark.parametrize('size', [-1, 'x', float('nan'), 1.5], ids=str)
+def test_a_limit_of_a_connection_of_events_is_checked_before_its_handshake(size):
+    with pytest.raises((TypeError, ValueError), match='max_size'):
+        WSConnection(SERVER, max_size=size)
+
+
+# Each public class without its `__init__`, and all that can be called and read of it.
+NOT_MADE = """
+import faulthandler, inspect, logging, pyjows
+from pyjows import connection, events, protocol, sansio, ioloop, reactor
+faulthandler.enable()
+logging.disable()
+kinds = {thing for module in (pyjows, connection, protocol, sansio, ioloop, reactor)
+         for name in module.__all__ if inspect.isclass(thing := getattr(module, name))}
+blocking = ('run', 'start', 'one_tick')
+for kind in sorted(kinds, key=str):
+    for name in dir(kind):
+        if name.startswith('_') or name in blocking:
+            continue
+        for args in ((), (b'x',), ('x',), (1,), (None,), ('x', print), (b'x', 1), (None, None)):
+            try:
+                one = kind.__new__(kind)
+                what = getattr(one, name)
+                if callable(what):
+                    what(*args)
+            except Exception:
+                pass
+            except AssertionError:
+                pass
+print('whole', len(kinds))
+"""
+
+
+@pytest.mark.parametrize('pure', ['0', '1'])
+def test_what_was_not_made_raises_and_does_not_crash(pure):
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'PYJOWS_PURE': pure}
+    ran = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', NOT_MADE], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0 and ran.stdout.startswith('whole'), ran.stderr
+
+
+@pytest.mark.parametrize('base', [WebSocket, Protocol, ServerProtocol, ClientProtocol, pyjows.Stream])
+def test_a_subclass_that_forgets_to_call_init_gets_an_attribute_error(base):
+    class Mine(base):
+        def __init__(self):
+            pass
+
+    with pytest.raises(AttributeError):
+        {
+            WebSocket: lambda one: one.send('hello'),
+            pyjows.Stream: lambda one: one.write(b'hello'),
+        }.get(base, lambda one: one.receive_data(b'\x81\x00'))(Mine())
 
 
 def test_a_value_keeps_its_fields():

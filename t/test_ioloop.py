@@ -1398,3 +1398,9 @@ def test_statistics_tell_what_a_loop_is_busy_with(ioloop: IOLoop, echo: Any, dia
     assert ioloop.statistics() == {
         'acceptors': 1, 'accepted': 1, 'dialed': 1, 'dialers': 0, 'tls_handshakes': 0, 'accepts': 1
     }  # fmt: skip
+
+
+def test_a_time_that_no_float_can_hold_is_refused(reactor_name):
+    loop = IOLoop(reactor=reactor_name)
+    with pytest.raises(ValueError, match='000 is not a valid time to wait: give seconds, 0 or more'):
+        loop.timer(lambda loop: None, 10**400)

@@ -16,6 +16,7 @@ timer has none. ``when`` is never later than the deadline of a live timer.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 from time import monotonic
@@ -190,6 +191,6 @@ def _removed(reactor: Any) -> None:
 
 def seconds(after: float) -> float:
     """`after` as a float; raises ValueError if it is negative, infinite or NaN."""
-    if not 0 <= after < math.inf:
+    if not 0 <= after <= sys.float_info.max:
         raise ValueError(f'{after!r} is not a valid time to wait: give seconds, 0 or more')
     return float(after)

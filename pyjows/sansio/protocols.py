@@ -24,6 +24,7 @@ from ..errors import (
     NegotiationError,
 )
 from ..extensions import ExtensionFactory, negotiate_server
+from ..frames import as_bytes
 from ..handshake import (
     ClientHandshake,
     ServerHandshake,
@@ -91,7 +92,7 @@ class OpeningProtocol(Protocol):
             EOFError: the end was received before.
         """
         if self._state == _CONNECTING and not self._discarding and not self._eof_received:
-            self._receive_handshake(bytes(data))
+            self._receive_handshake(as_bytes(data))
         else:
             Protocol.receive_data(self, data)
 

@@ -14,7 +14,7 @@ from ..extensions import as_factories
 from ..handshake import ClientHandshake, ServerHandshake
 from ..handshake.server import accepted_handshake
 from ..http11 import Request, Response
-from ..limits import Limits
+from ..limits import Limits, checked_number
 from ..protocol import State
 from ..sansio.http import PendingResponse
 from .driver import TransactionProtocol
@@ -97,7 +97,7 @@ class TransactionInfo(MessageHandlers):
 
     @max_websocket_size.setter
     def max_websocket_size(self, size: int) -> None:
-        self._protocol.max_size = size
+        self._protocol.max_size = checked_number('WebSocket', 'max_websocket_size', size, 0, 'bytes', whole=True)
 
     @property
     def established(self) -> bool:
