@@ -57,6 +57,14 @@ def test_the_page_of_events_has_those_that_the_classes_name():
             assert re.search(rf'^\|.*`{event}`.*\| `\({first}\b', text, re.M), f'{cls.__name__}: {event}'
 
 
+def test_every_page_is_in_the_menu_and_linked_from_the_first_page():
+    pages = {path.relative_to(ROOT / 'docs').as_posix() for path in (ROOT / 'docs').rglob('*.md')} - {'index.md'}
+    menu = (ROOT / 'mkdocs.yml').read_text('utf-8')
+    links = (ROOT / 'docs' / 'index.md').read_text('utf-8')
+    assert {page for page in pages if f': {page}\n' not in menu} == set()
+    assert {page for page in pages if f']({page})' not in links} == set()
+
+
 def test_every_example_is_in_the_list_of_them():
     folder = ROOT / 'examples'
     listed = set(re.findall(r'\]\(([^/)]+)', (folder / 'README.md').read_text('utf-8')))
