@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import ssl
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -516,6 +518,29 @@ def test_an_idle_server_stops_at_once(ioloop, assert_idle):
     seen = log(server, 'finish')
     server.stop()
     assert seen == [('finish',)]
+    assert_idle(ioloop)
+
+
+@pytest.mark.slow
+def test_a_server_that_stops_does_not_wait_for_an_idle_client_that_keeps_its_end_open(ioloop, run_until, assert_idle):
+    """As browsers do: they look at their idle connections when they want one."""
+    server = pyjows.serve('ws://127.0.0.1:0', ioloop=ioloop)
+    server.on('request', lambda server, req: pyjows.Response.text('hello'))
+    finished = log(server, 'finish')
+    with socket.create_connection(('127.0.0.1', server.ports[0])) as sock:
+        sock.sendall(b'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+        sock.setblocking(False)
+        answer = bytearray()
+
+        def answered():
+            with suppress(BlockingIOError):
+                answer.extend(sock.recv(4096))
+            return answer.endswith(b'hello')
+
+        run_until(ioloop, answered)
+        server.stop()
+        run_until(ioloop, lambda: finished, 6)  # and not after the handshake_timeout of 10 seconds
+        assert sock.recv(100) == b''
     assert_idle(ioloop)
 
 

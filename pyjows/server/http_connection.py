@@ -30,6 +30,9 @@ _ANSWERS_A_TURN = 16
 # Bytes of a file that are read at a time, and that may wait to be written.
 _PIECE, _FILE_BUFFER = 65536, 262144
 
+# Seconds that an idle client has to close its end too, when the server stops.
+_LINGER = 1.0
+
 
 class HTTPConnection(Receiver):
     """A connection before its upgrade: plain HTTP requests and their answers, one after the other.
@@ -248,7 +251,10 @@ class HTTPConnection(Receiver):
         elif self._is_handled:
             if self._timer is None:
                 self._set_timer()
-        elif self._is_idle or self._ending:
+        elif self._is_idle:
+            self._half_close()
+            self._set_timer(_LINGER)
+        elif self._ending:
             self._half_close()
         elif seconds < self.server._handshake_timeout:
             self._set_timer(seconds)

@@ -460,8 +460,8 @@ class Server(LoopEmitter):
 
         A connection whose peer does not answer is closed after `close_timeout`. One that was accepted, and whose
         request is still to come, has `graceful` seconds for it (1 at least, `handshake_timeout` at most). The request
-        is answered; a WebSocket is opened and closed at once. Idle HTTP connections are closed. Calling it again closes
-        those that still wait for their turn at once.
+        is answered; a WebSocket is opened and closed at once. Idle HTTP connections are closed within a second. Calling
+        it again closes those that still wait for their turn at once.
 
         Args:
             code, reason: of the close frames.
