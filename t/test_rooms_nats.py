@@ -366,6 +366,32 @@ def test_a_server_of_a_cluster_that_is_killed_is_replaced_by_another_one(tmp_pat
             server.kill()
 
 
+def test_the_other_servers_of_a_cluster_need_not_be_in_the_url(tmp_path, gather):
+    routes = [free_port(), free_port()]
+    (tmp_path / 'nats.conf').write_text('authorization: {user: ann, password: right}')
+    servers = []
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        words = ['-c', tmp_path / 'nats.conf', '--cluster_name', 'c', '--cluster', f'nats://127.0.0.1:{routes[i]}']
+        servers.append(NatsServer(tmp_path / str(i), words=[*words, '--routes', f'nats://127.0.0.1:{routes[1 - i]}']))
+    try:
+        a, b = (gather(server.url.replace('//', '//ann:right@')) for server in servers)
+        guests = [a.join(numbered=1), b.join(numbered=1)]
+        sending = a.ioloop.recurring(lambda loop: a.rooms['lobby'].publish(json='route'), 0.05)
+        a.until(lambda: guests[1].data)  # the servers know each other
+        a.ioloop.remove(sending)
+        servers[0].kill()
+        a.until(lambda: a.events == [('lost',), ('back',)])
+        a.rooms['lobby'].publish(json='a')
+        b.rooms['lobby'].publish(json='b')
+        a.until(lambda: all({'a', 'b'} <= set(guest.data) for guest in guests))
+        assert guests[0].recovered == [None, False] and guests[1].recovered == [None]
+        assert 'right' not in repr(a.rooms)
+    finally:
+        for server in servers:
+            server.kill()
+
+
 @pytest.mark.parametrize('prefix', ['a b', 'a.', '.a', 'a..b', 'a.*', '>', 'a\r\nPUB b', 'a\tb', ''])
 def test_a_prefix_that_is_no_subject_is_refused(prefix):
     with pytest.raises(ValueError, match='prefix'):

@@ -42,6 +42,8 @@ _PATIENCE = 86400
 # What the permissions of a user forbid, as nats-py tells it: in small letters.
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
+_IP = re.compile(r'[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]+', re.IGNORECASE)
+
 _RULES: dict[str, Rule] = {
     'tls': instance(ssl.SSLContext, 'an ssl.SSLContext or None', optional=True),
     'prefix': instance(str, 'the beginning of a NATS subject, such as app.rooms'),
@@ -67,7 +69,7 @@ class NatsEngine(Broker):
 
     Args:
         url: ``nats://user:password@host:port``, or ``tls://…``, which tells a server without TLS nothing; several
-            servers of a cluster separated by commas: each is tried in turn.
+            servers of a cluster separated by commas: each is tried in turn, and then those that they have told of.
         tls: an `ssl.SSLContext`, where the default one does not trust the server.
         prefix: what all subjects begin with (``pyjows``).
         **options: those of `Broker`: ``timeout``, ``max_queue``, ``max_queue_size``, ``delays``.
@@ -98,6 +100,8 @@ class NatsEngine(Broker):
             parts = urlsplit(each)
             if parts.scheme not in ('nats', 'tls') or not parts.hostname or parts.port == 0:
                 raise ValueError(f'{each.rpartition("@")[2]!r} names no NATS server: nats://host:port')
+        self._named = tuple(self._urls)
+        self._hostnames: dict[str, str] = {}  # of servers that were not named, which certificate they show
         self._tls = tls
         self._prefix = prefix
         self._client: Any = None
@@ -109,10 +113,11 @@ class NatsEngine(Broker):
         self._violations: dict[str, Exception] = {}
         self._forbidden: set[str] = set()
         self._epoch = ''
+        self._server = ''
         self._over: asyncio.Future[BaseException] | None = None
 
     def __repr__(self) -> str:
-        return f'<NatsEngine {",".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)}>'
+        return f'<NatsEngine {",".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._named)}>'
 
     async def connect(self) -> None:
         self._epoch = new_epoch()
@@ -120,7 +125,7 @@ class NatsEngine(Broker):
         self._subscriptions.clear()
         self._forbidden.clear()
         for left in range(len(self._urls) - 1, -1, -1):
-            url = self._urls[0]
+            url = self._server = self._urls[0]
             self._urls.rotate(-1)  # the next attempt begins with the next server, also when this one never answers
             try:
                 await self._connect(url)
@@ -151,7 +156,7 @@ class NatsEngine(Broker):
             end(BrokerLost('NATS ended the connection'))
 
         client = self._client = _Client()
-        options: dict[str, Any] = {'connect_timeout': self.timeout}
+        options: dict[str, Any] = {'connect_timeout': self.timeout, 'tls_hostname': self._hostnames.get(url)}
         if self._tls is not None:
             options['tls'] = self._tls
         connecting = asyncio.ensure_future(
@@ -182,7 +187,22 @@ class NatsEngine(Broker):
     async def disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
+            self._discover([address.netloc for address in client.discovered_servers])
             await client.close()
+
+    def _discover(self, addresses: Sequence[str]) -> None:
+        """Remember the other servers of the cluster, as the last one has told them: they are tried too."""
+        if not addresses:
+            return  # it was not connected
+        parts = urlsplit(self._server)
+        hostname = self._hostnames.get(self._server) or parts.hostname or ''
+        user, at, _ = parts.netloc.rpartition('@')
+        named = {urlsplit(url).netloc.rpartition('@')[2] for url in self._named}
+        others = [f'{parts.scheme}://{user}{at}{address}' for address in addresses if address not in named]
+        self._hostnames = {url: hostname for url in others if _IP.fullmatch(urlsplit(url).hostname or '')}
+        known = {*self._named, *others}
+        self._urls = deque(url for url in self._urls if url in known)
+        self._urls += (url for url in others if url not in self._urls)
 
     async def listen(self) -> None:
         assert self._over is not None
