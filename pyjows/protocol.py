@@ -156,8 +156,9 @@ class Protocol(FrameLog):
         if max_fragments is not None and (not isinstance(max_fragments, int) or max_fragments < 1):
             raise ValueError(f'max_fragments={max_fragments!r}, but it takes 1 or more frames, or None for no limit')
         self._begin_protocol(Side(side), State(state), max_size, max_fragments, logger)
-        self._joins = join_fragments
-        self._defers_close = defer_close
+        # `bool`, as everywhere in Python: compiled, these are C integers, which take no None.
+        self._joins = bool(join_fragments)
+        self._defers_close = bool(defer_close)
 
     def _begin_protocol(self, side: Side, state: State, max_size: Any, max_fragments: int | None, logger: Any) -> None:
         """Set the initial state; a method, because compiled subclasses call it with their own arguments."""

@@ -14,8 +14,10 @@ import re
 import subprocess
 import sys
 import weakref
+from functools import partial
 
 import pytest
+from byhand import BINARY, CONT, close, frame
 
 import pyjows
 from pyjows import EventEmitter, WebSocket
@@ -223,6 +225,24 @@ def test_a_connection_of_events_is_not_a_server_s_by_mistake(kind, side):
 def test_a_limit_of_a_connection_of_events_is_checked_before_its_handshake(size):
     with pytest.raises((TypeError, ValueError), match='max_size'):
         WSConnection(SERVER, max_size=size)
+
+
+@pytest.mark.parametrize('flag', [None, '', 'yes', 256, -1, 2.5, []], ids=repr)
+@pytest.mark.parametrize('make', [partial(Protocol, Side.SERVER), ServerProtocol])
+def test_an_option_that_is_yes_or_no_takes_what_is_true_or_false(make, flag):
+    protocol = make(defer_close=flag, join_fragments=flag, state=State.OPEN)
+    protocol.receive_data(frame(BINARY, b'a', fin=False, masked=True) + frame(CONT, b'b', masked=True))
+    protocol.receive_data(close(1000, masked=True))
+    assert [one.data for one in protocol.events_received()][:-1] == ([b'ab'] if flag else [b'a', b'b'])
+    assert (protocol.state is State.OPEN) == bool(flag)
+
+
+@pytest.mark.parametrize('masked', [2, -1, 'yes', 0.5, None, ''], ids=repr)
+def test_masked_takes_what_is_true_or_false(masked):
+    ws = WebSocket(established=True)
+    ws.masked = masked
+    assert ws.protocol.side is (Side.CLIENT if masked else Side.SERVER)
+    assert ws.masked is bool(masked)
 
 
 # Each public class without its `__init__`, and all that can be called and read of it.

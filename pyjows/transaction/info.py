@@ -15,7 +15,7 @@ from ..handshake import ClientHandshake, ServerHandshake
 from ..handshake.server import accepted_handshake
 from ..http11 import Request, Response
 from ..limits import Limits, checked_number
-from ..protocol import State
+from ..protocol import Side, State
 from ..sansio.http import PendingResponse
 from .driver import TransactionProtocol
 from .handlers import MessageHandlers
@@ -76,7 +76,7 @@ class TransactionInfo(MessageHandlers):
     @masked.setter
     def masked(self, masked: bool) -> None:
         self._protocol._masks = bool(masked)
-        self._protocol._side = int(masked)
+        self._protocol._side = Side.CLIENT if masked else Side.SERVER
 
     @property
     def compressed(self) -> bool:
