@@ -659,6 +659,32 @@ def test_a_child_that_resets_does_not_disturb_its_parent(reactor: Reactor, pair:
     assert handle.calls == [(True, False)]
 
 
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
+def test_a_child_that_is_forked_while_another_thread_wakes_the_loop_can_reset_it(reactor: Reactor) -> None:
+    reactor.timer(lambda r: None, 0)
+    reactor.one_tick()
+    enough = threading.Event()
+
+    def wake() -> None:
+        while not enough.is_set():
+            reactor.wakeup()
+
+    thread = threading.Thread(target=wake)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(20)
+                reactor.reset()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        enough.set()
+        thread.join()
+
+
 # Threads and signals
 
 

@@ -28,6 +28,7 @@ name.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import socket
 import threading
@@ -185,6 +186,7 @@ class Reactor(EventEmitter):
         self._waker_watcher: Watcher | None = None
         # Reentrant: a signal handler may call `wakeup` in the thread that holds it.
         self._waker_lock = threading.RLock()
+        self._waker_process = os.getpid()
         self._open()
 
     def __repr__(self) -> str:
@@ -420,6 +422,10 @@ class Reactor(EventEmitter):
 
         In a forked child this must come before anything else, so that nothing is shared with the parent.
         """
+        if self._waker_process != os.getpid():
+            # A forked child: the thread that held the lock, if one did, is the parent's.
+            self._waker_lock = threading.RLock()
+            self._waker_process = os.getpid()
         # Not by `remove`: a child shares the kernel's object with its parent, and must leave it as it is.
         for watcher in self._watchers.values():
             watcher.read = watcher.write = False
