@@ -58,7 +58,7 @@ class Elsewhere:
         self.is_ready = threading.Event()
         self.rooms['lobby'].follow(lambda room: self.is_ready.set())
         self.ioloop.recurring(lambda ioloop: None, 10)
-        self.thread = threading.Thread(target=self.ioloop.start)
+        self.thread = threading.Thread(target=self.ioloop.start, daemon=True)
         self.thread.start()
         assert self.is_ready.wait(20)
 
@@ -137,7 +137,7 @@ def test_a_message_that_comes_while_connections_are_closed_one_by_one_is_publish
     ioloop = pyjows.IOLoop('poll')  # of the clients, which do not stop
     guests = [Guest(f'{a.server.urls[0]}/?name={name}', ioloop) for name in ('Ann', 'Bob')]
     a.ioloop.next_tick(lambda loop: thread.start())
-    thread = threading.Thread(target=run_until, args=(ioloop, lambda: all(g.code for g in guests), 20))
+    thread = threading.Thread(target=run_until, args=(ioloop, lambda: all(g.code for g in guests), 20), daemon=True)
     a.until(lambda: len(a.members) == 2 and all(member.joined for member in a.members))
     a.until(lambda: all(guest.ws.established for guest in guests))
 
