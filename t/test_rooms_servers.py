@@ -98,10 +98,27 @@ def test_a_number_that_another_program_has_written_keeps_no_message_from_being_p
     a.rooms['lobby'].publish(json=1)
     a.until(lambda: ann.data == [1])
     (key,) = redis.ask('KEYS', 'pyjows:{lobby}:from:*')
-    redis.ask('SET', key, 99999999)
+    redis.ask('SET', key, 10**12)
     a.rooms['lobby'].publish(json=2)
     a.until(lambda: ann.data == [1, 2])
     assert not a.errors and not a.events
+
+
+def test_a_batch_that_a_connection_delivers_late_is_not_published_twice(gather, redis):
+    """As after a link that lost what was sent: the kernel repeats it also when the connection was given up."""
+    a = gather()
+    ann = a.join(numbered=1)
+    redis.ask('CONFIG', 'SET', 'slowlog-log-slower-than', 0)
+    a.rooms['lobby'].publish(json=1)
+    a.until(lambda: ann.data == [1])
+    late = next(words for _, _, _, words, *_ in redis.ask('SLOWLOG', 'GET', 50) if words[-1] == b'j1')
+    redis.ask('CONFIG', 'SET', 'slowlog-log-slower-than', -1)
+    a.rooms['lobby'].publish(json=2)
+    a.until(lambda: ann.data == [1, 2])
+    assert redis.ask(*late) == [0]
+    a.rooms['lobby'].publish(json=3)
+    a.until(lambda: ann.data[-1] == 3)
+    assert ann.data == [1, 2, 3] and ann.has_no_gap()
 
 
 def test_a_loss_is_told_with_the_name_of_the_broker(gather, redis):

@@ -92,7 +92,6 @@ class RedisEngine(Broker):
         self._scheme = url.partition('://')[0]
         self._ttl = max(1, int(self.presence_ttl * 2000 / 3))
         self._server = ''
-        self._last_number = 0  # of the publications that were sent
         self._client: Any = None
         self._sentinels: list[Any] = []
         self._attempts = 0
@@ -341,9 +340,7 @@ class RedisEngine(Broker):
             room = start + message.room.encode()
             keys += (room + b'}:log', room + b'}:meta', room + end)
             words += (b'%d' % keep.size, b'%d' % max(1, keep.seconds), b'%d' % number, message.kind + message.payload)
-        self._last_number = max(self._last_number, publications[-1].number)
-        known = new_epoch().encode(), self._server.encode(), b'%d' % self._last_number
-        return [b'%d' % len(keys), *keys, *known, *words]
+        return [b'%d' % len(keys), *keys, new_epoch().encode(), self._server.encode(), *words]
 
     async def _announce(self, entries: Sequence[Entry]) -> Sequence[Exception | None]:
         """Publish joins and leaves; for each None, or why it was refused."""

@@ -41,8 +41,9 @@ end
 # Publishes messages, of several rooms where they are on one server. A refused one does not keep the next from being
 # published: the reply has an offset (0 for one that was published before) or an error for each.
 # `make_room` removes what another program has put where the next entry of the stream belongs.
-# KEYS, for each: log, meta, from. ARGV: 3 the last number that the process has sent; from 4 on, for each: size,
-# seconds, number, kind and payload.
+# A last number that is ahead by 10**9 is not of the process. One that is ahead by less is: a connection that was given
+# up may deliver its last batch after the next one has sent it again.
+# KEYS, for each: log, meta, from. ARGV from 3 on, for each: size, seconds, number, kind and payload.
 _PUBLISH = (
     _COUNT
     + """
@@ -58,7 +59,7 @@ end
 local function publish(log, meta, from, size, seconds, number, said)
   local last = redis.pcall('GET', from)
   last = type(last) == 'string' and tonumber(last)
-  if last and last >= tonumber(number) and last <= tonumber(ARGV[3]) then return 0 end
+  if last and last >= tonumber(number) and last < tonumber(number) + 1e9 then return 0 end
   local epoch = count(log, meta)
   local offset = redis.call('HINCRBY', meta, 'offset', 1)
   local place = string.format('%.0f', offset)
@@ -77,7 +78,7 @@ local function publish(log, meta, from, size, seconds, number, said)
 end
 local found = {}
 for i = 1, #KEYS / 3 do
-  local k, a = 3 * i, 4 * i
+  local k, a = 3 * i, 4 * i - 1
   local ok, result = pcall(publish, KEYS[k - 2], KEYS[k - 1], KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
   if not ok and type(result) ~= 'table' then result = {err = result} end
   found[i] = result
