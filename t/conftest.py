@@ -24,7 +24,7 @@ from installed import prefer_installed
 prefer_installed()  # `python -m pytest` in the clone tests what is installed
 
 from amounts import EVERYTHING
-from brokers import RedisServer
+from brokers import NatsServer, RedisServer
 from gathering import Gathering, gatherings
 from rewriting import shared_rewriting
 
@@ -335,6 +335,25 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp('redis'))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope='module')
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A NATS server for all tests of a module."""
+    server = NatsServer(tmp_path_factory.mktemp('nats'))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=['memory', 'redis', 'nats'])
+def url(request: pytest.FixtureRequest) -> str:
+    """For each engine of rooms, the URL; Redis is empty at first."""
+    if request.param == 'memory':
+        return 'memory://'
+    server: RedisServer | NatsServer = request.getfixturevalue(request.param)
+    if isinstance(server, RedisServer):
+        server.ask('FLUSHALL')
+    return server.url
 
 
 @pytest.fixture

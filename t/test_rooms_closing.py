@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from brokers import NatsServer, RedisServer, needs_nats, needs_redis
+from brokers import needs_nats, needs_redis
 from gathering import gatherings
 
 import pyjows
@@ -17,21 +17,6 @@ import pyjows
 pytest.importorskip('redis')
 pytest.importorskip('nats')
 pytestmark = [needs_redis, needs_nats, pytest.mark.wide(later=True)]
-
-
-@pytest.fixture(scope='module')
-def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    servers = {'redis': RedisServer(tmp_path_factory.mktemp('r')), 'nats': NatsServer(tmp_path_factory.mktemp('n'))}
-    yield servers
-    for server in servers.values():
-        server.kill()
-
-
-@pytest.fixture(params=['memory', 'redis', 'nats'])
-def url(request: pytest.FixtureRequest, brokers: dict[str, Any]) -> str:
-    if request.param == 'redis':
-        brokers['redis'].ask('FLUSHALL')
-    return brokers[request.param].url if request.param in brokers else 'memory://'
 
 
 @pytest.fixture
@@ -108,7 +93,7 @@ def test_rooms_closed_by_other_threads_are_closed_when_those_go_on(gather):
     assert not a.errors
 
 
-def test_rooms_closed_at_once_send_what_was_published_before(url, brokers, reactor_name, gather):
+def test_rooms_closed_at_once_send_what_was_published_before(url, reactor_name, gather):
     if url == 'memory://':
         return
     a = gather()
@@ -173,8 +158,8 @@ def test_a_thread_that_asks_when_the_rooms_are_closed_goes_on_at_once(gather, ur
     assert told == {f'these rooms are closed: {a.rooms.engine!r}'}
 
 
-def test_rooms_made_outside_of_asyncio_are_named_where_a_member_would_wait_for_ever(brokers):
-    rooms = pyjows.rooms(brokers['redis'].url, ioloop=pyjows.IOLoop('poll'))
+def test_rooms_made_outside_of_asyncio_are_named_where_a_member_would_wait_for_ever(redis):
+    rooms = pyjows.rooms(redis.url, ioloop=pyjows.IOLoop('poll'))
 
     async def main():
         server = pyjows.serve('ws://127.0.0.1:0')

@@ -12,28 +12,13 @@ from typing import Any
 import pytest
 from background import accepts, free_port
 from background import until as wait_until
-from brokers import NatsServer, RedisServer, needs_nats, needs_redis
+from brokers import RedisServer, needs_nats, needs_redis
 from gathering import Guest, gatherings
 from program import Program
 
 import pyjows
 
 pytestmark = [needs_redis, needs_nats, pytest.mark.wide(later=True)]
-
-
-@pytest.fixture(scope='module')
-def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    servers = {'redis': RedisServer(tmp_path_factory.mktemp('r')), 'nats': NatsServer(tmp_path_factory.mktemp('n'))}
-    yield servers
-    for server in servers.values():
-        server.kill()
-
-
-@pytest.fixture(params=['memory', 'redis', 'nats'])
-def url(request: pytest.FixtureRequest, brokers: dict[str, Any]) -> str:
-    if request.param == 'redis':
-        brokers['redis'].ask('FLUSHALL')
-    return brokers[request.param].url if request.param in brokers else 'memory://'
 
 
 @pytest.fixture
@@ -394,14 +379,14 @@ if __name__ == '__main__':
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_workers_that_end_send_what_their_handlers_publish(
-    brokers, reactor_name, monkeypatch, tmp_path, number, run_until
+    redis, reactor_name, monkeypatch, tmp_path, number, run_until
 ):
-    brokers['redis'].ask('FLUSHALL')
-    other = Elsewhere(brokers['redis'].url)
+    redis.ask('FLUSHALL')
+    other = Elsewhere(redis.url)
     monkeypatch.setenv('PYJOWS_REACTOR', reactor_name)
     port = free_port()
     path = tmp_path / 'workers.py'
-    path.write_text(WORKER.format(url=brokers['redis'].url, port=port))
+    path.write_text(WORKER.format(url=redis.url, port=port))
     ioloop = pyjows.IOLoop('poll')
     try:
         with Program(path) as program:
